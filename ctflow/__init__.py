@@ -1,0 +1,76 @@
+"""ctflow: clouds of particles on the sphere, moved down the energies of contrastive learning.
+
+`import ctflow as ct`; submodules and names load when first used, so that the import is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "clouds",
+    "couplings",
+    "energies",
+    "experiment",
+    "flows",
+    "gibbs",
+    "infonce",
+    "io",
+    "kernels",
+    "meanfield",
+    "metrics",
+    "partition",
+    "plotting",
+    "potentials",
+    "sphere",
+)
+_NAMES = {
+    "Pair": "clouds",
+    "WeightedCloud": "clouds",
+    "log_partition": "partition",
+    "NonFiniteError": "solver",
+    "Solution": "solver",
+    "Status": "solver",
+    "evolve": "solver",
+    "solve": "solver",
+    "sweep": "sweeps",
+}
+__all__ = [*_MODULES, *_NAMES]
+
+if TYPE_CHECKING:
+    from ctflow import (
+        clouds,
+        couplings,
+        energies,
+        experiment,
+        flows,
+        gibbs,
+        infonce,
+        io,
+        kernels,
+        meanfield,
+        metrics,
+        partition,
+        plotting,
+        potentials,
+        sphere,
+    )
+    from ctflow.clouds import Pair, WeightedCloud
+    from ctflow.partition import log_partition
+    from ctflow.solver import NonFiniteError, Solution, Status, evolve, solve
+    from ctflow.sweeps import sweep
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ctflow.{name}")
+    if name in _NAMES:
+        value = getattr(import_module(f"ctflow.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'ctflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,266 @@
+"""Laws π of positive pairs (i, j) over the indices of two clouds, as weighted index pairs (COO).
+
+`paired` (i with i), `corrupted` (some partners redrawn), `from_latents` and `misaligned` (a blur over
+latent angles, balanced to uniform marginals), `from_matrix` (your own).
+"""
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import linalg
+from scipy.special import logsumexp
+
+from ctflow._pytree import check_count, check_positive, is_concrete, pytree, static
+
+MAX_DENSE_SIZE = 8192
+MIN_BANDWIDTH = 0.03
+
+
+@pytree
+class Coupling:
+    """π = Σ_k weights[k] δ_(rows[k], cols[k]), a probability law on {0..n-1} × {0..m-1}.
+
+    Args:
+        rows: indices into the first cloud, [k].
+        cols: indices into the second cloud, [k].
+        weights: [k], >= 0 and summing to 1; equal by default.
+        shape: (n, m).
+        complete: every pair is listed, in row-major order, so that sums are matrix products.
+    """
+
+    rows: Int[Array, " k"]
+    cols: Int[Array, " k"]
+    weights: Float[Array, " k"]
+    _: KW_ONLY
+    shape: tuple[int, int] = static()
+    complete: bool = static(default=False)
+
+    def row_marginal(self) -> Float[Array, " n"]:
+        """p_i = Σ_j π_ij, the law of the first index."""
+        return jax.ops.segment_sum(self.weights, self.rows, self.shape[0])
+
+    def col_marginal(self) -> Float[Array, " m"]:
+        """q_j = Σ_i π_ij, the law of the second index."""
+        return jax.ops.segment_sum(self.weights, self.cols, self.shape[1])
+
+    def mean_cosine(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+        """E_π⟨x_i, y_j⟩."""
+        weights = jnp.asarray(self.weights, x.dtype)
+        if self.complete:
+            return jnp.sum(x * jnp.matmul(weights.reshape(self.shape), y, precision="highest"))
+        return jnp.sum(weights * jnp.sum(x[self.rows] * y[self.cols], axis=-1))
+
+    def mutual_information(self) -> Float[Array, ""]:
+        """I(π) = Σ π_ij log(π_ij / p_i q_j) in nats; -I(π) bounds J^Sym + log V from below.
+
+        The pairs listed must be distinct.
+        """
+        independent = self.row_marginal()[self.rows] * self.col_marginal()[self.cols]
+        listed = self.weights > 0
+        ratio = jnp.where(listed, self.weights, 1) / jnp.where(listed, independent, 1)
+        return jnp.sum(self.weights * jnp.log(ratio))
+
+
+def paired(n: int, *, dtype=None) -> Coupling:
+    """Each x_i with its own y_i, weight 1/n: I(π) = log n."""
+    check_count("n", n)
+    index = jnp.arange(n)
+    return Coupling(index, index, jnp.full(n, 1 / n, dtype), shape=(n, n))
+
+
+def corrupted(key: Array, n: int, *, probability: float, dtype=None) -> Coupling:
+    """`paired`, but each y_i is given to a uniformly drawn x_j with the given probability.
+
+    With a chance p, anchor i's partner is replaced by one drawn uniformly from all n. The marginal of
+    the second index is then random; pass clouds with matching weights, or use `from_matrix`.
+    """
+    check_count("n", n)
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability must lie in [0, 1], got {probability}")
+    key_which, key_partner = jax.random.split(key)
+    swap = jax.random.bernoulli(key_which, probability, (n,))
+    partner = jnp.where(swap, jax.random.randint(key_partner, (n,), 0, n), jnp.arange(n))
+    return Coupling(jnp.arange(n), partner, jnp.full(n, 1 / n, dtype), shape=(n, n))
+
+
+def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, int], dtype=None) -> Coupling:
+    """A coupling from index pairs of your own.
+
+    Raises:
+        ValueError: indices outside `shape`, a pair listed twice, weights that are no probabilities.
+    """
+    rows, cols = np.asarray(rows), np.asarray(cols)
+    if rows.ndim != 1 or rows.shape != cols.shape or rows.size == 0:
+        raise ValueError(
+            f"rows and cols must be non-empty and of one shape [k], got {rows.shape} and {cols.shape}"
+        )
+    for name, index, size in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
+        if not np.issubdtype(index.dtype, np.integer):
+            raise ValueError(f"{name} must be integers, got {index.dtype}")
+        if index.min() < 0 or index.max() >= size:
+            raise ValueError(
+                f"{name} must lie in [0, {size}) for shape {shape}, got [{index.min()}, {index.max()}]"
+            )
+    if np.unique(rows.astype(np.int64) * shape[1] + cols).size != rows.size:
+        raise ValueError("a pair is listed twice in rows, cols; add their weights up first")
+    w = np.full(rows.size, 1 / rows.size) if weights is None else _probabilities("weights", weights)
+    if w.shape != rows.shape:
+        raise ValueError(f"weights must have shape {rows.shape}, one a pair, got {w.shape}")
+    return Coupling(jnp.asarray(rows), jnp.asarray(cols), jnp.asarray(w, dtype), shape=shape)
+
+
+def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
+    """A coupling from the whole matrix π [n, m] (>= 0, summing to 1)."""
+    pi = _probabilities("matrix", matrix)
+    if pi.ndim != 2:
+        raise ValueError(f"matrix must be 2-D, [n, m], got shape {pi.shape}")
+    rows, cols = np.indices(pi.shape).reshape(2, -1)
+    return Coupling(
+        jnp.asarray(rows), jnp.asarray(cols), jnp.asarray(pi.ravel(), dtype), shape=pi.shape, complete=True
+    )
+
+
+def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float[Array, " n"]:
+    """The second modality's latent angles θ + σξ, ξ standard normal, in radians."""
+    latents = jnp.asarray(latents)
+    if not np.isfinite(sigma) or sigma < 0:
+        raise ValueError(f"sigma must be finite and >= 0, got {sigma}")
+    return latents + sigma * jax.random.normal(key, latents.shape, latents.dtype)
+
+
+def from_latents(theta: Any, phi: Any, *, bandwidth: float, dtype=None) -> Coupling:
+    """π_ij ∝ a_i b_j exp(-wrap(φ_j - θ_i)²/2b²), with a, b such that both marginals are uniform.
+
+    Args:
+        theta: latent angles of the first modality, radians, [n].
+        phi: latent angles of the second, radians, [m].
+        bandwidth: b > 0, radians: how far apart the latents of a positive pair may be.
+        dtype: of the weights.
+    """
+    check_positive("bandwidth", bandwidth)
+    theta, phi = (_angles(name, a) for name, a in (("theta", theta), ("phi", phi)))
+    if max(theta.size, phi.size) > MAX_DENSE_SIZE:
+        raise ValueError(
+            f"from_latents lists every pair: n and m must be <= {MAX_DENSE_SIZE}, got {theta.size} and "
+            f"{phi.size}; list the near pairs yourself and use from_pairs"
+        )
+    difference = np.remainder(phi[None, :] - theta[:, None] + np.pi, 2 * np.pi) - np.pi
+    return from_matrix(balance(-(difference**2) / (2 * float(bandwidth) ** 2)), dtype=dtype)
+
+
+def misaligned(
+    key: Array,
+    latents: Float[Array, " n"],
+    *,
+    sigma: float,
+    target_latents: Float[Array, " m"] | None = None,
+    dtype=None,
+) -> Coupling:
+    """Pairs blurred by σ: `from_latents(θ, θ' + σξ, bandwidth=max(σ, 0.03))`.
+
+    Args:
+        key: draws ξ; `displaced(key, target_latents, sigma=sigma)` gives the same second latents.
+        latents: θ, radians, [n].
+        sigma: σ >= 0, radians: the heterogeneity of the pairing.
+        target_latents: θ', [m]; `latents` by default.
+        dtype: of the weights.
+    """
+    phi = displaced(key, latents if target_latents is None else target_latents, sigma=sigma)
+    return from_latents(latents, phi, bandwidth=max(float(sigma), MIN_BANDWIDTH), dtype=dtype)
+
+
+def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int = 200) -> np.ndarray:
+    """The matrix a_i exp(log_kernel_ij) b_j with uniform marginals (Sinkhorn's problem), float64 [n, m].
+
+    Newton's method on the convex dual, the kernel sharpened in stages: Sinkhorn's own iteration needs
+    more than 10⁵ rounds where the kernel is narrower than the gaps between latents.
+
+    Args:
+        log_kernel: [n, m], finite.
+        tolerance: largest relative error of a marginal.
+        max_steps: Newton steps a stage.
+
+    Raises:
+        ValueError: `tolerance` is not reached.
+    """
+    n, m = log_kernel.shape
+    sharpness = [1.0]
+    while -log_kernel.max(axis=1).min() * sharpness[0] > 1 or np.ptp(log_kernel) * sharpness[0] > 100:
+        sharpness.insert(0, sharpness[0] / 2)
+    f, g = np.zeros(n), np.zeros(m)
+    for stage in sharpness:
+        f, g = (f, g) if stage == sharpness[0] else (2 * f, 2 * g)
+        last = stage == sharpness[-1]
+        f, g, pi, error = _newton(stage * log_kernel, f, g, tolerance if last else 1e-3, max_steps)
+    if not error < tolerance:
+        raise ValueError(
+            f"the coupling's marginals could not be balanced: relative error {error:.1e} for {tolerance:.1e} "
+            f"asked; use a larger bandwidth"
+        )
+    return pi / pi.sum()
+
+
+def _newton(log_kernel, f, g, tolerance, max_steps):
+    """Maximise `_semi_dual` from (f, g); returns f, g, the matrix and its largest marginal error."""
+    n, m = log_kernel.shape
+    f = -np.log(n) - logsumexp(log_kernel + g, axis=1)
+    g = -np.log(m) - logsumexp(log_kernel + f[:, None], axis=0)
+    error = np.inf
+    for _ in range(max_steps):
+        f = -np.log(n) - logsumexp(log_kernel + g, axis=1)  # rows are exact, so only g is left to find
+        pi = np.exp(log_kernel + f[:, None] + g)
+        cols = pi.sum(axis=0)
+        error = np.abs(cols * m - 1).max()
+        if error < tolerance:
+            break
+        # The Laplacian's null direction (a constant) is fixed by the added rank-one term.
+        laplacian = np.diag(cols) - n * pi.T @ pi + 1 / m**2
+        laplacian[np.diag_indices(m)] += 1e-13 / m
+        step = linalg.solve(laplacian, 1 / m - cols, assume_a="pos")
+        value, slope, size = _semi_dual(log_kernel, g), step @ (1 / m - cols), 1.0
+        while _semi_dual(log_kernel, g + size * step) < value + 1e-4 * size * slope - 1e-14 * abs(value):
+            size /= 2
+            if size < 1e-12:
+                return f, g, pi, error
+        g = g + size * step
+    return f, g, pi, error
+
+
+def _semi_dual(log_kernel, g):
+    """The dual maximised over f: ⟨g, 1/m⟩ - (1/n) Σ_i log Σ_j exp(log_kernel_ij + g_j)."""
+    return g.mean() - logsumexp(log_kernel + g, axis=1).mean()
+
+
+def check_coupling(coupling: Any, n: int, m: int, p: Any, q: Any) -> None:
+    """Raise ValueError unless the coupling fits clouds of n and m points with weights p and q."""
+    if coupling.shape != (n, m):
+        raise ValueError(f"the coupling is for {coupling.shape} points, the clouds have {(n, m)}")
+    if not is_concrete(coupling, p, q):
+        return
+    for name, marginal, w in (("x", coupling.row_marginal(), p), ("y", coupling.col_marginal(), q)):
+        error = float(np.abs(np.asarray(marginal, np.float64) - np.asarray(w, np.float64)).sum())
+        if error > 1e-5:
+            raise ValueError(
+                f"the coupling's marginal must be the weights of cloud {name}, they differ by {error:.2g} in "
+                f"total; give the cloud its weights: ct.WeightedCloud(points, weights)"
+            )
+
+
+def _probabilities(name: str, values: Any) -> np.ndarray:
+    w = np.asarray(values, dtype=np.float64)
+    if not (np.isfinite(w).all() and (w >= 0).all()):
+        raise ValueError(f"{name} must be finite and >= 0")
+    if abs(w.sum() - 1) > 1e-6:
+        raise ValueError(f"{name} must sum to 1, got {w.sum():.9g}; divide by the sum")
+    return w
+
+
+def _angles(name: str, values: Any) -> np.ndarray:
+    a = np.asarray(values, dtype=np.float64)
+    if a.ndim != 1 or a.size == 0 or not np.isfinite(a).all():
+        raise ValueError(f"{name} must be a non-empty vector of finite angles in radians, got shape {a.shape}")
+    return a

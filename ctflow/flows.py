@@ -1,0 +1,168 @@
+"""How a cloud moves down an energy: one step at a time.
+
+A flow has `init(clouds, key) → State` and `step(energy, state) → State`. Physical flows (GradientFlow,
+Langevin) have a time, `step_size` a step; `Descent` has iterations only.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Int
+
+from ctflow import sphere
+from ctflow._pytree import positive, pytree, static
+from ctflow.clouds import points, weights, with_points
+
+
+class State(NamedTuple):
+    """Where a flow stands.
+
+    Attributes:
+        clouds: what moves.
+        step: steps done, int32.
+        key: the run's random key; step k uses fold_in(key, k), so that chunks never change a result.
+        memory: an optimizer's state, or None.
+        finite: False once a step came out non-finite; the clouds are then those before that step.
+    """
+
+    clouds: Any
+    step: Int[Array, ""]
+    key: Array | None
+    memory: Any
+    finite: Bool[Array, ""]
+
+
+def velocity(energy: Any, clouds: Any) -> Any:
+    """Wasserstein velocity ż_i = -(1/w_i) P_{z_i} ∂E/∂z_i of every point, shaped like the points.
+
+    With the factor 1/w_i (n for equal weights) the motion does not depend on the particle count. A point
+    of weight 0 does not move.
+    """
+    z = points(clouds)
+    gradient = jax.grad(lambda moved: energy(with_points(clouds, moved)))(z)
+
+    def of(z, g, w):
+        scale = jnp.where(w > 0, 1 / jnp.where(w > 0, w, 1), 0)
+        return -scale[:, None] * sphere.project_tangent(z, g)
+
+    return jax.tree.map(of, z, gradient, weights(clouds))
+
+
+def _move(clouds: Any, displacement: Any) -> Any:
+    """`clouds` with every point walked along its tangent displacement."""
+    return with_points(clouds, jax.tree.map(sphere.exp_map, points(clouds), displacement))
+
+
+class Flow:
+    """Base of flows."""
+
+    stochastic: bool = False
+
+    def init(self, clouds: Any, key: Array | None = None) -> State:
+        """The state at step 0."""
+        return State(clouds, jnp.zeros((), jnp.int32), key, None, jnp.ones((), bool))
+
+    def step(self, energy: Any, state: State) -> State:
+        """One step down the energy."""
+        raise NotImplementedError
+
+    def time(self, steps: Any) -> Any:
+        """Physical time after so many steps; None for a flow that has none."""
+        return None
+
+
+@pytree
+class GradientFlow(Flow):
+    """Deterministic Wasserstein gradient flow dz/dt = velocity(E, z), by exponential Euler steps.
+
+    Args:
+        step_size: time a step, > 0. First order in it; stable below 2 over the fastest rate of the
+            energy, about 2/(τ·e)·2 for a kernel of temperature τ (mode ℓ ≈ sqrt(2/τ)).
+    """
+
+    step_size: float = positive()
+
+    def step(self, energy, state):
+        """Walk for `step_size` along the velocity."""
+        displacement = jax.tree.map(lambda v: self.step_size * v, velocity(energy, state.clouds))
+        return state._replace(clouds=_move(state.clouds, displacement), step=state.step + 1)
+
+    def time(self, steps):
+        """step_size · steps."""
+        return self.step_size * steps
+
+
+@pytree
+class Langevin(Flow):
+    """Langevin dynamics dz = velocity(E, z) dt + √2 dB on the sphere: the noise supplies the entropy.
+
+    With E = `Potential(U, temperature=τ)` the law obeys the Fokker-Planck equation and tends to the Gibbs
+    measure exp(-U/τ)/Z.
+
+    A step is a Strang splitting: half a step of drift (midpoint rule), a step of Brownian motion, half a
+    step of drift. The Brownian step is a geodesic walk of variance 2h/(1 + (d-2)h/3) a direction: the
+    curvature of the sphere makes a walk of variance 2h too slow at second order, the factor mends it, and
+    the uniform law is kept exactly. The law's error is O(h²): for a well of curvature k (in units of
+    U/τ) the stationary variance is off by the factor 1 - (hk)²/6.
+
+    Args:
+        step_size: time a step h, > 0; keep h·k below 0.2.
+    """
+
+    step_size: float = positive()
+    stochastic = True
+
+    def step(self, energy, state):
+        """Drift, diffuse, drift."""
+        half = self.step_size / 2
+        clouds = self._drift(energy, state.clouds, half)
+        z, tree = jax.tree.flatten(points(clouds))
+        keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(z))
+        noise = [self._noise(key, part) for key, part in zip(keys, z, strict=True)]
+        clouds = self._drift(energy, _move(clouds, jax.tree.unflatten(tree, noise)), half)
+        return state._replace(clouds=clouds, step=state.step + 1)
+
+    def _noise(self, key, z):
+        h = self.step_size
+        scale = jnp.sqrt(jnp.asarray(2 * h / (1 + (z.shape[1] - 2) * h / 3), z.dtype))
+        return scale * sphere.project_tangent(z, jax.random.normal(key, z.shape, z.dtype))
+
+    def _drift(self, energy, clouds, time):
+        """Midpoint rule: the velocity half way, brought to the tangent space of the start."""
+        there = jax.tree.map(lambda v: time / 2 * v, velocity(energy, clouds))
+        middle = velocity(energy, _move(clouds, there))
+        back = jax.tree.map(lambda z, v: time * sphere.project_tangent(z, v), points(clouds), middle)
+        return _move(clouds, back)
+
+    def time(self, steps):
+        """step_size · steps."""
+        return self.step_size * steps
+
+
+@pytree
+class Descent(Flow):
+    """Riemannian descent with an optax optimizer: fast to a minimum, but no physical time.
+
+    The optimizer sees the tangential gradient of each point in R^d; its update is projected to the
+    tangent space and walked along the geodesic. Its moments stay in R^d and are not transported.
+
+    Args:
+        optimizer: e.g. `optax.adam(2e-2)`; its learning rate is in radians for Adam-like ones.
+    """
+
+    optimizer: optax.GradientTransformation = static()
+
+    def init(self, clouds, key=None):
+        """The state at step 0, with the optimizer's."""
+        return super().init(clouds, key)._replace(memory=self.optimizer.init(points(clouds)))
+
+    def step(self, energy, state):
+        """One optimizer update."""
+        z = points(state.clouds)
+        ambient = jax.grad(lambda moved: energy(with_points(state.clouds, moved)))(z)
+        gradient = jax.tree.map(sphere.project_tangent, z, ambient)
+        update, memory = self.optimizer.update(gradient, state.memory, z)
+        displacement = jax.tree.map(sphere.project_tangent, z, update)
+        return state._replace(clouds=_move(state.clouds, displacement), step=state.step + 1, memory=memory)

@@ -1,0 +1,54 @@
+"""The finite-batch stochastic InfoNCE loss on clouds, whose large-batch limit the energies are."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ctflow._pytree import check_count, check_positive, is_concrete
+from ctflow.clouds import check_clouds, points, weights
+from ctflow.couplings import Coupling, check_coupling
+
+
+def loss(
+    key: Array,
+    clouds: Any,
+    coupling: Coupling,
+    *,
+    temperature: float,
+    num_negatives: int,
+    positive_in_denominator: bool = True,
+) -> Float[Array, ""]:
+    """L_N = E_π[-s⁺/τ + log(e^{s⁺/τ} + Σ_{k<=N} e^{s(x, w_k)/τ})], negatives w_k drawn from the y cloud.
+
+    The expectation over positive pairs is exact; each anchor draws its own N negatives, with replacement,
+    by the weights of y. As N grows, L_N - log N - log V tends to `energies.directional`, value and
+    gradient (arXiv 2601.19597); with the positive in the denominator only once N·Γ(x) ≫ e^{1/τ}.
+
+    Args:
+        key: a JAX random key.
+        clouds: `ct.Pair(x, y)`, anchors in x.
+        coupling: the law π of positive pairs.
+        temperature: τ > 0.
+        num_negatives: N >= 1.
+        positive_in_denominator: as in the published loss; False leaves that term out.
+    """
+    check_count("num_negatives", num_negatives)
+    if is_concrete(temperature):
+        check_positive("temperature", temperature)
+    clouds = check_clouds("clouds", clouds)
+    (x, y), (p, q) = points(clouds), weights(clouds)
+    check_coupling(coupling, x.shape[0], y.shape[0], p, q)
+    drawn = jax.random.choice(key, y.shape[0], (x.shape[0], num_negatives), p=q)
+    scores = jnp.einsum("id,ikd->ik", x, y[drawn], precision="highest") / temperature
+    negatives = jax.nn.logsumexp(scores, axis=1)[coupling.rows]
+    positives = jnp.sum(x[coupling.rows] * y[coupling.cols], axis=-1) / temperature
+    denominator = jnp.logaddexp(negatives, positives) if positive_in_denominator else negatives
+    return jnp.sum(jnp.asarray(coupling.weights, x.dtype) * (denominator - positives))
+
+
+def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:
+    """∇L_N in the points of both clouds (Euclidean), shaped like `clouds`; options as in `loss`."""
+    return jax.grad(partial(loss, key, coupling=coupling, **options))(clouds)

@@ -1,0 +1,113 @@
+"""The unit sphere S^{d-1} in R^d: geometry and sampling. Every function broadcasts over leading axes."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ctflow._pytree import check_count, check_positive, is_concrete
+
+
+def _norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
+    """Euclidean norm whose gradient at 0 is 0 instead of NaN."""
+    square = jnp.sum(x * x, axis=-1, keepdims=True)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Scale rows to unit length.
+
+    Raises:
+        ValueError: a row is zero or not finite, so that it has no direction (not seen under jit).
+    """
+    x = jnp.asarray(x)
+    x = x / jnp.max(jnp.abs(x), axis=-1, keepdims=True)  # so that no square under- or overflows
+    unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+    if is_concrete(unit) and not bool(jnp.isfinite(unit).all()):
+        raise ValueError("x must have finite, non-zero rows to be normalised; drop or repair the others")
+    return unit
+
+
+def project_tangent(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """P_z v = v - ⟨v, z⟩ z, the part of v tangent to the sphere at z."""
+    return v - jnp.sum(z * v, axis=-1, keepdims=True) * z
+
+
+def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Walk from z along the geodesic of the tangent vector v for the length ‖v‖ (radians).
+
+    The result is renormalised, so that rounding does not carry a long flow off the sphere.
+    """
+    angle = _norm(v)
+    moved = jnp.cos(angle) * z + jnp.sinc(angle / jnp.pi) * v
+    return moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
+
+
+def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """The tangent vector v at z with exp_map(z, v) = w and ‖v‖ = geodesic distance.
+
+    At the antipode the direction is undefined and the zero vector is returned.
+    """
+    tangent = project_tangent(z, w - z)
+    length = _norm(tangent)
+    angle = geodesic_distance(z, w)[..., None]
+    return jnp.where(length > 0, angle / jnp.where(length > 0, length, 1), 0) * tangent
+
+
+def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "..."]:
+    """Angle between z and w, in [0, π] radians, as 2·atan2(‖z-w‖, ‖z+w‖).
+
+    Accurate at coincident and antipodal points, where arccos⟨z,w⟩ loses half its digits and its
+    gradient is infinite; here the gradient there is 0.
+    """
+    return 2 * jnp.arctan2(_norm(z - w), _norm(z + w))[..., 0]
+
+
+def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
+    """Draw n independent points of the uniform law on S^{d-1} (d >= 2)."""
+    check_count("n", n)
+    check_count("d", d, minimum=2)
+    x = jax.random.normal(key, (n, d), dtype)
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def von_mises_fisher(
+    key: Array, mean_direction: Float[Array, " d"], concentration: float, n: int
+) -> Float[Array, "n d"]:
+    """Draw n independent points of the von Mises-Fisher law, density ∝ exp(κ⟨z, m⟩).
+
+    Wood's rejection sampler (Communications in Statistics B 23, 1994): exact for any κ > 0 and d >= 2.
+
+    Args:
+        key: a JAX random key.
+        mean_direction: unit vector m, [d].
+        concentration: κ > 0.
+        n: how many points.
+    """
+    check_count("n", n)
+    if is_concrete(concentration):
+        check_positive("concentration", concentration)
+    m = jnp.asarray(mean_direction)
+    if m.ndim != 1 or m.shape[0] < 2:
+        raise ValueError(f"mean_direction must have shape [d] with d >= 2, got {m.shape}")
+    d, dtype = m.shape[0], m.dtype
+    kappa = jnp.asarray(concentration, dtype)
+    b = (d - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (d - 1) ** 2))
+    x0 = (1 - b) / (1 + b)
+    c = kappa * x0 + (d - 1) * jnp.log1p(-(x0**2))
+    key_height, key_azimuth = jax.random.split(key)
+
+    def propose(state):
+        height, accepted, attempt = state
+        key_beta, key_uniform = jax.random.split(jax.random.fold_in(key_height, attempt))
+        beta = jax.random.beta(key_beta, (d - 1) / 2, (d - 1) / 2, (n,), dtype)
+        w = (1 - (1 + b) * beta) / (1 - (1 - b) * beta)
+        log_u = jnp.log1p(-jax.random.uniform(key_uniform, (n,), dtype))
+        fits = kappa * w + (d - 1) * jnp.log1p(-x0 * w) - c >= log_u
+        return jnp.where(accepted, height, w), accepted | fits, attempt + 1
+
+    start = (jnp.zeros(n, dtype), jnp.zeros(n, bool), 0)
+    height, _, _ = jax.lax.while_loop(lambda state: ~jnp.all(state[1]), propose, start)
+    v = project_tangent(m[None], jax.random.normal(key_azimuth, (n, d), dtype))
+    v = v / jnp.linalg.norm(v, axis=-1, keepdims=True)
+    points = height[:, None] * m[None] + jnp.sqrt(jnp.clip(1 - height**2, 0))[:, None] * v
+    return points / jnp.linalg.norm(points, axis=-1, keepdims=True)
