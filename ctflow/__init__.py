@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _MODULES = (
     "clouds",
     "couplings",
+    "diagnostics",
     "energies",
     "experiment",
     "flows",
@@ -19,7 +20,6 @@ _MODULES = (
     "io",
     "kernels",
     "meanfield",
-    "metrics",
     "partition",
     "plotting",
     "potentials",
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ctflow import (
         clouds,
         couplings,
+        diagnostics,
         energies,
         experiment,
         flows,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
         io,
         kernels,
         meanfield,
-        metrics,
         partition,
         plotting,
         potentials,

@@ -1,0 +1,118 @@
+"""References without particles: the Fokker-Planck equation on S¹ and S², by its generator's eigenpairs.
+
+In the unimodal case the law of Langevin particles obeys ∂ρ = ∇·(ρ∇U/τ) + Δρ. With V = U/τ the ground
+state transform ρ = √ρ*·f turns it into ∂f = -(−Δ + W)f, W = ‖∇V‖²/4 - ΔV/2, which is symmetric: its
+eigenvalues are the relaxation rates, found by Galerkin's method in spherical harmonics.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import linalg, special
+
+from ctflow._pytree import check_count
+from ctflow.gibbs import GibbsMeasure
+from ctflow.polar import azimuths, from_polar, polar_rule
+
+
+class FokkerPlanck:
+    """The exact relaxation of the unimodal law to its Gibbs measure.
+
+    Args:
+        gibbs: the equilibrium, d = 2 or 3; U twice differentiable.
+        max_degree: of the harmonics, e.g. 24 for wells wider than 0.2 rad.
+
+    Attributes:
+        rates: relaxation rates, ascending; `rates[0]` is 0 up to truncation.
+        nodes: quadrature points [k, d] with `node_weights` [k] for the uniform law.
+
+    Raises:
+        ValueError: d > 3, or `max_degree` too small for this potential and temperature.
+    """
+
+    def __init__(self, gibbs: GibbsMeasure, *, max_degree: int = 24):
+        check_count("max_degree", max_degree)
+        if gibbs.d > 3:
+            raise ValueError(f"the Fokker-Planck reference needs d = 2 or 3, got {gibbs.d}")
+        self.gibbs = gibbs
+        basis, degrees = self._grid(2 * max_degree + 32, max_degree)
+        well = self._effective_potential() * self.node_weights
+        generator = np.diag(degrees * (degrees + gibbs.d - 2.0)) + basis.T @ (basis * well[:, None])
+        self.rates, vectors = linalg.eigh(generator)
+        if not abs(self.rates[0]) < 1e-3 * self.rates[1]:
+            raise ValueError(
+                f"max_degree = {max_degree} is too small: the equilibrium's rate is {self.rates[0]:.1e}, not 0"
+            )
+        self._modes = basis @ vectors
+
+    def _grid(self, count: int, max_degree: int) -> tuple[np.ndarray, np.ndarray]:
+        """Set the nodes; return real orthonormal harmonics there, [k, basis], and their degrees."""
+        d, axis = self.gibbs.d, np.eye(self.gibbs.d)[-1]
+        theta, log_weight = polar_rule(d, np.pi, count)
+        phi = azimuths(d, 2 * count, zonal=False)
+        self.nodes = from_polar(axis, np.repeat(theta, phi.size), np.tile(phi, theta.size))
+        self.node_weights = np.repeat(np.exp(log_weight) / phi.size, phi.size)
+        columns, degrees = [], []
+        for degree in range(max_degree + 1):
+            for order in range(degree + 1) if d == 3 else (degree,):
+                columns += _harmonics(d, degree, order, theta, phi)
+                degrees += [degree] * (len(columns) - len(degrees))
+        return np.stack(columns, axis=1), np.array(degrees)
+
+    def _effective_potential(self) -> np.ndarray:
+        """W = ‖∇V‖²/4 - ΔV/2 at the nodes, from the extension of V constant along rays."""
+
+        def v(z):
+            return self.gibbs.potential(z / jnp.linalg.norm(z)) / self.gibbs.temperature
+
+        def w(z):
+            return jnp.sum(jax.grad(v)(z) ** 2) / 4 - jnp.trace(jax.hessian(v)(z)) / 2
+
+        return np.asarray(jax.jit(jax.vmap(w))(jnp.asarray(self.nodes)), np.float64)
+
+    @property
+    def spectral_gap(self) -> float:
+        """The slowest rate: every law's KL to equilibrium decays at twice this or faster."""
+        return float(self.rates[1])
+
+    def _coefficients(self, initial: Callable[[np.ndarray], Any]) -> tuple[np.ndarray, np.ndarray]:
+        root = np.exp(self.gibbs.log_density(self.nodes) / 2)
+        start = np.asarray(initial(self.nodes), np.float64)
+        return self._modes.T @ (self.node_weights * start / root), root
+
+    def late_rate(self, initial: Callable[[np.ndarray], Any]) -> float:
+        """The slowest rate that a start excites: its KL decays at twice this in the end."""
+        coefficients, _ = self._coefficients(initial)
+        excited = np.abs(coefficients[1:]) > 1e-3 * np.abs(coefficients[1:]).max()
+        return float(self.rates[1:][excited][0])
+
+    def density(self, initial: Callable[[np.ndarray], Any], times: Any) -> np.ndarray:
+        """ρ_t at the nodes, [times, k].
+
+        Args:
+            initial: the density ρ_0 w.r.t. the uniform law, from points [k, d] to values [k].
+            times: >= 0, [times].
+        """
+        coefficients, root = self._coefficients(initial)
+        decay = np.exp(-np.outer(np.asarray(times, np.float64), self.rates - self.rates[0]))
+        return np.maximum(0, root * ((decay * coefficients) @ self._modes.T))
+
+    def kl(self, initial: Callable[[np.ndarray], Any], times: Any) -> np.ndarray:
+        """KL(ρ_t‖ρ*) = F(ρ_t) - F(ρ*) in nats, [times]."""
+        rho = self.density(initial, times)
+        return special.xlogy(rho, rho / np.exp(self.gibbs.log_density(self.nodes))) @ self.node_weights
+
+
+def _harmonics(d: int, degree: int, order: int, theta: np.ndarray, phi: np.ndarray) -> list[np.ndarray]:
+    """The real harmonics of a degree and order >= 0 on the grid θ × φ, of mean square 1."""
+    if d == 2:  # φ is 0 or π: the angle from the axis is θ on one side, -θ on the other
+        angle = (theta[:, None] * np.where(phi < 1, 1, -1)).ravel()
+        waves = [np.cos(degree * angle), np.sin(degree * angle)]
+        return [np.sqrt(2) * wave for wave in waves] if degree else waves[:1]
+    polar = np.sqrt(4 * np.pi) * special.sph_legendre_p(degree, order, theta)
+    waves = [np.cos(order * phi), np.sin(order * phi)]
+    waves = [np.sqrt(2) * wave for wave in waves] if order else waves[:1]
+    return [np.outer(polar, wave).ravel() for wave in waves]
