@@ -217,9 +217,9 @@ def _newton(log_kernel, f, g, tolerance, max_steps):
         error = np.abs(cols * m - 1).max()
         if error < tolerance:
             break
-        # The Laplacian's null direction (a constant) is fixed by the added rank-one term.
+        # The rank-one term fixes the null direction, a constant; the diagonal, clusters that hardly touch.
         laplacian = np.diag(cols) - n * pi.T @ pi + 1 / m**2
-        laplacian[np.diag_indices(m)] += 1e-13 / m
+        laplacian[np.diag_indices(m)] += 1e-10 / m
         step = linalg.solve(laplacian, 1 / m - cols, assume_a="pos")
         value, slope, size = _semi_dual(log_kernel, g), step @ (1 / m - cols), 1.0
         while _semi_dual(log_kernel, g + size * step) < value + 1e-4 * size * slope - 1e-14 * abs(value):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._pytree import check_choice, check_numbers, positive, pytree, static
-from ctflow.clouds import Pair, check_clouds, mean, points, weights
+from ctflow.clouds import Pair, WeightedCloud, check_clouds, mean, points, weights
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.kernels import Exponential, Kernel
 from ctflow.partition import log_partition
@@ -103,7 +103,7 @@ class Scaled(Energy):
 def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel) -> Float[Array, " n"]:
     """log ρ̃(z_i) = log Γ(z_i) - log V, the smoothed log density of a cloud w.r.t. the uniform law."""
     y = points(cloud)
-    total = log_partition(z, y, kernel, weights=weights(cloud))
+    total = log_partition(z, y, kernel, weights=cloud.weights if isinstance(cloud, WeightedCloud) else None)
     return total - kernel.log_volume(y.shape[1], y.dtype)
 
 

@@ -1,5 +1,7 @@
 """The unit sphere S^{d-1} in R^d: geometry and sampling. Every function broadcasts over leading axes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -89,8 +91,12 @@ def von_mises_fisher(
     m = jnp.asarray(mean_direction)
     if m.ndim != 1 or m.shape[0] < 2:
         raise ValueError(f"mean_direction must have shape [d] with d >= 2, got {m.shape}")
+    return _wood(key, m, jnp.asarray(concentration, m.dtype), n)
+
+
+@partial(jax.jit, static_argnames="n")
+def _wood(key, m, kappa, n):
     d, dtype = m.shape[0], m.dtype
-    kappa = jnp.asarray(concentration, dtype)
     b = (d - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (d - 1) ** 2))
     x0 = (1 - b) / (1 + b)
     c = kappa * x0 + (d - 1) * jnp.log1p(-(x0**2))

@@ -7,6 +7,7 @@ Every method returns the same numbers; they differ in memory and speed. `dense` 
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ctflow._pytree import check_choice, check_count, check_numbers
@@ -58,17 +59,18 @@ def log_partition(
         raise ValueError(f"x and y must have the same d, got x {x.shape} and y {y.shape}")
     if exclude_self and (n != m or n < 2):
         raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
-    if weights is None:
-        weights = jnp.full(m, 1 / m, y.dtype)
-    else:
+    if weights is not None:
         weights = check_weights("weights", weights, m)
     if method == "auto":
         method = choose_method(n, m, d, x.dtype)
     if method == "dense":
         total = dense_log_partition(x, y, weights, kernel, exclude_self=exclude_self)
     else:
-        total = tiled_log_partition(x, y, weights, kernel, exclude_self, block_size)
-    return total - jnp.log1p(-weights) if exclude_self else total
+        w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
+        total = tiled_log_partition(x, y, w, kernel, exclude_self, block_size)
+    if exclude_self:
+        total = total - (np.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
+    return total
 
 
 def choose_method(n: int, m: int, d: int, dtype: Any) -> str:

@@ -10,15 +10,17 @@ from ctflow.kernels import Kernel
 def dense_log_partition(
     x: Float[Array, "n d"],
     y: Float[Array, "m d"],
-    weights: Float[Array, " m"],
+    weights: Float[Array, " m"] | None,
     kernel: Kernel,
     *,
     exclude_self: bool,
 ) -> Float[Array, " n"]:
-    """Log Σ_j w_j κ(x_i, y_j) from the full matrix of scores."""
-    scores = kernel.log_kernel(jnp.matmul(x, y.T, precision="highest"))
+    """Log Σ_j w_j κ(x_i, y_j) from the full matrix of scores; equal weights 1/m for None."""
+    # Transposed, [m, n]: a CPU vectorises the sums down the columns, not those along the rows.
+    scores = kernel.log_kernel(jnp.matmul(y, x.T, precision="highest"))
     if exclude_self:
         scores = jnp.where(jnp.eye(x.shape[0], dtype=bool), -jnp.inf, scores)
-    top = jax.lax.stop_gradient(jnp.max(jnp.where(weights > 0, scores, -jnp.inf), axis=1))
-    top = jnp.where(jnp.isfinite(top), top, 0)
-    return top + jnp.log(jnp.exp(scores - top[:, None]) @ weights)
+    heavy = scores if weights is None else jnp.where(weights[:, None] > 0, scores, -jnp.inf)
+    top = jax.lax.stop_gradient(jnp.max(heavy, axis=0))
+    mass = jnp.exp(scores - top[None, :])
+    return top + jnp.log(jnp.mean(mass, axis=0) if weights is None else weights @ mass)

@@ -1,0 +1,129 @@
+"""The frame of an experiment script: presets, a folder of results, figures that can be drawn again.
+
+A script gives a frozen dataclass of settings, `run(config) → Result` and `plot(result) → figures`. The
+tables and arrays are on disk before anything is drawn, so that a figure's fault never costs a run.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from ctflow import io
+from ctflow._pytree import check_choice
+
+
+class Result(NamedTuple):
+    """What a run found.
+
+    Attributes:
+        tables: tidy tables by name, each a dict of equally long columns; written as CSV.
+        arrays: arrays for pictures, by name; written as one .npz.
+        facts: single figures and remarks; written into run.json.
+    """
+
+    tables: dict[str, dict[str, np.ndarray]]
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+def save(folder: Path, result: Result, record: Mapping[str, Any]) -> None:
+    """Write a result's tables and arrays into a folder, and last its facts with the run's record."""
+    for name, table in result.tables.items():
+        io.write_csv(folder / f"{name}.csv", table)
+    io.write_arrays(folder / "arrays.npz", result.arrays)
+    io.write_json(folder / "run.json", {**record, "facts": result.facts})
+
+
+def load(folder: Path) -> Result:
+    """Read what `save` wrote.
+
+    Raises:
+        ValueError: the folder holds no complete result.
+    """
+    try:
+        tables = {path.stem: io.read_csv(path) for path in sorted(folder.glob("*.csv"))}
+        facts = json.loads((folder / "run.json").read_text())["facts"]
+        return Result(tables, io.read_arrays(folder / "arrays.npz"), facts)
+    except FileNotFoundError as error:
+        raise ValueError(f"{str(folder)!r} holds no result to draw ({error.filename} is missing)") from None
+
+
+def main(
+    *,
+    name: str,
+    presets: Mapping[str, Any],
+    run: Callable[[Any], Result],
+    plot: Callable[[Result], Mapping[str, Any]],
+    description: str,
+    argv: Sequence[str] | None = None,
+) -> Result:
+    """Run an experiment from the command line.
+
+    Args:
+        name: of the experiment and of its folder under --out.
+        presets: settings by name, the first the default; every field can be overridden by a flag.
+        run: from settings to a Result.
+        plot: from a Result to things to save by file name (figures, animations).
+        description: shown by --help.
+        argv: the command line; `sys.argv[1:]` by default.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parse(name, presets, description, argv)
+        folder = io.prepare_folder(options.out) / name
+        io.prepare_folder(folder)
+        if options.replot:
+            result = load(folder)
+        else:
+            result = _run_and_save(options, folder, run)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    for file, figure in plot(result).items():
+        figure.save(folder / file)
+        print(f"wrote {folder / file}")
+    return result
+
+
+def _run_and_save(options: Any, folder: Path, run: Callable[[Any], Result]) -> Result:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    result = run(options.config)
+    record = {
+        "preset": options.preset,
+        "config": dataclasses.asdict(options.config),
+        "seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - cpu_started, 1),
+        **io.provenance(),
+    }
+    save(folder, result, record)
+    print(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
+    return result
+
+
+def _parse(name: str, presets: Mapping[str, Any], description: str, argv: list[str]) -> Any:
+    """Read --preset first, then every other flag over that preset's settings."""
+    import tyro
+
+    chosen = next(iter(presets))
+    for i, word in enumerate(argv):
+        if word == "--preset" and i + 1 < len(argv):
+            chosen = argv[i + 1]
+        elif word.startswith("--preset="):
+            chosen = word.partition("=")[2]
+    check_choice("--preset", chosen, tuple(presets))
+    options = dataclasses.make_dataclass(
+        "Options",
+        [
+            ("preset", Annotated[str, tyro.conf.arg(help=f"one of {', '.join(presets)}")], chosen),
+            ("out", Annotated[Path, tyro.conf.arg(help=f"results go to OUT/{name}")], Path("runs")),
+            ("replot", Annotated[bool, tyro.conf.arg(help="draw the saved result again")], False),
+            ("config", tyro.conf.OmitArgPrefixes[type(presets[chosen])], presets[chosen]),
+        ],
+        frozen=True,
+    )
+    return tyro.cli(options, args=argv, description=description, prog=f"{name}.py")

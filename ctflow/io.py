@@ -1,0 +1,193 @@
+"""Files: clouds, and what a run leaves behind. Everything is written whole or not at all; nothing is pickled."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ctflow.clouds import Pair, WeightedCloud, check_clouds
+
+_RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on success it is flushed to disk and takes the name."""
+    path = Path(path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file  # pyright: ignore[reportReturnType]
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path:
+    """Make a folder and show that it can be written to, before anything long is run.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{name} must be a folder that can be written to, got {str(path)!r} ({error.strerror}); "
+            "choose another"
+        ) from None
+    return folder
+
+
+def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
+    """Write equally long columns as a tidy table; numbers keep 10 significant digits."""
+    values = [np.asarray(column) for column in columns.values()]
+    lengths = {len(column) for column in values}
+    if len(lengths) != 1:
+        raise ValueError(f"columns must be equally long, got lengths {sorted(lengths)}")
+    with atomic(path) as file:
+        rows = [columns.keys(), *zip(*([_cell(v) for v in column] for column in values), strict=True)]
+        text = "".join(",".join(row) + "\n" for row in rows)
+        file.write(text.encode())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.10g}"
+    text = str(value)
+    if any(mark in text for mark in ',"\n'):
+        raise ValueError(f"a table's text must be free of commas, quotes and line ends, got {text!r}")
+    return text
+
+
+def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read a table of `write_csv`: numeric columns as numbers, others as text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)}
+    return {name: _numbers(column) for name, column in columns.items()}
+
+
+def _numbers(column: np.ndarray) -> np.ndarray:
+    for kind in (int, float):
+        try:
+            return column.astype(kind)
+        except ValueError:
+            continue
+    return column
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON, keys in the order given."""
+    with atomic(path) as file:
+        file.write((json.dumps(content, indent=1, default=_plain) + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for, as the nearest thing it has."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Write named arrays as a compressed .npz."""
+    with atomic(path) as file:
+        np.savez_compressed(file, **{name: np.asarray(a) for name, a in arrays.items()})
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read an .npz of plain arrays; pickled content is refused."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def save_clouds(path: str | os.PathLike[str], clouds: Any) -> None:
+    """Write a cloud or a Pair, weights included, as .safetensors."""
+    from safetensors.numpy import save
+
+    parts = clouds._asdict() if isinstance(clouds, Pair) else {"cloud": clouds}
+    tensors = {}
+    for name, cloud in parts.items():
+        fields = cloud._asdict() if isinstance(cloud, WeightedCloud) else {"points": cloud}
+        tensors |= {f"{name}.{field}": np.ascontiguousarray(a) for field, a in fields.items()}
+    with atomic(path) as file:
+        file.write(save(tensors))
+
+
+def load_clouds(path: str | os.PathLike[str]) -> Any:
+    """Read what `save_clouds` wrote.
+
+    Raises:
+        ValueError: not such a file, or not points on a sphere.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{str(path)!r} must be a .safetensors file of clouds ({error})") from None
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for name, tensor in tensors.items():
+        part, _, field = name.partition(".")
+        parts.setdefault(part, {})[field] = tensor
+    if set(parts) not in ({"cloud"}, {"x", "y"}) or any("points" not in fields for fields in parts.values()):
+        raise ValueError(f"{str(path)!r} must hold `cloud.points`, or `x.points` and `y.points`")
+    clouds = {
+        name: WeightedCloud(fields["points"], fields["weights"]) if "weights" in fields else fields["points"]
+        for name, fields in parts.items()
+    }
+    return check_clouds("clouds", clouds["cloud"] if "cloud" in clouds else Pair(**clouds))
+
+
+def provenance() -> dict[str, Any]:
+    """Where numbers came from: versions, git commit, device."""
+    import jax
+
+    return {
+        "versions": {"python": platform.python_version(), **versions()},
+        "git": git_commit(),
+        "device": str(jax.devices()[0].device_kind),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide a result."""
+    found = {}
+    for name in _RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree this package runs from, marked if the tree was changed; or None."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit, status = (
+            subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "ctflow", "experiments"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit} (modified)" if status else commit

@@ -1,0 +1,188 @@
+"""The only place that draws: one style, colour-blind safe (Okabe-Ito), and pictures of spheres.
+
+Functions take arrays and return a `Picture` or a `Movie`; nothing touches pyplot's global state.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.animation import PillowWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from ctflow import io
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+    "#666666",
+)
+POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
+
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PURPLE, SKY, GREY]),
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "savefig.dpi": 200,
+    "figure.facecolor": "white",
+}
+
+
+class Picture(NamedTuple):
+    """A figure that knows how to be saved, whole or not at all."""
+
+    figure: Figure
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it in the format of the path's ending."""
+        suffix = os.path.splitext(os.fspath(path))[1][1:]
+        with mpl.rc_context(_STYLE), io.atomic(path) as file:
+            # No creation date or version in the file: the same figure is the same bytes.
+            self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
+
+
+class Movie(NamedTuple):
+    """A figure drawn again for every frame."""
+
+    figure: Figure
+    draw: Callable[[int], None]
+    frames: int
+    fps: int = 12
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an animated GIF."""
+        with mpl.rc_context(_STYLE):
+            writer = PillowWriter(fps=self.fps)
+            temporary = f"{os.fspath(path)}.part.gif"
+            try:
+                with writer.saving(self.figure, temporary, dpi=90):
+                    for frame in range(self.frames):
+                        self.draw(frame)
+                        writer.grab_frame()
+                os.replace(temporary, path)
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+
+
+def panels(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    size: tuple[float, float],
+    projection: str | Sequence[str | None] | None = None,
+    sharey: bool = False,
+) -> tuple[Figure, np.ndarray]:
+    """A figure of `size` inches with an array [rows, columns] of axes; one projection, or one a column."""
+    names = [projection] * columns if projection is None or isinstance(projection, str) else projection
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = np.empty((rows, columns), dtype=object)
+        for r in range(rows):
+            for c in range(columns):
+                share = axes[r, 0] if sharey and c else None
+                axes[r, c] = figure.add_subplot(
+                    rows, columns, r * columns + c + 1, projection=names[c], sharey=share
+                )
+    return figure, axes
+
+
+def band(ax: Any, x: Any, samples: Any, *, color: str, label: str, marker: str = "o", axis: int = -1) -> None:
+    """The median of samples with the range of the middle 80 % of them as a band."""
+    low, middle, high = np.quantile(samples, [0.1, 0.5, 0.9], axis=axis)
+    ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+    ax.plot(x, middle, color=color, marker=marker, label=label)
+
+
+def globe(ax: Any, *, view: tuple[float, float] = (20, 30)) -> None:
+    """Prepare 3-D axes: a faint unit sphere, no box."""
+    u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 49), np.linspace(0, np.pi, 25))
+    ax.plot_surface(
+        np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDE3EA", alpha=0.15, linewidth=0
+    )
+    ax.set_axis_off()
+    ax.set_box_aspect((1, 1, 1), zoom=1.35)
+    ax.view_init(elev=view[0], azim=view[1])
+    for set_limits in (ax.set_xlim, ax.set_ylim, ax.set_zlim):
+        set_limits(-1, 1)
+
+
+def view_direction(view: tuple[float, float]) -> np.ndarray:
+    """Unit vector from the sphere's centre to the viewer, for `globe`'s (elevation, azimuth) in degrees."""
+    elevation, azimuth = np.radians(view)
+    return np.array(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    )
+
+
+def globe_points(ax: Any, z: Any, *, color: Any, view: tuple[float, float], size: float = 5) -> list[Any]:
+    """Points on prepared 3-D axes, those behind the sphere faded."""
+    z = np.asarray(z)
+    front = z @ view_direction(view) > 0
+    shades = ((front, 0.85), (~front, 0.12))
+    return [
+        ax.scatter(*z[side].T, s=size, color=color, alpha=alpha, linewidths=0, depthshade=False)
+        for side, alpha in shades
+    ]
+
+
+def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray], *, cmap: Any) -> None:
+    """The sphere coloured by a function of points [k, 3]."""
+    u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 121), np.linspace(0, np.pi, 61))
+    z = np.stack([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)], axis=-1)
+    values = np.asarray(value_fn(z.reshape(-1, 3))).reshape(u.shape)
+    shade = (values - values.min()) / max(np.ptp(values), 1e-12)
+    ax.plot_surface(
+        *np.moveaxis(z, -1, 0), facecolors=cmap(shade), rstride=1, cstride=1, linewidth=0, shade=False
+    )
+
+
+def map_frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rotation [3, 3] whose rows put a and b on a map's equator, either side of its middle."""
+    middle = (a + b) / np.linalg.norm(a + b)
+    east = (b - a) / np.linalg.norm(b - a)
+    return np.stack([middle, east, np.cross(middle, east)])
+
+
+def longitude_latitude(z: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude, radians, of points [n, 3] in a `map_frame`."""
+    p = np.asarray(z) @ frame.T
+    return np.arctan2(p[:, 1], p[:, 0]), np.arcsin(np.clip(p[:, 2], -1, 1))
+
+
+def equal_area_map(
+    ax: Any, frame: np.ndarray, value_fn: Callable[[np.ndarray], np.ndarray], *, levels: int = 8
+) -> None:
+    """Contours of a function of points [k, 3] on Mollweide axes: equal areas of the sphere look equal."""
+    longitude, latitude = np.meshgrid(np.linspace(-np.pi, np.pi, 181), np.linspace(-np.pi / 2, np.pi / 2, 91))
+    p = np.stack(
+        [
+            np.cos(latitude) * np.cos(longitude),
+            np.cos(latitude) * np.sin(longitude),
+            np.sin(latitude),
+        ],
+        axis=-1,
+    ).reshape(-1, 3)
+    values = np.asarray(value_fn(p @ frame)).reshape(longitude.shape)
+    ax.contour(longitude, latitude, values, levels=levels, colors="#9AA5B1", linewidths=0.6)
+    ax.set_xticks([])
+    ax.set_yticks([])

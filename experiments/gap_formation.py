@@ -1,0 +1,355 @@
+"""A modality gap forms between two clouds that start in the same place, if their pairs are heterogeneous.
+
+Two clouds of free particles descend J^Sym under a pair coupling blurred by σ, with no encoders, from three
+starts: the same place (no gap), random, and two opposite cones (the widest gap).
+
+What it shows: on S² at σ = 0 every start ends with no gap, the widest one included; from σ = 0.2 on every
+start ends with one, also where there was none. So heterogeneity, not initialisation, makes the gap. How
+wide it is does depend on the start, because the energy is nearly flat in it: the optimum fixes the cosines
+s_ij = τ·PMI_ij + c of all pairs up to the constant c, and c is the gap's freedom. On the circle (d = 2)
+there is no spare dimension, and two cones stay stuck.
+
+    python experiments/gap_formation.py --preset paper --out figures
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import ctflow as ct
+from ctflow.couplings import MIN_BANDWIDTH, Coupling
+from ctflow import plotting as pl
+from ctflow.experiment import Result, main
+
+STARTS = ("same place", "random", "opposite cones")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings; angles in radians."""
+
+    sigmas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+    """Heterogeneity of the pairing: the blur between the latents of a positive pair."""
+    dims: tuple[int, ...] = (2, 3, 8)
+    num_seeds: int = 5
+    num_particles: int = 256
+    temperature: float = 0.07
+    learning_rate: float = 2e-2
+    num_steps: int = 2000
+    save_every: int = 100
+    start_noise: float = 0.01
+    cone_concentration: float = 40.0
+    seed: int = 0
+
+
+PRESETS = {
+    "paper": Config(),
+    "smoke": Config(sigmas=(0.0, 0.5), dims=(2, 3), num_seeds=2, num_particles=64, num_steps=300),
+}
+
+
+def latent_mixture(rng: np.random.Generator, n: int) -> np.ndarray:
+    """n angles of the mixture 0.7·vM(0, 6) + 0.3·vM(π, 6)."""
+    return np.where(rng.random(n) < 0.7, rng.vonmises(0, 6, n), rng.vonmises(np.pi, 6, n))
+
+
+def latents(config: Config, sigma: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """θ of the first modality and φ = θ' + σξ of the second, [n] each; the same draws for every σ."""
+    rng = np.random.default_rng([config.seed, seed])
+    theta, partner = latent_mixture(rng, config.num_particles), latent_mixture(rng, config.num_particles)
+    return theta, partner + sigma * rng.standard_normal(config.num_particles)
+
+
+def pairing(theta: np.ndarray, phi: np.ndarray, sigma: float) -> Coupling:
+    return ct.couplings.from_latents(theta, phi, bandwidth=max(sigma, MIN_BANDWIDTH), dtype=float)
+
+
+def start_clouds(config: Config, kind: str, theta: np.ndarray, phi: np.ndarray, d: int, key) -> ct.Pair:
+    """Where the two clouds begin: on a great circle at their latents, anywhere, or in opposite cones."""
+    key_x, key_y = jax.random.split(key)
+    if kind == "same place":
+        return ct.Pair(*(_on_circle(config, k, a, d) for k, a in ((key_x, theta), (key_y, phi))))
+    if kind == "random":
+        return ct.Pair(*(ct.sphere.uniform(k, config.num_particles, d) for k in (key_x, key_y)))
+    pole = jnp.eye(d)[-1]
+    cones = ((key_x, pole), (key_y, -pole))
+    return ct.Pair(
+        *(
+            ct.sphere.von_mises_fisher(k, m, config.cone_concentration, config.num_particles)
+            for k, m in cones
+        )
+    )
+
+
+def _on_circle(config: Config, key, angle: np.ndarray, d: int):
+    plane = jnp.stack([jnp.cos(jnp.asarray(angle)), jnp.sin(jnp.asarray(angle))], axis=1)
+    flat = jnp.pad(plane, ((0, 0), (0, d - 2)))
+    return ct.sphere.normalize(flat + config.start_noise * jax.random.normal(key, flat.shape))
+
+
+def look(energy, clouds) -> dict:
+    """What is recorded along a run: J^Sym + log V, its terms, and two gaps."""
+    d = clouds.x.shape[1]
+    return {
+        "energy": energy(clouds) + energy.kernel.log_volume(d),
+        **energy.terms(clouds),
+        "energy_distance": ct.diagnostics.energy_distance(clouds.x, clouds.y, estimator="v"),
+        "centroid_gap": ct.diagnostics.centroid_gap(clouds.x, clouds.y),
+        "paired_cosine": energy.coupling.mean_cosine(clouds.x, clouds.y),
+    }
+
+
+def flow(config: Config):
+    return ct.flows.Descent(optax.adam(config.learning_rate))
+
+
+def run_dimension(config: Config, d: int, pairings: dict[tuple, Coupling]) -> dict[str, np.ndarray]:
+    """Every σ × start × seed in dimension d, as columns with one entry a run and one row a save."""
+    cells = list(product(config.sigmas, range(config.num_seeds), STARTS))
+    stack, information = [], []
+    for sigma, seed, kind in cells:
+        theta, phi = latents(config, sigma, seed)
+        pi = pairings[sigma, seed]
+        key = jax.random.fold_in(jax.random.key(config.seed), 100 * seed + STARTS.index(kind))
+        stack.append((*start_clouds(config, kind, theta, phi, d, key), pi.weights))
+        information.append(float(pi.mutual_information()))
+    shared = pairings[cells[0][:2]]
+    descent = flow(config)
+
+    def run_one(inputs):
+        x, y, pair_weights = inputs
+        pi = Coupling(shared.rows, shared.cols, pair_weights, shape=shared.shape, complete=True)
+        energy = ct.energies.symmetric(pi, temperature=config.temperature)
+        state, saved = ct.evolve(
+            energy,
+            descent,
+            descent.init(ct.Pair(x, y)),
+            num_steps=config.num_steps,
+            save_every=config.save_every,
+            save=lambda clouds: look(energy, clouds),
+        )
+        return {**saved, "finite": state.finite}
+
+    inputs = jax.tree.map(lambda *parts: np.stack(parts), *stack)
+    history = ct.sweep(run_one, inputs, progress=f"gap formation, d = {d}")
+    sigma, seed, kind = (np.array(column) for column in zip(*cells, strict=True))
+    return {"sigma": sigma, "seed": seed, "start": kind, "information": np.array(information), **history}
+
+
+def tabulate(d: int, h: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The last state of every run, and the largest faults of the identities along it."""
+    added = [
+        h["alignment"] - (h["cross_entropy_12"] + h["cross_entropy_21"]) / 2,
+        (h["free_energy_12"] + h["free_energy_21"]) / 2 - (h["divergence_12"] + h["divergence_21"]) / 2,
+    ]
+    return {
+        "d": np.full(h["sigma"].shape, d),
+        **{name: h[name] for name in ("start", "sigma", "seed")},
+        **{name: h[name][:, -1] for name in ("energy_distance", "centroid_gap", "paired_cosine", "energy")},
+        "bound": -h["information"],
+        "start_energy_distance": h["energy_distance"][:, 0],
+        "lowest_energy_above_bound": (h["energy"] + h["information"][:, None]).min(axis=1),
+        "decomposition_error": np.abs(added[0] - added[1]).max(axis=1),
+        "finite": h["finite"].astype(int),
+    }
+
+
+def showcase(config: Config, sigma: float) -> tuple[dict[str, np.ndarray], ct.Solution]:
+    """One run on S² from the same place, watched closely: its terms, and its clouds."""
+    theta, phi = latents(config, sigma, seed=0)
+    energy = ct.energies.symmetric(pairing(theta, phi, sigma), temperature=config.temperature)
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    start = start_clouds(config, "same place", theta, phi, 3, key)
+    solution = ct.solve(
+        energy,
+        start,
+        flow(config),
+        num_steps=config.num_steps,
+        save_every=max(1, config.num_steps // 250),
+        save=lambda clouds: {**look(energy, clouds), "clouds": clouds},
+    )
+    terms = {name: value for name, value in solution.saved.items() if name != "clouds"}
+    return {"step": solution.steps, **terms}, solution
+
+
+def run(config: Config) -> Result:
+    """Every dimension, σ, start and seed; then two runs watched closely."""
+    with jax.enable_x64(True):
+        pairings = {
+            (sigma, seed): pairing(*latents(config, sigma, seed), sigma)
+            for sigma, seed in product(config.sigmas, range(config.num_seeds))
+        }
+        tables = [tabulate(d, run_dimension(config, d, pairings)) for d in config.dims]
+        runs = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        arrays, terms = {}, {}
+        for label, sigma in (("none", 0.0), ("some", 0.5)):
+            terms[f"terms_sigma_{sigma}"], solution = showcase(config, sigma)
+            clouds, theta = solution.saved["clouds"], latents(config, sigma, 0)
+            frames = np.unique(np.geomspace(1, len(solution.steps), 60).astype(int)) - 1
+            for name, cloud, angle in zip("xy", clouds, theta, strict=True):
+                arrays[f"{name}_{label}"] = cloud[frames].astype(np.float32)
+                arrays[f"{name}_angle_{label}"] = angle
+            arrays[f"frame_steps_{label}"] = solution.steps[frames]
+    facts = {
+        "largest_decomposition_error": float(runs["decomposition_error"].max()),
+        "lowest_energy_above_bound": float(runs["lowest_energy_above_bound"].min()),
+        "energy_distance": "between the two clouds as measures (V-statistic)",
+    }
+    return Result({"runs": runs, "summary": summarize(runs), **terms}, arrays, facts)
+
+
+def summarize(runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Medians and the middle 80 % over seeds, a row for each d, start and σ."""
+    rows = []
+    for d, kind, sigma in product(np.unique(runs["d"]), STARTS, np.unique(runs["sigma"])):
+        pick = (runs["d"] == d) & (runs["start"] == kind) & (runs["sigma"] == sigma)
+        row = {"d": d, "start": kind, "sigma": sigma, "seeds": pick.sum()}
+        for name in ("energy_distance", "centroid_gap", "energy", "bound"):
+            low, middle, high = np.quantile(runs[name][pick], [0.1, 0.5, 0.9])
+            row |= {f"{name}_median": middle, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+COLORS = dict(zip(STARTS, (pl.BLUE, pl.GREEN, pl.RED), strict=True))
+MARKERS = dict(zip(STARTS, "osv", strict=True))
+MODALITIES = {"x": ("first modality", pl.BLUE), "y": ("second modality", pl.ORANGE)}
+VIEW = (28.0, 40.0)
+
+
+def plot(result: Result) -> dict:
+    """Every figure of this experiment, by file name."""
+    return {
+        "gap_against_heterogeneity.png": plot_gap(result),
+        "energy_against_bound.png": plot_energy(result),
+        "terms.png": plot_terms(result),
+        "clouds.png": plot_clouds(result),
+        "gap_formation.gif": animate(result),
+    }
+
+
+def plot_gap(result: Result) -> pl.Picture:
+    """Energy distance and centroid gap against σ, a line for each start, a column for each dimension."""
+    runs = result.tables["runs"]
+    dims = np.unique(runs["d"])
+    figure, axes = pl.panels(2, len(dims), size=(2.4 * len(dims), 4.3), sharey=True)
+    names = {"energy_distance": "energy distance", "centroid_gap": "centroid gap"}
+    for (row, (name, title)), (column, d) in product(enumerate(names.items()), enumerate(dims)):
+        ax = axes[row, column]
+        for kind in STARTS:
+            sigma, samples = _by_sigma(runs, d, kind, name)
+            pl.band(ax, sigma, samples, color=COLORS[kind], marker=MARKERS[kind], label=f"{kind}")
+        ax.set_ylim(bottom=-0.05)
+        if row == 0:
+            ax.set_title(f"d = {d}" + (" (circle)" if d == 2 else " (S²)" if d == 3 else ""))
+        else:
+            ax.set_xlabel("heterogeneity σ (radians)")
+        if column == 0:
+            ax.set_ylabel(f"{title} at the end")
+    axes[0, 0].legend(title="start", loc="upper right")
+    return pl.Picture(figure)
+
+
+def _by_sigma(runs: dict, d: int, kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """σ and the values of all seeds, [σ, seeds]."""
+    pick = (runs["d"] == d) & (runs["start"] == kind)
+    sigmas = np.unique(runs["sigma"][pick])
+    return sigmas, np.stack([runs[name][pick & (runs["sigma"] == sigma)] for sigma in sigmas])
+
+
+def plot_energy(result: Result) -> pl.Picture:
+    """J^Sym + log V at the end against its bound -I(π)."""
+    runs = result.tables["runs"]
+    dims = np.unique(runs["d"])
+    figure, axes = pl.panels(1, len(dims), size=(2.4 * len(dims), 2.7), sharey=True)
+    for ax, d in zip(axes[0], dims, strict=True):
+        for kind in STARTS:
+            sigma, samples = _by_sigma(runs, d, kind, "energy")
+            pl.band(ax, sigma, samples, color=COLORS[kind], marker=MARKERS[kind], label=kind)
+        sigma, bound = _by_sigma(runs, d, STARTS[0], "bound")
+        ax.plot(sigma, np.median(bound, axis=1), color="black", linestyle="--", label="bound −I(π)")
+        ax.set_xlabel("heterogeneity σ (radians)")
+        ax.set_title(f"d = {d}")
+    axes[0, 0].set_ylabel("J$^{Sym}$ + log V at the end (nats)")
+    axes[0, -1].legend(loc="lower right")
+    return pl.Picture(figure)
+
+
+def plot_terms(result: Result) -> pl.Picture:
+    """The terms of J^Sym and the gap along two runs from the same place, σ = 0 and σ = 0.5."""
+    figure, axes = pl.panels(2, 2, size=(6.6, 4.6), sharey=True)
+    for column, sigma in enumerate((0.0, 0.5)):
+        t = result.tables[f"terms_sigma_{sigma}"]
+        step = np.maximum(t["step"], 1)
+        log_volume = (t["energy"] - _split(t))[0]
+        top, bottom = axes[0, column], axes[1, column]
+        free = (t["free_energy_12"] + t["free_energy_21"]) / 2
+        divergence = -(t["divergence_12"] + t["divergence_21"]) / 2
+        top.plot(step, free + log_volume, color=pl.BLUE, label="free energies ½(F̃₁₂+F̃₂₁) + log V")
+        top.plot(step, divergence, color=pl.RED, label="−divergence −½(D̃₁₂+D̃₂₁)")
+        top.plot(step, t["energy"], color="black", linestyle="--", label="their sum, J$^{Sym}$ + log V")
+        bottom.plot(step, t["energy_distance"], color=pl.PURPLE, label="energy distance")
+        bottom.plot(step, t["paired_cosine"], color=pl.GREEN, label="mean paired cosine")
+        top.set_title(f"σ = {sigma:g}, S², both clouds start in the same place")
+        for ax in (top, bottom):
+            ax.set_xscale("log")
+        bottom.set_xlabel("Adam step")
+    axes[0, 0].set_ylabel("nats")
+    axes[0, 0].legend(loc="best")
+    axes[1, 0].set_ylabel("gap and alignment")
+    axes[1, 0].legend(loc="center left")
+    return pl.Picture(figure)
+
+
+def _split(t: dict) -> np.ndarray:
+    """J^Sym from its free energies and divergences."""
+    return (t["free_energy_12"] + t["free_energy_21"] - t["divergence_12"] - t["divergence_21"]) / 2
+
+
+def plot_clouds(result: Result) -> pl.Picture:
+    """The clouds before and after, σ = 0 and σ = 0.5."""
+    figure, axes = pl.panels(2, 2, size=(5.6, 5.4), projection="3d")
+    for row, (label, sigma) in enumerate((("none", 0.0), ("some", 0.5))):
+        for column, (frame, when) in enumerate(((0, "start: same place"), (-1, "end"))):
+            ax = axes[row, column]
+            _draw_globe(ax, result, label, frame)
+            ax.set_title(f"σ = {sigma:g}, {when}", y=0.95)
+    _legend(axes[0, 0])
+    return pl.Picture(figure)
+
+
+def _draw_globe(ax, result: Result, label: str, frame: int) -> None:
+    pl.globe(ax, view=VIEW)
+    for name, (_, color) in MODALITIES.items():
+        pl.globe_points(ax, result.arrays[f"{name}_{label}"][frame], color=color, view=VIEW, size=9)
+
+
+def _legend(ax) -> None:
+    for title, color in MODALITIES.values():
+        ax.scatter([], [], [], color=color, s=14, label=title)
+    ax.legend(loc="lower left")
+
+
+def animate(result: Result) -> pl.Movie:
+    """Both runs side by side, clouds above their energy distance so far."""
+    figure, axes = pl.panels(1, 2, size=(6.4, 3.5), projection="3d")
+
+    def draw(frame: int) -> None:
+        for ax, (label, sigma) in zip(axes[0], (("none", 0.0), ("some", 0.5)), strict=True):
+            ax.clear()
+            step = result.arrays[f"frame_steps_{label}"][frame]
+            t = result.tables[f"terms_sigma_{sigma}"]
+            distance = t["energy_distance"][np.searchsorted(t["step"], step)]
+            _draw_globe(ax, result, label, frame)
+            ax.set_title(f"pairs blurred by σ = {sigma:g}\nstep {step}, energy distance {distance:.2f}", y=0.93)
+        _legend(axes[0, 0])
+
+    return pl.Movie(figure, draw, frames=len(result.arrays["frame_steps_some"]), fps=10)
+
+
+if __name__ == "__main__":
+    main(name="gap_formation", presets=PRESETS, run=run, plot=plot, description=__doc__ or "")

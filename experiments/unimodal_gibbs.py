@@ -1,0 +1,379 @@
+"""One modality: clouds in a two-well potential converge to the Gibbs measure exp(-U/τ)/Z, from any start.
+
+Langevin particles sample it exactly. The deterministic flow of J_τ replaces the noise by an entropy
+smoothed with a kernel: with InfoNCE's own kernel (temperature τ) its equilibrium is far from Gibbs wherever
+that kernel is wide compared with the Gibbs measure; with a kernel fitted to the number of particles it
+comes close. Started in one well, noiseless particles do not share the mass out at low temperature.
+
+    python experiments/unimodal_gibbs.py --preset paper --out figures
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+import ctflow as ct
+from ctflow import plotting as pl
+from ctflow.experiment import Result, main
+
+STARTS = ("uniform", "one well")
+METHODS = ("Langevin", "J flow, kernel τ", "J flow, fitted kernel")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings; angles in radians, times in units of the Fokker-Planck equation ∂ρ = ∇·(ρ∇U/τ) + Δρ."""
+
+    temperatures: tuple[float, ...] = (10.0, 5.0, 2.5, 1.0, 0.5, 0.2, 0.1)
+    num_seeds: int = 20
+    num_flow_seeds: int = 5
+    num_particles: int = 768
+    well_concentration: float = 12.0
+    cap_radius: float = 0.5
+    start_concentration: float = 20.0
+    """κ of the von Mises-Fisher law in the first well that the `one well` start draws from."""
+    relaxation_times: float = 7.0
+    """Length of a run, in relaxation times of the slowest mode that the start excites: e⁻⁷ is left."""
+    max_flow_time: float = 20.0
+    max_step_size: float = 0.02
+    step_per_temperature: float = 0.1
+    """Langevin step size <= this times τ: the curvature of U/τ in a well is about 1/τ."""
+    closeup_temperature: float = 0.2
+    seed: int = 0
+
+
+PRESETS = {
+    "paper": Config(),
+    "smoke": Config(temperatures=(1.0, 0.2), num_seeds=3, num_flow_seeds=1, num_particles=256, max_flow_time=2.0),
+}
+
+
+def wells() -> np.ndarray:
+    """The two wells' centres, [2, 3]: (0, 0, 1) and (0.85, 0.15, -0.5) normalised, 120° apart."""
+    second = np.array([0.85, 0.15, -0.5])
+    return np.stack([[0.0, 0.0, 1.0], second / np.linalg.norm(second)])
+
+
+def potential(config: Config):
+    return ct.potentials.VonMisesFisherMixture(wells(), concentration=config.well_concentration)
+
+
+def start_density(config: Config, kind: str):
+    """The density of a start w.r.t. the uniform law, from points [k, 3] to values [k]."""
+    if kind == "uniform":
+        return lambda z: np.ones(len(z))
+    kappa = config.start_concentration
+    return lambda z: np.exp(kappa * (z @ wells()[0] - 1)) * 2 * kappa / -np.expm1(-2 * kappa)
+
+
+def start_cloud(config: Config, kind: str, key, n: int):
+    if kind == "uniform":
+        return ct.sphere.uniform(key, n, 3)
+    return ct.sphere.von_mises_fisher(key, jnp.asarray(wells()[0]), config.start_concentration, n)
+
+
+def statistics(config: Config, cloud) -> dict:
+    """Mass in the caps about the wells, and share of the particles nearer to the first well."""
+    centers = jnp.asarray(wells())
+    nearer = jnp.mean((cloud @ centers[0] > cloud @ centers[1]).astype(cloud.dtype))
+    return {
+        "cap_mass": ct.gibbs.cap_fraction(cloud, centers, radius=config.cap_radius),
+        "first_well": nearer,
+    }
+
+
+def fitted_kernel_temperature(config: Config, temperature: float) -> float:
+    """h² of a density estimate's bandwidth h = √min(τ, ½)·n^{-1/6}: the wells' width times its 2-D rate."""
+    return min(temperature, 0.5) * config.num_particles ** (-1 / 3)
+
+
+def run_langevin(config: Config, temperature: float, kind: str, rate: float, seed: int):
+    """All seeds of one temperature and start; particles do not interact, so they run as one cloud.
+
+    Returns:
+        The clouds of the seeds at the end, [seeds, n, 3], and the solution, which keeps 40 clouds.
+    """
+    duration = config.relaxation_times / rate
+    step_size = min(config.max_step_size, config.step_per_temperature * temperature)
+    num_steps = 40 * int(np.ceil(duration / step_size / 40))
+    key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    start = start_cloud(config, kind, key_start, config.num_seeds * config.num_particles)
+    solution = ct.solve(
+        ct.energies.Potential(potential(config), temperature=temperature),
+        start,
+        ct.flows.Langevin(step_size),
+        num_steps=num_steps,
+        key=key_noise,
+        save_every=num_steps // 40,
+        save=lambda cloud: cloud,
+    )
+    return np.asarray(solution.cloud).reshape(config.num_seeds, config.num_particles, 3), solution
+
+
+def run_flows(config: Config, temperature: float, kind: str, rate: float):
+    """The J flow of every seed with both kernels; returns the clouds [2, seeds, n, 3], step size and steps."""
+    kernels = (temperature, fitted_kernel_temperature(config, temperature))
+    duration = min(config.relaxation_times / rate, config.max_flow_time)
+    # Explicit steps are stable below 2/rate of the fastest mode, 4/(e·kernel temperature).
+    step_size = min(config.max_step_size, 0.75 * min(kernels))
+    num_steps = int(np.ceil(duration / step_size))
+    flow = ct.flows.GradientFlow(step_size)
+
+    def one(inputs):
+        start, kernel_temperature = inputs
+        energy = ct.energies.unimodal(
+            potential(config), temperature=temperature, kernel=ct.kernels.Exponential(kernel_temperature)
+        )
+        return ct.evolve(energy, flow, flow.init(start), num_steps=num_steps).clouds
+
+    keys = jax.random.split(jax.random.key(config.seed + 1), config.num_flow_seeds)
+    starts = np.stack([start_cloud(config, kind, key, config.num_particles) for key in keys])
+    inputs = np.concatenate([starts, starts]), np.repeat(kernels, config.num_flow_seeds)
+    ends = ct.sweep(one, inputs, batch_size=1)
+    return ends.reshape(2, *starts.shape), step_size, num_steps
+
+
+def rows_of(config: Config, gibbs, clouds, **facts) -> list[dict]:
+    """A table row for each seed's cloud at the end of a run."""
+    look = jax.jit(partial(statistics, config))
+    rows = []
+    for seed, cloud in enumerate(clouds):
+        values = {name: float(value) for name, value in look(jnp.asarray(cloud)).items()}
+        u = np.asarray(potential(config)(jnp.asarray(cloud)))
+        test = stats.kstest(u, gibbs.potential_cdf)
+        rows.append({**facts, "seed": seed, **values, "ks_statistic": test.statistic, "ks_p": test.pvalue})
+    return rows
+
+
+def relaxation(config: Config, reference, gibbs, solution, kind: str) -> dict[str, np.ndarray]:
+    """F - F* = KL along a Langevin run, beside the exact Fokker-Planck curve and its late slope."""
+    density, times = start_density(config, kind), solution.times
+    rate = reference.late_rate(density)
+    keep = times <= 4.2 / rate
+    bandwidth = 0.15
+    exact = [
+        gibbs.kl(
+            ct.WeightedCloud(reference.nodes, reference.node_weights * rho / (reference.node_weights @ rho)),
+            bandwidth=bandwidth,
+        )
+        for rho in reference.density(density, times[keep])
+    ]
+    floor = np.mean(
+        [
+            gibbs.kl(gibbs.sample(jax.random.key(s), len(solution.cloud)), bandwidth=bandwidth)
+            for s in range(3)
+        ]
+    )
+    return {
+        "start": np.full(keep.sum(), kind),
+        "time": times[keep],
+        "kl_particles": np.array([gibbs.kl(c, bandwidth=bandwidth) for c in solution.saved[keep]]),
+        "kl_smoothed_exact": np.array(exact),
+        "kl_exact": reference.kl(density, times[keep]),
+        "kl_floor_of_exact_samples": np.full(keep.sum(), floor),
+        "late_slope": np.full(keep.sum(), -2 * rate),
+    }
+
+
+def run(config: Config) -> Result:
+    """Every temperature, start and method; then the closer look at one temperature."""
+    with jax.enable_x64(True):
+        return _run(config)
+
+
+def _run(config: Config) -> Result:
+    rows, exact_rows, arrays, relaxations = [], [], {}, []
+    cells = list(product(config.temperatures, STARTS))
+    bar = tqdm(cells, desc="unimodal Gibbs", unit="setting")
+    for index, (temperature, kind) in enumerate(bar):
+        gibbs = ct.gibbs.GibbsMeasure(potential(config), temperature=temperature, d=3)
+        reference = ct.meanfield.FokkerPlanck(gibbs)
+        rate = reference.late_rate(start_density(config, kind))
+        if kind == STARTS[0]:
+            exact_rows.append(
+                {
+                    "tau": temperature,
+                    "cap_mass": gibbs.cap_mass(wells(), radius=config.cap_radius),
+                    "mean_potential": gibbs.mean_potential,
+                    "log_partition_function": gibbs.log_partition_function,
+                    "entropy": gibbs.entropy,
+                    "spectral_gap": reference.spectral_gap,
+                }
+            )
+        clouds, solution = run_langevin(config, temperature, kind, rate, index)
+        shared = {"tau": temperature, "start": kind}
+        steps = int(solution.steps[-1])
+        timing = {"step_size": solution.times[-1] / steps, "steps": steps, "time": solution.times[-1]}
+        rows += rows_of(config, gibbs, clouds, method=METHODS[0], **shared, **timing)
+        ends, step_size, steps = run_flows(config, temperature, kind, rate)
+        timing = {"step_size": step_size, "steps": steps, "time": steps * step_size}
+        for method, clouds_at_end in zip(METHODS[1:], ends, strict=True):
+            rows += rows_of(config, gibbs, clouds_at_end, method=method, **shared, **timing)
+        if temperature == config.closeup_temperature:
+            relaxations.append(relaxation(config, reference, gibbs, solution, kind))
+            n = config.num_particles
+            arrays[f"langevin_{kind}"] = solution.saved[:, :n].astype(np.float32)
+            arrays[f"times_{kind}"] = solution.times
+            arrays[f"flow_{kind}"] = ends[:, 0].astype(np.float32)
+            arrays["gibbs"] = gibbs.sample(jax.random.key(config.seed + 2), n).astype(np.float32)
+    runs = _columns(rows)
+    tables = {"runs": runs, "exact": _columns(exact_rows), "summary": summarize(runs, exact_rows)}
+    if relaxations:
+        tables["relaxation"] = {k: np.concatenate([r[k] for r in relaxations]) for k in relaxations[0]}
+    facts = {"closeup_temperature": config.closeup_temperature, "cap_radius": config.cap_radius}
+    return Result(tables, arrays, facts)
+
+
+def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def summarize(runs: dict[str, np.ndarray], exact_rows: list[dict]) -> dict[str, np.ndarray]:
+    """Mean over seeds, standard error, distance to the exact value in errors, and tests passed."""
+    rows = []
+    for row in exact_rows:
+        for kind, method in product(STARTS, METHODS):
+            pick = (runs["tau"] == row["tau"]) & (runs["start"] == kind) & (runs["method"] == method)
+            cap, well = runs["cap_mass"][pick], runs["first_well"][pick]
+            error = cap.std(ddof=1) / np.sqrt(len(cap)) if len(cap) > 1 else np.nan
+            rows.append(
+                {
+                    "tau": row["tau"],
+                    "start": kind,
+                    "method": method,
+                    "exact": row["cap_mass"],
+                    "cap_mass": cap.mean(),
+                    "standard_error": error,
+                    "errors_off": (cap.mean() - row["cap_mass"]) / error,
+                    "first_well": well.mean(),
+                    "ks_passed": (runs["ks_p"][pick] > 0.05).sum(),
+                    "seeds": pick.sum(),
+                    "step_size": runs["step_size"][pick][0],
+                    "time": runs["time"][pick][0],
+                }
+            )
+    return _columns(rows)
+
+
+COLORS = dict(zip(METHODS, (pl.BLUE, pl.RED, pl.GREEN), strict=True))
+MARKERS = dict(zip(METHODS, "osv", strict=True))
+VIEW = (14.0, 55.0)
+
+
+def plot(result: Result) -> dict:
+    """Every figure of this experiment, by file name."""
+    figures = {"cap_mass.png": plot_cap_mass(result)}
+    if "relaxation" in result.tables:
+        figures |= {
+            "clouds.png": plot_clouds(result),
+            "relaxation.png": plot_relaxation(result),
+            "unimodal_gibbs.gif": animate(result),
+        }
+    return figures
+
+
+def plot_cap_mass(result: Result) -> pl.Picture:
+    """Mass near the wells, and the first well's share, against τ, with the exact curves."""
+    runs, exact = result.tables["runs"], result.tables["exact"]
+    figure, axes = pl.panels(2, 2, size=(6.8, 5.0), sharey=False)
+    for column, kind in enumerate(STARTS):
+        for method in METHODS:
+            pick = (runs["start"] == kind) & (runs["method"] == method)
+            taus = np.unique(runs["tau"][pick])
+            for ax, name in zip(axes[:, column], ("cap_mass", "first_well"), strict=True):
+                samples = np.stack([runs[name][pick & (runs["tau"] == tau)] for tau in taus])
+                pl.band(ax, taus, samples, color=COLORS[method], marker=MARKERS[method], label=method)
+        order = np.argsort(exact["tau"])
+        axes[0, column].plot(
+            exact["tau"][order], exact["cap_mass"][order], color="black", linestyle="--", label="exact Gibbs"
+        )
+        axes[1, column].axhline(0.5, color="black", linestyle="--", label="exact Gibbs")
+        axes[0, column].set_title(f"start: {kind}")
+        axes[1, column].set_xlabel("temperature τ")
+        for ax in axes[:, column]:
+            ax.set_xscale("log")
+            ax.set_ylim(-0.03, 1.05)
+    axes[0, 0].set_ylabel(f"mass within {result.facts['cap_radius']:g} rad of a well")
+    axes[1, 0].set_ylabel("share of the first well")
+    axes[0, 0].legend(loc="upper right")
+    return pl.Picture(figure)
+
+
+def plot_relaxation(result: Result) -> pl.Picture:
+    """F - F* = KL against time, particles on the exact curve, with the spectral slope."""
+    table = result.tables["relaxation"]
+    figure, axes = pl.panels(1, 2, size=(6.8, 3.0))
+    for ax, kind in zip(axes[0], STARTS, strict=True):
+        t = {name: column[table["start"] == kind] for name, column in table.items()}
+        ax.plot(t["time"], t["kl_exact"], color="black", label="Fokker–Planck, exact")
+        ax.plot(t["time"], t["kl_smoothed_exact"], color=pl.GREY, linestyle=":", label="the same, smoothed")
+        ax.plot(t["time"], t["kl_particles"], "o", color=pl.BLUE, label="Langevin particles, smoothed")
+        floor, slope = t["kl_floor_of_exact_samples"][0], t["late_slope"][0]
+        ax.axhline(floor, color=pl.ORANGE, linewidth=1, label="exact samples, as many")
+        anchor = len(t["time"]) // 3
+        line = t["kl_exact"][anchor] * np.exp(slope * (t["time"] - t["time"][anchor]))
+        ax.plot(t["time"], 2 * line, color=pl.RED, linestyle="--", label="slope −2·rate")
+        ax.set_yscale("log")
+        ax.set_ylim(floor / 3, 2 * t["kl_exact"].max())
+        ax.set_xlabel("time")
+        ax.set_title(f"start: {kind} (rate {-slope / 2:.3g})")
+    axes[0, 0].set_ylabel("F − F* = KL to Gibbs (nats)")
+    axes[0, 1].legend(loc="lower left")
+    return pl.Picture(figure)
+
+
+def _potential_fn(z: np.ndarray) -> np.ndarray:
+    return np.asarray(potential(Config())(jnp.asarray(z)))
+
+
+def plot_clouds(result: Result) -> pl.Picture:
+    """Potential and clouds: on the sphere above, on an equal-area map below."""
+    tau = result.facts["closeup_temperature"]
+    arrays = result.arrays
+    panels = {
+        "exact Gibbs samples": (arrays["gibbs"], "black"),
+        "Langevin": (arrays["langevin_uniform"][-1], pl.BLUE),
+        "J flow, kernel τ": (arrays["flow_uniform"][0], pl.RED),
+        "J flow, fitted kernel": (arrays["flow_uniform"][1], pl.GREEN),
+    }
+    figure, globes = pl.panels(2, 4, size=(7.6, 3.6), projection="3d")
+    frame = pl.map_frame(*wells())
+    for column, (title, (cloud, color)) in enumerate(panels.items()):
+        top = globes[0, column]
+        pl.globe(top, view=VIEW)
+        pl.globe_points(top, cloud, color=color, view=VIEW, size=4)
+        top.set_title(title, y=0.98)
+        globes[1, column].remove()
+        bottom = figure.add_subplot(2, 4, 5 + column, projection="mollweide")
+        pl.equal_area_map(bottom, frame, _potential_fn)
+        bottom.scatter(*pl.longitude_latitude(cloud, frame), s=2, color=color, linewidths=0, alpha=0.7)
+    figure.suptitle(f"two wells at τ = {tau:g}, uniform start; below, equal-area maps with contours of U")
+    return pl.Picture(figure)
+
+
+def animate(result: Result) -> pl.Movie:
+    """Langevin particles from both starts, on equal-area maps."""
+    frame, arrays = pl.map_frame(*wells()), result.arrays
+    figure, axes = pl.panels(1, 2, size=(6.6, 2.3), projection="mollweide")
+    dots = []
+    for ax in axes[0]:
+        pl.equal_area_map(ax, frame, _potential_fn)
+        dots.append(ax.scatter([], [], s=4, color=pl.BLUE, linewidths=0, alpha=0.8))
+
+    def draw(index: int) -> None:
+        for ax, dot, kind in zip(axes[0], dots, STARTS, strict=True):
+            longitude, latitude = pl.longitude_latitude(arrays[f"langevin_{kind}"][index], frame)
+            dot.set_offsets(np.column_stack([longitude, latitude]))
+            ax.set_title(f"start: {kind}, time {arrays[f'times_{kind}'][index]:.2f}")
+
+    return pl.Movie(figure, draw, frames=len(arrays["langevin_uniform"]), fps=8)
+
+
+if __name__ == "__main__":
+    main(name="unimodal_gibbs", presets=PRESETS, run=run, plot=plot, description=__doc__ or "")
