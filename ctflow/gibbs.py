@@ -60,6 +60,7 @@ class GibbsMeasure:
         self._axis = generic if axis is None else np.asarray(axis, np.float64)
         if self._axis.shape != (d,):
             raise ValueError(f"d must be the potential's dimension {self._axis.shape[0]}, got {d}")
+        self._last_smoothed: Any = (None, None)
         self._refine()
 
     def _refine(self) -> None:
@@ -153,18 +154,26 @@ class GibbsMeasure:
         z = points(cloud)
         if z.shape[1] != self.d:
             raise ValueError(f"cloud must have d = {self.d}, got shape {z.shape}")
-        h = z.shape[0] ** (-1 / (self.d + 3)) if bandwidth is None else bandwidth
+        h = z.shape[0] ** (-1 / (self.d + 3)) if bandwidth is None else float(bandwidth)
         check_positive("bandwidth", h)
+        nodes, w, log_rho = self._smoothed(h)
         kernel = ChordalGaussian(h)
-        count = int(np.clip(8 / h, 32, 256))
+        log_q = partition.log_partition(jnp.asarray(nodes, z.dtype), z, kernel, weights=weights(cloud))
+        log_q = np.asarray(log_q, np.float64) - float(kernel.log_volume(self.d))
+        return float(np.sum(w * np.exp(log_q) * (log_q - log_rho)))
+
+    def _smoothed(self, bandwidth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Nodes, weights and log(K∗ρ*) for a kernel of this bandwidth; the last one asked for is kept."""
+        if self._last_smoothed[0] == bandwidth:
+            return self._last_smoothed[1]
+        count = int(np.clip(8 / bandwidth, 32, 256))
         nodes, w = polar_quadrature(self._axis, np.pi, count, zonal=False)
         mass = w * np.exp(self.log_density(nodes))
-        y = jnp.asarray(nodes, z.dtype)
-        log_q = partition.log_partition(y, z, kernel, weights=weights(cloud))
-        log_rho = partition.log_partition(y, y, kernel, weights=jnp.asarray(mass / mass.sum(), z.dtype))
-        log_volume = float(kernel.log_volume(self.d))
-        log_q, log_rho = np.asarray(log_q, np.float64), np.asarray(log_rho, np.float64)
-        return float(np.sum(w * np.exp(log_q - log_volume) * (log_q - log_rho)))
+        kernel, y = ChordalGaussian(bandwidth), jnp.asarray(nodes)
+        log_rho = partition.log_partition(y, y, kernel, weights=jnp.asarray(mass / mass.sum()))
+        smoothed = nodes, w, np.asarray(log_rho, np.float64) - float(kernel.log_volume(self.d))
+        self._last_smoothed = bandwidth, smoothed
+        return smoothed
 
 
 def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:

@@ -5,6 +5,7 @@ Functions take arrays and return a `Picture` or a `Movie`; nothing touches pyplo
 
 import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -44,6 +45,11 @@ _STYLE = {
     "savefig.dpi": 200,
     "figure.facecolor": "white",
 }
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that draws, so that all it draws is in ctflow's style."""
+    return wraps(draw)(mpl.rc_context(_STYLE)(draw))
 
 
 class Picture(NamedTuple):
@@ -115,10 +121,9 @@ def band(ax: Any, x: Any, samples: Any, *, color: str, label: str, marker: str =
 
 def globe(ax: Any, *, view: tuple[float, float] = (20, 30)) -> None:
     """Prepare 3-D axes: a faint unit sphere, no box."""
-    u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 49), np.linspace(0, np.pi, 25))
-    ax.plot_surface(
-        np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v), color="#DDE3EA", alpha=0.15, linewidth=0
-    )
+    u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(0, np.pi, 13))
+    grid = np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)
+    ax.plot_wireframe(*grid, color="#C5CDD6", alpha=0.35, linewidth=0.4)
     ax.set_axis_off()
     ax.set_box_aspect((1, 1, 1), zoom=1.35)
     ax.view_init(elev=view[0], azim=view[1])
@@ -145,15 +150,14 @@ def globe_points(ax: Any, z: Any, *, color: Any, view: tuple[float, float], size
     ]
 
 
-def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray], *, cmap: Any) -> None:
-    """The sphere coloured by a function of points [k, 3]."""
+def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Prepared 3-D axes' sphere coloured by a function of points [k, 3], dark where it is low."""
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 121), np.linspace(0, np.pi, 61))
     z = np.stack([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)], axis=-1)
     values = np.asarray(value_fn(z.reshape(-1, 3))).reshape(u.shape)
     shade = (values - values.min()) / max(np.ptp(values), 1e-12)
-    ax.plot_surface(
-        *np.moveaxis(z, -1, 0), facecolors=cmap(shade), rstride=1, cstride=1, linewidth=0, shade=False
-    )
+    colors = POTENTIAL_COLORS(shade)
+    ax.plot_surface(*np.moveaxis(z, -1, 0), facecolors=colors, rstride=1, cstride=1, linewidth=0, shade=False)
 
 
 def map_frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:

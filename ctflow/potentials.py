@@ -55,7 +55,8 @@ class VonMisesFisherMixture(PotentialBase):
     def __call__(self, z):
         """U(z) for points [..., d]."""
         scores = self.concentration * jnp.matmul(z, self.means.T.astype(z.dtype), precision="highest")
-        p = 1 / self.means.shape[0] if self.weights is None else self.weights.astype(z.dtype)
+        p = jnp.full(self.means.shape[0], 1 / self.means.shape[0]) if self.weights is None else self.weights
+        p = jnp.broadcast_to(p.astype(z.dtype), scores.shape)
         return -jax.nn.logsumexp(scores, b=p, axis=-1) / self.concentration
 
     @property

@@ -221,6 +221,7 @@ MODALITIES = {"x": ("first modality", pl.BLUE), "y": ("second modality", pl.ORAN
 VIEW = (28.0, 40.0)
 
 
+@pl.styled
 def plot(result: Result) -> dict:
     """Every figure of this experiment, by file name."""
     return {
@@ -242,7 +243,7 @@ def plot_gap(result: Result) -> pl.Picture:
         ax = axes[row, column]
         for kind in STARTS:
             sigma, samples = _by_sigma(runs, d, kind, name)
-            pl.band(ax, sigma, samples, color=COLORS[kind], marker=MARKERS[kind], label=f"{kind}")
+            pl.band(ax, sigma, samples, color=COLORS[kind], marker=MARKERS[kind], label=kind)
         ax.set_ylim(bottom=-0.05)
         if row == 0:
             ax.set_title(f"d = {d}" + (" (circle)" if d == 2 else " (S²)" if d == 3 else ""))
@@ -250,7 +251,7 @@ def plot_gap(result: Result) -> pl.Picture:
             ax.set_xlabel("heterogeneity σ (radians)")
         if column == 0:
             ax.set_ylabel(f"{title} at the end")
-    axes[0, 0].legend(title="start", loc="upper right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), title="start", loc="outside upper center", ncols=3)
     return pl.Picture(figure)
 
 
@@ -275,7 +276,7 @@ def plot_energy(result: Result) -> pl.Picture:
         ax.set_xlabel("heterogeneity σ (radians)")
         ax.set_title(f"d = {d}")
     axes[0, 0].set_ylabel("J$^{Sym}$ + log V at the end (nats)")
-    axes[0, -1].legend(loc="lower right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return pl.Picture(figure)
 
 
@@ -294,13 +295,13 @@ def plot_terms(result: Result) -> pl.Picture:
         top.plot(step, t["energy"], color="black", linestyle="--", label="their sum, J$^{Sym}$ + log V")
         bottom.plot(step, t["energy_distance"], color=pl.PURPLE, label="energy distance")
         bottom.plot(step, t["paired_cosine"], color=pl.GREEN, label="mean paired cosine")
-        top.set_title(f"σ = {sigma:g}, S², both clouds start in the same place")
+        top.set_title(f"S², same place, σ = {sigma:g}")
         for ax in (top, bottom):
             ax.set_xscale("log")
         bottom.set_xlabel("Adam step")
     axes[0, 0].set_ylabel("nats")
-    axes[0, 0].legend(loc="best")
-    axes[1, 0].set_ylabel("gap and alignment")
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.02))
+    axes[1, 0].set_ylabel("energy distance, cosine")
     axes[1, 0].legend(loc="center left")
     return pl.Picture(figure)
 
@@ -317,8 +318,8 @@ def plot_clouds(result: Result) -> pl.Picture:
         for column, (frame, when) in enumerate(((0, "start: same place"), (-1, "end"))):
             ax = axes[row, column]
             _draw_globe(ax, result, label, frame)
-            ax.set_title(f"σ = {sigma:g}, {when}", y=0.95)
-    _legend(axes[0, 0])
+            ax.set_title(f"σ = {sigma:g}, {when}", y=0.97)
+    _legend(figure, axes[0, 0])
     return pl.Picture(figure)
 
 
@@ -328,10 +329,9 @@ def _draw_globe(ax, result: Result, label: str, frame: int) -> None:
         pl.globe_points(ax, result.arrays[f"{name}_{label}"][frame], color=color, view=VIEW, size=9)
 
 
-def _legend(ax) -> None:
-    for title, color in MODALITIES.values():
-        ax.scatter([], [], [], color=color, s=14, label=title)
-    ax.legend(loc="lower left")
+def _legend(figure, ax) -> None:
+    handles = [ax.scatter([], [], [], color=color, s=14, label=title) for title, color in MODALITIES.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
 
 def animate(result: Result) -> pl.Movie:
@@ -346,8 +346,8 @@ def animate(result: Result) -> pl.Movie:
             distance = t["energy_distance"][np.searchsorted(t["step"], step)]
             _draw_globe(ax, result, label, frame)
             ax.set_title(f"pairs blurred by σ = {sigma:g}\nstep {step}, energy distance {distance:.2f}", y=0.93)
-        _legend(axes[0, 0])
 
+    _legend(figure, axes[0, 0])
     return pl.Movie(figure, draw, frames=len(result.arrays["frame_steps_some"]), fps=10)
 
 

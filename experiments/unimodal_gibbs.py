@@ -23,7 +23,7 @@ from ctflow import plotting as pl
 from ctflow.experiment import Result, main
 
 STARTS = ("uniform", "one well")
-METHODS = ("Langevin", "J flow, kernel τ", "J flow, fitted kernel")
+METHODS = ("Langevin", "J flow: kernel τ", "J flow: fitted kernel")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def fitted_kernel_temperature(config: Config, temperature: float) -> float:
     return min(temperature, 0.5) * config.num_particles ** (-1 / 3)
 
 
-def run_langevin(config: Config, temperature: float, kind: str, rate: float, seed: int):
+def run_langevin(config: Config, temperature: float, kind: str, rate: float):
     """All seeds of one temperature and start; particles do not interact, so they run as one cloud.
 
     Returns:
@@ -102,7 +102,8 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float, see
     duration = config.relaxation_times / rate
     step_size = min(config.max_step_size, config.step_per_temperature * temperature)
     num_steps = 40 * int(np.ceil(duration / step_size / 40))
-    key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    setting = 2 * config.temperatures.index(temperature) + STARTS.index(kind)
+    key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), setting))
     start = start_cloud(config, kind, key_start, config.num_seeds * config.num_particles)
     solution = ct.solve(
         ct.energies.Potential(potential(config), temperature=temperature),
@@ -156,7 +157,7 @@ def relaxation(config: Config, reference, gibbs, solution, kind: str) -> dict[st
     density, times = start_density(config, kind), solution.times
     rate = reference.late_rate(density)
     keep = times <= 4.2 / rate
-    bandwidth = 0.15
+    bandwidth = 0.2
     exact = [
         gibbs.kl(
             ct.WeightedCloud(reference.nodes, reference.node_weights * rho / (reference.node_weights @ rho)),
@@ -189,45 +190,56 @@ def run(config: Config) -> Result:
 
 def _run(config: Config) -> Result:
     rows, exact_rows, arrays, relaxations = [], [], {}, []
-    cells = list(product(config.temperatures, STARTS))
-    bar = tqdm(cells, desc="unimodal Gibbs", unit="setting")
-    for index, (temperature, kind) in enumerate(bar):
+    bar = tqdm(total=len(config.temperatures) * len(STARTS), desc="unimodal Gibbs", unit="setting")
+    for temperature in config.temperatures:
         gibbs = ct.gibbs.GibbsMeasure(potential(config), temperature=temperature, d=3)
         reference = ct.meanfield.FokkerPlanck(gibbs)
-        rate = reference.late_rate(start_density(config, kind))
-        if kind == STARTS[0]:
-            exact_rows.append(
-                {
-                    "tau": temperature,
-                    "cap_mass": gibbs.cap_mass(wells(), radius=config.cap_radius),
-                    "mean_potential": gibbs.mean_potential,
-                    "log_partition_function": gibbs.log_partition_function,
-                    "entropy": gibbs.entropy,
-                    "spectral_gap": reference.spectral_gap,
-                }
-            )
-        clouds, solution = run_langevin(config, temperature, kind, rate, index)
-        shared = {"tau": temperature, "start": kind}
-        steps = int(solution.steps[-1])
-        timing = {"step_size": solution.times[-1] / steps, "steps": steps, "time": solution.times[-1]}
-        rows += rows_of(config, gibbs, clouds, method=METHODS[0], **shared, **timing)
-        ends, step_size, steps = run_flows(config, temperature, kind, rate)
-        timing = {"step_size": step_size, "steps": steps, "time": steps * step_size}
-        for method, clouds_at_end in zip(METHODS[1:], ends, strict=True):
-            rows += rows_of(config, gibbs, clouds_at_end, method=method, **shared, **timing)
-        if temperature == config.closeup_temperature:
-            relaxations.append(relaxation(config, reference, gibbs, solution, kind))
-            n = config.num_particles
-            arrays[f"langevin_{kind}"] = solution.saved[:, :n].astype(np.float32)
-            arrays[f"times_{kind}"] = solution.times
-            arrays[f"flow_{kind}"] = ends[:, 0].astype(np.float32)
-            arrays["gibbs"] = gibbs.sample(jax.random.key(config.seed + 2), n).astype(np.float32)
+        exact_rows.append(exact_row(config, gibbs, reference))
+        for kind in STARTS:
+            new_rows, solution, ends = run_setting(config, gibbs, reference, kind)
+            rows += new_rows
+            if temperature == config.closeup_temperature:
+                relaxations.append(relaxation(config, reference, gibbs, solution, kind))
+                n = config.num_particles
+                arrays[f"langevin_{kind}"] = solution.saved[:, :n].astype(np.float32)
+                arrays[f"times_{kind}"] = solution.times
+                arrays[f"flow_{kind}"] = ends[:, 0].astype(np.float32)
+                arrays["gibbs"] = gibbs.sample(jax.random.key(config.seed + 2), n).astype(np.float32)
+            bar.update()
+    bar.close()
     runs = _columns(rows)
     tables = {"runs": runs, "exact": _columns(exact_rows), "summary": summarize(runs, exact_rows)}
     if relaxations:
         tables["relaxation"] = {k: np.concatenate([r[k] for r in relaxations]) for k in relaxations[0]}
     facts = {"closeup_temperature": config.closeup_temperature, "cap_radius": config.cap_radius}
     return Result(tables, arrays, facts)
+
+
+def run_setting(config: Config, gibbs, reference, kind: str):
+    """Langevin and both J flows at one temperature from one start: rows, Langevin's solution, J's clouds."""
+    temperature, rate = gibbs.temperature, reference.late_rate(start_density(config, kind))
+    shared = {"tau": temperature, "start": kind}
+    clouds, solution = run_langevin(config, temperature, kind, rate)
+    steps = int(solution.steps[-1])
+    timing = {"step_size": solution.times[-1] / steps, "steps": steps, "time": solution.times[-1]}
+    rows = rows_of(config, gibbs, clouds, method=METHODS[0], **shared, **timing)
+    ends, step_size, steps = run_flows(config, temperature, kind, rate)
+    timing = {"step_size": step_size, "steps": steps, "time": steps * step_size}
+    for method, clouds in zip(METHODS[1:], ends, strict=True):
+        rows += rows_of(config, gibbs, clouds, method=method, **shared, **timing)
+    return rows, solution, ends
+
+
+def exact_row(config: Config, gibbs, reference) -> dict[str, float]:
+    """The exact figures of one temperature."""
+    return {
+        "tau": gibbs.temperature,
+        "cap_mass": gibbs.cap_mass(wells(), radius=config.cap_radius),
+        "mean_potential": gibbs.mean_potential,
+        "log_partition_function": gibbs.log_partition_function,
+        "entropy": gibbs.entropy,
+        "spectral_gap": reference.spectral_gap,
+    }
 
 
 def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
@@ -266,6 +278,7 @@ MARKERS = dict(zip(METHODS, "osv", strict=True))
 VIEW = (14.0, 55.0)
 
 
+@pl.styled
 def plot(result: Result) -> dict:
     """Every figure of this experiment, by file name."""
     figures = {"cap_mass.png": plot_cap_mass(result)}
@@ -339,8 +352,8 @@ def plot_clouds(result: Result) -> pl.Picture:
     panels = {
         "exact Gibbs samples": (arrays["gibbs"], "black"),
         "Langevin": (arrays["langevin_uniform"][-1], pl.BLUE),
-        "J flow, kernel τ": (arrays["flow_uniform"][0], pl.RED),
-        "J flow, fitted kernel": (arrays["flow_uniform"][1], pl.GREEN),
+        "J flow: kernel τ": (arrays["flow_uniform"][0], pl.RED),
+        "J flow: fitted kernel": (arrays["flow_uniform"][1], pl.GREEN),
     }
     figure, globes = pl.panels(2, 4, size=(7.6, 3.6), projection="3d")
     frame = pl.map_frame(*wells())

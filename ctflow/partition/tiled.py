@@ -42,16 +42,7 @@ def _tiles(x, y, weights, exclude_self, block_size):
     return rows, columns, counts
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def tiled_log_partition(
-    x: Float[Array, "n d"],
-    y: Float[Array, "m d"],
-    weights: Float[Array, " m"],
-    kernel: Kernel,
-    exclude_self: bool,
-    block_size: int,
-) -> Float[Array, " n"]:
-    """Log Σ_j w_j κ(x_i, y_j), streamed over blocks of `block_size` points of x and of y."""
+def _value(x, y, weights, kernel, exclude_self, block_size):
     rows, columns, counts = _tiles(x, y, weights, exclude_self, block_size)
 
     def row(_, block):
@@ -76,7 +67,7 @@ def tiled_log_partition(
 
 
 def _forward(x, y, weights, kernel, exclude_self, block_size):
-    value = tiled_log_partition(x, y, weights, kernel, exclude_self, block_size)
+    value = _value(x, y, weights, kernel, exclude_self, block_size)
     return value, (x, y, weights, kernel, value)
 
 
@@ -110,4 +101,18 @@ def _backward(exclude_self, block_size, residuals, cotangent):
     return _unblock(d_x, n), _unblock(d_y, m), _unblock(d_weights, m), d_kernel
 
 
-tiled_log_partition.defvjp(_forward, _backward)
+_differentiable = jax.custom_vjp(_value, nondiff_argnums=(4, 5))
+_differentiable.defvjp(_forward, _backward)
+
+
+@partial(jax.jit, static_argnums=(4, 5))
+def tiled_log_partition(
+    x: Float[Array, "n d"],
+    y: Float[Array, "m d"],
+    weights: Float[Array, " m"],
+    kernel: Kernel,
+    exclude_self: bool,
+    block_size: int,
+) -> Float[Array, " n"]:
+    """Log Σ_j w_j κ(x_i, y_j), streamed over blocks of `block_size` points of x and of y."""
+    return _differentiable(x, y, weights, kernel, exclude_self, block_size)

@@ -1,0 +1,44 @@
+# Everything here works from a bare clone: the first target that needs it makes the environment.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= figures
+PRESET ?= paper
+BIN := $(VENV)/bin
+EXPERIMENTS := unimodal_gibbs gap_formation
+
+.PHONY: help figures smoke test test-slow lint clean
+
+help:
+	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 10 minutes on 2 cores)"
+	@echo "make smoke      the same, tiny, into runs/ (about a minute)"
+	@echo "make test       the test suite            make test-slow   the long tests too"
+	@echo "make lint       ruff and pyright          make clean       remove $(VENV)"
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "ctflow needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group test --group lint
+	@touch $@
+
+figures: $(VENV)/.ready
+	@for name in $(EXPERIMENTS); do \
+	  $(BIN)/python experiments/$$name.py --preset $(PRESET) --out $(OUT) || exit 1; done
+
+smoke: $(VENV)/.ready
+	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,149 @@
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy.special import logsumexp
+
+import ctflow as ct
+from ctflow import kernels
+
+KERNELS = [kernels.Exponential(0.1), kernels.GeodesicGaussian(0.3), kernels.ChordalGaussian(0.2)]
+MIB = 2**20
+
+
+def clouds(n, m, d, dtype=jnp.float64):
+    x = ct.sphere.uniform(jax.random.key(1), n, d, dtype)
+    y = ct.sphere.uniform(jax.random.key(2), m, d, dtype)
+    w = jax.random.uniform(jax.random.key(3), (m,), dtype)
+    return x, y, w / w.sum()
+
+
+@pytest.mark.parametrize("method", ["dense", "tiled"])
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
+def test_value_is_the_sum_it_says(method, kernel):
+    x, y, w = clouds(40, 23, 4)
+    scores = np.asarray(kernel.log_kernel(jnp.asarray(np.asarray(x) @ np.asarray(y).T)))
+    got = ct.log_partition(x, y, kernel, weights=w, method=method, block_size=7)
+    np.testing.assert_allclose(got, logsumexp(scores, b=np.asarray(w)[None], axis=1), rtol=1e-12, atol=1e-12)
+    equal = ct.log_partition(x, y, kernel, method=method, block_size=7)
+    np.testing.assert_allclose(equal, logsumexp(scores, axis=1) - np.log(23), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize(("n", "block", "d"), [(2, 1, 2), (13, 5, 3), (16, 16, 6), (30, 50, 4)])
+def test_tiled_equals_dense_in_value_and_every_gradient(kernel, exclude_self, n, block, d):
+    x, y, w = clouds(n, n, d)
+    w = w.at[0].set(0.0)
+    w = w / w.sum()
+    probe = jnp.linspace(-1, 2, n)
+
+    def f(x, y, w, kernel, method):
+        options = {"exclude_self": exclude_self, "method": method, "block_size": block}
+        return probe @ ct.log_partition(x, y, kernel, weights=w, **options)
+
+    if exclude_self and n == 2:  # the other point has all the weight, nothing is left
+        w = jnp.array([0.5, 0.5])
+    dense, tiled = (
+        jax.value_and_grad(f, argnums=(0, 1, 2, 3))(x, y, w, kernel, m) for m in ("dense", "tiled")
+    )
+    for a, b in zip(jax.tree.leaves(dense), jax.tree.leaves(tiled), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_exclude_self_averages_over_the_others():
+    x, _, _ = clouds(9, 9, 3)
+    kernel = kernels.Exponential(0.5)
+    scores = np.asarray(x @ x.T) / 0.5
+    np.fill_diagonal(scores, -np.inf)
+    for method in ("dense", "tiled"):
+        got = ct.log_partition(x, x, kernel, exclude_self=True, method=method, block_size=4)
+        np.testing.assert_allclose(got, logsumexp(scores, axis=1) - np.log(8), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["dense", "tiled"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_point_far_from_all_others_at_tiny_temperature(method, dtype):
+    x = jnp.array([[1.0, 0, 0]], dtype)
+    y = jnp.array([[-1.0, 0, 0], [0, 1, 0]], dtype)
+    kernel = kernels.Exponential(1e-3)
+    value = ct.log_partition(x, y, kernel, method=method)
+    np.testing.assert_allclose(value, np.log(0.5), rtol=1e-5)
+    assert value.dtype == dtype
+    # Alone with its antipode, far below what a fixed shift could represent:
+    np.testing.assert_allclose(ct.log_partition(x, y[:1], kernel, method=method), -1000, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["dense", "tiled"])
+def test_works_under_jit_vmap_scan_and_map(method):
+    x, y, _ = clouds(6, 5, 3)
+    taus = jnp.array([0.1, 0.5, 2.0])
+
+    def f(tau):
+        total = ct.log_partition(x, y, kernels.Exponential(tau), method=method, block_size=4).sum()
+        return total
+
+    loop = jnp.stack([jax.grad(f)(tau) for tau in taus])
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(f)))(taus), loop, rtol=1e-12)
+    np.testing.assert_allclose(jax.lax.map(jax.grad(f), taus), loop, rtol=1e-12)
+
+
+def test_gradient_matches_finite_differences():
+    x, y, w = clouds(5, 6, 3)
+    for method in ("dense", "tiled"):
+        check_grads(
+            jax.jit(  # traced, so that points may leave the sphere
+                lambda x, y, w, tau, method=method: ct.log_partition(
+                    x, y, kernels.Exponential(tau), weights=w, method=method, block_size=4
+                )
+            ),
+            (x, y, w, 0.3),
+            order=1,
+            modes=["rev"],
+            atol=1e-6,
+            rtol=1e-6,
+            eps=1e-6,
+        )
+
+
+def test_tiled_gradient_fits_in_150_mib_at_65536_points():
+    points = jax.ShapeDtypeStruct((65_536, 3), jnp.float32)
+
+    def total(x, y):
+        return ct.log_partition(x, y, kernels.Exponential(jnp.float32(0.1)), method="tiled").sum()
+
+    compiled = jax.jit(jax.grad(total, argnums=(0, 1))).lower(points, points).compile()
+    memory = compiled.memory_analysis()
+    assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 150 * MIB
+
+
+def test_tiled_gradient_peaks_under_150_mib_when_run():
+    script = """
+        import resource, jax, jax.numpy as jnp, ctflow as ct
+        def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        def total(x): return ct.log_partition(x, x, ct.kernels.Exponential(0.1), method="tiled").sum()
+        gradient = jax.jit(jax.grad(total))
+        gradient(ct.sphere.uniform(jax.random.key(0), 2048, 3)).block_until_ready()
+        x = ct.sphere.uniform(jax.random.key(0), 65_536, 3).block_until_ready()
+        before = peak()
+        assert bool(jnp.isfinite(gradient(x)).all())
+        print(peak() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) * 1024 < 150 * MIB
+
+
+def test_auto_takes_dense_for_small_sums_and_tiles_for_large():
+    from ctflow.partition import choose_method
+
+    assert choose_method(500, 500, 3, jnp.float32) == "dense"
+    assert choose_method(65_536, 65_536, 3, jnp.float32) == "tiled"
+    assert choose_method(10_000, 10_000, 512, jnp.float32) == "dense"
+    assert choose_method(100_000, 100_000, 512, jnp.float32) == "tiled"
