@@ -104,8 +104,8 @@ class Langevin(Flow):
     A step is a Strang splitting: half a step of drift (midpoint rule), a step of Brownian motion, half a
     step of drift. The Brownian step is a geodesic walk of variance 2h/(1 + (d-2)h/3) a direction: the
     curvature of the sphere makes a walk of variance 2h too slow at second order, the factor mends it, and
-    the uniform law is kept exactly. The law's error is O(h²): for a well of curvature k (in units of
-    U/τ) the stationary variance is off by the factor 1 - (hk)²/6.
+    the uniform law is kept exactly. The law's error is O(h²): in a well where U/τ has curvature k the
+    stationary variance is off by the factor 1 - (hk)²/8 + O((hk)³).
 
     Args:
         step_size: time a step h, > 0; keep h·k below 0.2.
@@ -163,6 +163,7 @@ class Descent(Flow):
         z = points(state.clouds)
         ambient = jax.grad(lambda moved: energy(with_points(state.clouds, moved)))(z)
         gradient = jax.tree.map(sphere.project_tangent, z, ambient)
-        update, memory = self.optimizer.update(gradient, state.memory, z)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            update, memory = self.optimizer.update(gradient, state.memory, z)
         displacement = jax.tree.map(sphere.project_tangent, z, update)
         return state._replace(clouds=_move(state.clouds, displacement), step=state.step + 1, memory=memory)

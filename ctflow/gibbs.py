@@ -4,6 +4,7 @@ By quadrature on the host in float64: on S¹ and S² for any smooth U, in every 
 All densities are w.r.t. the uniform probability measure, all entropies and divergences in nats.
 """
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -179,7 +180,7 @@ class GibbsMeasure:
 def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:
     """Mass of a cloud within `radius` (radians) of any of the centers [k, d]; jittable."""
     z = points(cloud)
-    near = jnp.matmul(z, jnp.asarray(centers, z.dtype).T, precision="highest") > np.cos(radius)
+    near = jnp.matmul(z, jnp.asarray(centers, z.dtype).T, precision="highest") > math.cos(radius)
     return mean(cloud, jnp.any(near, axis=1).astype(z.dtype))
 
 

@@ -97,8 +97,8 @@ def panels(
     projection: str | Sequence[str | None] | None = None,
     sharey: bool = False,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `size` inches with an array [rows, columns] of axes; one projection, or one a column."""
-    names = [projection] * columns if projection is None or isinstance(projection, str) else projection
+    """A figure of `size` inches with an array [rows, columns] of axes; one projection, or one a row."""
+    names = [projection] * rows if projection is None or isinstance(projection, str) else projection
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -107,7 +107,7 @@ def panels(
             for c in range(columns):
                 share = axes[r, 0] if sharey and c else None
                 axes[r, c] = figure.add_subplot(
-                    rows, columns, r * columns + c + 1, projection=names[c], sharey=share
+                    rows, columns, r * columns + c + 1, projection=names[r], sharey=share
                 )
     return figure, axes
 
@@ -174,9 +174,9 @@ def longitude_latitude(z: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def equal_area_map(
-    ax: Any, frame: np.ndarray, value_fn: Callable[[np.ndarray], np.ndarray], *, levels: int = 8
+    ax: Any, frame: np.ndarray, value_fn: Callable[[np.ndarray], np.ndarray], *, filled: bool = False
 ) -> None:
-    """Contours of a function of points [k, 3] on Mollweide axes: equal areas of the sphere look equal."""
+    """Eight contours of a function of points [k, 3] on Mollweide axes: equal areas of the sphere look equal."""
     longitude, latitude = np.meshgrid(np.linspace(-np.pi, np.pi, 181), np.linspace(-np.pi / 2, np.pi / 2, 91))
     p = np.stack(
         [
@@ -187,6 +187,8 @@ def equal_area_map(
         axis=-1,
     ).reshape(-1, 3)
     values = np.asarray(value_fn(p @ frame)).reshape(longitude.shape)
-    ax.contour(longitude, latitude, values, levels=levels, colors="#9AA5B1", linewidths=0.6)
+    if filled:
+        ax.contourf(longitude, latitude, values, levels=24, cmap=POTENTIAL_COLORS)
+    ax.contour(longitude, latitude, values, levels=8, colors="#9AA5B1", linewidths=0.6, linestyles="solid")
     ax.set_xticks([])
     ax.set_yticks([])

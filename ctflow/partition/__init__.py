@@ -4,10 +4,10 @@ Every method returns the same numbers; they differ in memory and speed. `dense` 
 `tiled` streams blocks of it, forwards and backwards, in O((n + m)·d + block_size²) memory.
 """
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ctflow._pytree import check_choice, check_count, check_numbers
@@ -69,7 +69,7 @@ def log_partition(
         w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
         total = tiled_log_partition(x, y, w, kernel, exclude_self, block_size)
     if exclude_self:
-        total = total - (np.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
+        total = total - (math.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
     return total
 
 

@@ -1,0 +1,44 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*words):
+    code = "from ctflow.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+
+def test_help_lists_the_commands_without_importing_jax():
+    code = "import sys; from ctflow import cli\ntry: cli.main()\nfinally: assert 'jax' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "doctor" in done.stdout
+
+
+def test_doctor_reports_and_exits_zero():
+    done = run("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "sums correctly" in done.stdout
+
+
+def test_version_is_the_packages():
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("version").stdout)
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["doctor", "--nonsense"]])
+def test_unknown_words_exit_two_without_a_traceback(words):
+    done = run(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_import_is_quick_and_every_public_name_is_there():
+    code = (
+        "import time; t = time.process_time(); import ctflow as ct; t = time.process_time() - t\n"
+        "assert t < 0.2, t\n"
+        "for name in ct.__all__: assert getattr(ct, name) is not None and name in dir(ct)\n"
+        "assert callable(ct.solve) and callable(ct.evolve)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

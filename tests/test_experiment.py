@@ -1,0 +1,100 @@
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from ctflow import experiment
+
+
+@dataclass(frozen=True)
+class Config:
+    n: int = 3
+    scale: float = 1.0
+
+
+PRESETS = {"paper": Config(n=100), "smoke": Config()}
+
+
+class Note:
+    """Stands for a figure: saves what it was given."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def save(self, path):
+        path.write_text(self.text)
+
+
+def run(config):
+    values = config.scale * np.arange(config.n)
+    return experiment.Result({"table": {"x": values}}, {"a": values}, {"sum": float(values.sum())})
+
+
+def plot(result):
+    return {"note.txt": Note(f"{result.facts['sum']} {len(result.tables['table']['x'])}")}
+
+
+def main(*argv, run=run):
+    return experiment.main(
+        name="toy", presets=PRESETS, run=run, plot=plot, description="A toy.", argv=[str(a) for a in argv]
+    )
+
+
+def test_a_preset_is_run_saved_and_drawn(tmp_path, capsys):
+    main("--preset", "smoke", "--scale", "2", "--out", tmp_path)
+    folder = tmp_path / "toy"
+    assert {p.name for p in folder.iterdir()} == {"table.csv", "arrays.npz", "run.json", "note.txt"}
+    record = json.loads((folder / "run.json").read_text())
+    assert record["preset"] == "smoke"
+    assert record["config"] == {"n": 3, "scale": 2.0}
+    assert record["facts"] == {"sum": 6.0}
+    assert (folder / "note.txt").read_text() == "6.0 3"
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_saved_results_are_drawn_again_without_a_run(tmp_path):
+    main("--preset=smoke", "--out", tmp_path)
+    (tmp_path / "toy" / "note.txt").unlink()
+
+    def never(config):
+        raise AssertionError("ran again")
+
+    main("--preset", "smoke", "--out", tmp_path, "--replot", run=never)
+    assert (tmp_path / "toy" / "note.txt").exists()
+
+
+def test_numbers_are_saved_even_if_drawing_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(Note, "save", lambda self, path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main("--preset", "smoke", "--out", tmp_path)
+    assert (tmp_path / "toy" / "run.json").exists()
+
+
+def test_the_first_preset_is_the_default(tmp_path):
+    assert len(main("--out", tmp_path).tables["table"]["x"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "huge"], "error: --preset must be one of paper, smoke; got 'huge'"),
+        (["--out", "/dev/null/x"], "error: --out must be a folder that can be written to, got '/dev/null/x'"),
+        (["--replot", "--out", "EMPTY"], "holds no result to draw"),
+    ],
+)
+def test_bad_words_get_one_line_and_run_nothing(words, message, tmp_path):
+    def never(config):
+        raise AssertionError("ran")
+
+    words = [str(tmp_path) if word == "EMPTY" else word for word in words]
+    with pytest.raises(SystemExit) as stop:
+        main(*words, run=never)
+    assert message in str(stop.value.code)
+    assert "\n" not in str(stop.value.code)
+
+
+def test_unknown_flags_exit_with_code_two(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main("--colour", "red")
+    assert stop.value.code == 2

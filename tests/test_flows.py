@@ -1,0 +1,153 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+import ctflow as ct
+from ctflow import energies, flows, kernels
+from ctflow.flows import velocity
+
+
+def circle(n, mode=0, amplitude=0.0):
+    """n points on the circle whose density is 1 + amplitude·cos(mode·θ), to first order."""
+    theta = 2 * np.pi * np.arange(n) / n
+    theta = theta - amplitude * np.sin(mode * theta) / max(mode, 1)
+    return jnp.asarray(np.stack([np.cos(theta), np.sin(theta)], axis=1))
+
+
+def amplitude_rate(cloud, speed, mode):
+    """d/dt of ∫cos(mode·θ)·2 dq over itself, from the velocities."""
+    theta = np.arctan2(cloud[:, 1], cloud[:, 0])
+    angular = np.asarray(speed[:, 1] * cloud[:, 0] - speed[:, 0] * cloud[:, 1])
+    return (-mode * np.sin(mode * theta) * angular).mean() / np.cos(mode * theta).mean()
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.3, 0.1])
+@pytest.mark.parametrize("mode", [1, 2, 3])
+def test_linear_rates_around_the_uniform_state_on_the_circle(tau, mode):
+    lam = kernels.Exponential(tau).degree_coefficients(2, mode)[mode]
+    bump, dip = (circle(400, mode, sign * 1e-4) for sign in (1, -1))
+    flat = energies.unimodal(ct.potentials.Linear(np.zeros(2)), temperature=tau)
+    alone = amplitude_rate(bump, velocity(flat, bump), mode)
+    np.testing.assert_allclose(alone, -(mode**2) * (2 * lam - lam**2), rtol=2e-3)
+    # J^Sym with independent pairs and its alignment taken off: U = 0.
+    kernel = kernels.Exponential(tau)
+    barriers = 0.5 * energies.CrossEntropy(kernel) + 0.5 * energies.CrossEntropy(kernel, direction="21")
+    in_phase = amplitude_rate(bump, velocity(barriers, ct.Pair(bump, bump)).x, mode)
+    np.testing.assert_allclose(in_phase, -(mode**2) * (2 * lam - lam**2) / 2, rtol=2e-3)
+    opposed = amplitude_rate(bump, velocity(barriers, ct.Pair(bump, dip)).x, mode)
+    np.testing.assert_allclose(opposed, mode**2 * (2 * lam + lam**2) / 2, rtol=2e-3)
+
+
+def coupled(n, dtype=jnp.float64):
+    """A pair of n points each, and J^Sym under a blurred coupling."""
+    kx, ky = jax.random.split(jax.random.key(4))
+    pair = ct.Pair(ct.sphere.uniform(kx, n, 3, dtype), ct.sphere.uniform(ky, n, 3, dtype))
+    latents = np.linspace(-2, 2, n)
+    pi = ct.couplings.misaligned(jax.random.key(0), latents, sigma=0.3, dtype=dtype)
+    return energies.symmetric(pi, temperature=0.2), pair
+
+
+def test_motion_does_not_depend_on_the_particle_count():
+    # Every particle doubled, half the weight each: the same measures, so the same velocities.
+    energy, pair = coupled(10)
+    matrix = np.asarray(energy.coupling.weights).reshape(10, 10)
+    doubled_pi = ct.couplings.from_matrix(np.kron(matrix, np.full((2, 2), 0.25)))
+    doubled_energy = energies.symmetric(doubled_pi, temperature=0.2)
+    doubled = jax.tree.map(lambda z: jnp.repeat(z, 2, axis=0), pair)
+    flow = flows.GradientFlow(0.05)
+    once, twice = (
+        ct.solve(e, start, flow, num_steps=20).cloud
+        for e, start in ((energy, pair), (doubled_energy, doubled))
+    )
+    for a, b in zip(once, twice, strict=True):
+        np.testing.assert_allclose(jnp.repeat(a, 2, axis=0), b, atol=1e-12)
+    wells = energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.3)
+    np.testing.assert_allclose(
+        jnp.repeat(velocity(wells, pair.x), 2, axis=0), velocity(wells, doubled.x), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("flow", [flows.GradientFlow(0.01), flows.Descent(optax.sgd(0.05))])
+def test_descent_lowers_the_energy_and_keeps_points_on_the_sphere(flow):
+    energy, pair = coupled(16)
+    solution = ct.solve(energy, pair, flow, num_steps=100, save_every=10)
+    assert (np.diff(solution.saved["energy"]) < 0).all()
+    for z in solution.cloud:
+        np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1, atol=1e-14)
+
+
+def test_velocities_are_tangent_and_descend():
+    energy, pair = coupled(16)
+    speed, gradient = velocity(energy, pair), jax.grad(energy)(pair)
+    for z, v in zip(pair, speed, strict=True):
+        np.testing.assert_allclose(jnp.sum(z * v, axis=1), 0, atol=1e-13)
+    slope = sum(float(jnp.sum(g * v)) for g, v in zip(gradient, speed, strict=True))
+    dissipation = sum(float(jnp.mean(jnp.sum(v**2, axis=1))) for v in speed)
+    np.testing.assert_allclose(slope, -dissipation, rtol=1e-10)
+
+
+def test_gradient_flow_follows_the_exact_solution_at_first_order():
+    # One point in U = -⟨z, e⟩ at τ = 1: dθ/dt = -sin θ, so tan(θ/2) = tan(θ_0/2)·e^{-t}.
+    energy = energies.Potential(ct.potentials.Linear(np.eye(2)[0]), temperature=1.0)
+    start = jnp.array([[np.cos(2.0), np.sin(2.0)]])
+    exact = 2 * np.arctan(np.tan(1.0) * np.exp(-1.0))
+    errors = []
+    for steps in (50, 100):
+        end = ct.solve(energy, start, flows.GradientFlow(1 / steps), num_steps=steps).cloud[0]
+        errors.append(abs(float(jnp.arctan2(end[1], end[0])) - exact))
+    assert errors[1] < 5e-3
+    np.testing.assert_allclose(errors[0] / errors[1], 2, rtol=0.05)
+
+
+def test_brownian_motion_decays_at_the_laplacians_rates():
+    # E⟨z_t, z_0⟩ = e^{-(d-1)t}; the geodesic walk's curvature correction makes it second order.
+    energy = energies.Potential(ct.potentials.Linear(np.zeros(5)), temperature=1.0)
+    n, time = 40_000, 0.3
+    start = jnp.tile(jnp.eye(5)[:1], (n, 1))
+    solution = ct.solve(energy, start, flows.Langevin(0.05), num_steps=6, key=jax.random.key(0))
+    cosine = np.asarray(solution.cloud[:, 0])
+    assert abs(cosine.mean() - np.exp(-4 * time)) < 4 * cosine.std() / np.sqrt(n) + 1e-3
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_langevin_samples_the_gibbs_measure(dtype, two_wells):
+    tau, n = 0.2, 6000
+    gibbs = ct.gibbs.GibbsMeasure(two_wells, temperature=tau, d=3)
+    start = ct.sphere.uniform(jax.random.key(0), n, 3, dtype)
+    energy = energies.Potential(two_wells, temperature=tau)
+    solution = ct.solve(energy, start, flows.Langevin(0.02), num_steps=80, key=jax.random.key(1))
+    assert solution.cloud.dtype == dtype
+    mass = gibbs.cap_mass(two_wells.means, radius=0.5)
+    share = float(ct.gibbs.cap_fraction(solution.cloud, two_wells.means, radius=0.5))
+    assert abs(share - mass) < 3 * np.sqrt(mass * (1 - mass) / n)
+    u = np.asarray(two_wells(solution.cloud))
+    assert stats.kstest(u, gibbs.potential_cdf).pvalue > 0.01
+
+
+def test_langevins_stationary_bias_is_second_order_as_stated():
+    # For drift by r = 1 - a + a²/2, a = hk/2, each side of the noise, the variance is the exact one's
+    # times 4a r²/(1 - r⁴) = 1 - (hk)²/8 + …; k = 1/τ in a narrow well.
+    tau, h, n = 0.01, 0.004, 200_000
+    a = h / tau / 2
+    r = 1 - a + a**2 / 2
+    factor = 4 * a * r**2 / (1 - r**4)
+    assert abs(factor - (1 - (h / tau) ** 2 / 8)) < 0.003
+    energy = energies.Potential(ct.potentials.Linear(np.eye(2)[0]), temperature=tau)
+    start = ct.sphere.von_mises_fisher(jax.random.key(0), jnp.eye(2)[0], 1 / tau, n)
+    solution = ct.solve(energy, start, flows.Langevin(h), num_steps=40, key=jax.random.key(1), save_every=40)
+    exact = 1 + ct.gibbs.GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=tau, d=2).mean_potential
+    measured = 1 - np.asarray(solution.cloud[:, 0])
+    error = measured.std() / np.sqrt(n) / exact
+    assert abs(measured.mean() / exact - factor) < 4 * error
+    assert abs(measured.mean() / exact - 1) > 4 * error  # so the test could have failed
+
+
+def test_weightless_points_stay_where_they_are():
+    x = ct.sphere.uniform(jax.random.key(0), 3, 3)
+    cloud = ct.WeightedCloud(x, jnp.array([0.5, 0.5, 0.0]))
+    speed = velocity(energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.5), cloud)
+    np.testing.assert_array_equal(speed[2], 0)
+    assert (jnp.linalg.norm(speed[:2], axis=1) > 0).all()
