@@ -8,24 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = (
+__all__ = [
+    "NonFiniteError",
+    "Pair",
+    "Solution",
+    "Status",
+    "WeightedCloud",
     "clouds",
     "couplings",
     "diagnostics",
     "energies",
+    "evolve",
     "experiment",
     "flows",
     "gibbs",
     "infonce",
     "io",
     "kernels",
+    "log_partition",
     "meanfield",
     "partition",
     "plotting",
     "potentials",
+    "solve",
     "sphere",
-)
-_NAMES = {
+    "sweep",
+]
+
+# Names that live in a module; every other name of __all__ is a module itself.
+_HOMES = {
     "Pair": "clouds",
     "WeightedCloud": "clouds",
     "log_partition": "partition",
@@ -36,7 +47,7 @@ _NAMES = {
     "solve": "solver",
     "sweep": "sweeps",
 }
-__all__ = [*_MODULES, *_NAMES]
+
 
 if TYPE_CHECKING:
     from ctflow import (
@@ -63,12 +74,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"ctflow.{name}")
-    if name in _NAMES:
-        value = getattr(import_module(f"ctflow.{_NAMES[name]}"), name)
+    if name in _HOMES:
+        value = getattr(import_module(f"ctflow.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
+    if name in __all__:
+        return import_module(f"ctflow.{name}")
     raise AttributeError(f"module 'ctflow' has no attribute {name!r}")
 
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def pytree(cls: type[T]) -> type[T]:
     """
     own = cls.__dict__.get("__post_init__")
 
-    def __post_init__(self: Any) -> None:
+    def check_and_adapt(self: Any) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.metadata.get("positive") and isinstance(value, int | float | np.number | np.ndarray):
@@ -36,13 +37,13 @@ def pytree(cls: type[T]) -> type[T]:
         if own is not None:
             own(self)
 
-    cls.__post_init__ = __post_init__  # pyright: ignore[reportAttributeAccessIssue]
+    cls.__post_init__ = check_and_adapt  # pyright: ignore[reportAttributeAccessIssue]
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, eq=False)(cls))
 
 
 def is_concrete(*values: Any) -> bool:
     """Whether no value is a tracer, so that numbers can be looked at."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -187,15 +187,15 @@ def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int 
     Raises:
         ValueError: `tolerance` is not reached.
     """
-    n, m = log_kernel.shape
+    m = log_kernel.shape[1]
     sharpness = [1.0]
     while -log_kernel.max(axis=1).min() * sharpness[0] > 1 or np.ptp(log_kernel) * sharpness[0] > 100:
         sharpness.insert(0, sharpness[0] / 2)
-    f, g = np.zeros(n), np.zeros(m)
-    for stage in sharpness:
-        f, g = (f, g) if stage == sharpness[0] else (2 * f, 2 * g)
-        last = stage == sharpness[-1]
-        f, g, pi, error = _newton(stage * log_kernel, f, g, tolerance if last else 1e-3, max_steps)
+    g = np.zeros(m)
+    for stage in sharpness[:-1]:
+        g, _, _ = _newton(stage * log_kernel, g, 1e-3, max_steps)
+        g = 2 * g  # the next kernel is twice as sharp
+    _, pi, error = _newton(log_kernel, g, tolerance, max_steps)
     if not error < tolerance:
         raise ValueError(
             f"the coupling's marginals could not be balanced: relative error {error:.1e} for {tolerance:.1e} "
@@ -204,35 +204,38 @@ def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int 
     return pi / pi.sum()
 
 
-def _newton(log_kernel, f, g, tolerance, max_steps):
-    """Maximise `_semi_dual` from (f, g); returns f, g, the matrix and its largest marginal error."""
+def _newton(
+    log_kernel: np.ndarray, g: np.ndarray, tolerance: float, max_steps: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Maximise `_semi_dual` from g; returns g, the matrix and its largest relative marginal error."""
     n, m = log_kernel.shape
-    f = -np.log(n) - logsumexp(log_kernel + g, axis=1)
-    g = -np.log(m) - logsumexp(log_kernel + f[:, None], axis=0)
-    error = np.inf
-    for _ in range(max_steps):
-        f = -np.log(n) - logsumexp(log_kernel + g, axis=1)  # rows are exact, so only g is left to find
-        pi = np.exp(log_kernel + f[:, None] + g)
+    g = -np.log(m) - logsumexp(log_kernel + _row_potential(log_kernel, g)[:, None], axis=0)
+    size, steps = 1.0, 0
+    while True:
+        pi = np.exp(log_kernel + _row_potential(log_kernel, g)[:, None] + g)  # its rows are exact
         cols = pi.sum(axis=0)
-        error = np.abs(cols * m - 1).max()
-        if error < tolerance:
-            break
+        error = float(np.abs(cols * m - 1).max())
+        if error < tolerance or size < 1e-12 or steps == max_steps:
+            return g, pi, error
         # The rank-one term fixes the null direction, a constant; the diagonal, clusters that hardly touch.
         laplacian = np.diag(cols) - n * pi.T @ pi + 1 / m**2
         laplacian[np.diag_indices(m)] += 1e-10 / m
         step = linalg.solve(laplacian, 1 / m - cols, assume_a="pos")
         value, slope, size = _semi_dual(log_kernel, g), step @ (1 / m - cols), 1.0
-        while _semi_dual(log_kernel, g + size * step) < value + 1e-4 * size * slope - 1e-14 * abs(value):
+        least = value - 1e-14 * abs(value)
+        while size >= 1e-12 and _semi_dual(log_kernel, g + size * step) < least + 1e-4 * size * slope:
             size /= 2
-            if size < 1e-12:
-                return f, g, pi, error
-        g = g + size * step
-    return f, g, pi, error
+        g, steps = g + size * step, steps + 1
 
 
-def _semi_dual(log_kernel, g):
-    """The dual maximised over f: ⟨g, 1/m⟩ - (1/n) Σ_i log Σ_j exp(log_kernel_ij + g_j)."""
-    return g.mean() - logsumexp(log_kernel + g, axis=1).mean()
+def _row_potential(log_kernel: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """The f that makes every row of exp(log_kernel + f + g) sum to 1/n."""
+    return -np.log(len(log_kernel)) - np.asarray(logsumexp(log_kernel + g, axis=1))
+
+
+def _semi_dual(log_kernel: np.ndarray, g: np.ndarray) -> float:
+    """Sinkhorn's dual maximised over f: ⟨g, 1/m⟩ + ⟨f, 1/n⟩, up to a constant."""
+    return float(g.mean() + _row_potential(log_kernel, g).mean())
 
 
 def check_coupling(coupling: Any, n: int, m: int, p: Any, q: Any) -> None:
@@ -262,5 +265,7 @@ def _probabilities(name: str, values: Any) -> np.ndarray:
 def _angles(name: str, values: Any) -> np.ndarray:
     a = np.asarray(values, dtype=np.float64)
     if a.ndim != 1 or a.size == 0 or not np.isfinite(a).all():
-        raise ValueError(f"{name} must be a non-empty vector of finite angles in radians, got shape {a.shape}")
+        raise ValueError(
+            f"{name} must be a non-empty vector of finite angles in radians, got shape {a.shape}"
+        )
     return a

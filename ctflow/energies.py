@@ -101,7 +101,7 @@ class Scaled(Energy):
 
 
 def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel) -> Float[Array, " n"]:
-    """log ρ̃(z_i) = log Γ(z_i) - log V, the smoothed log density of a cloud w.r.t. the uniform law."""
+    """Smoothed log density of a cloud at points z: log Γ(z_i) - log V, w.r.t. the uniform law."""
     y = points(cloud)
     total = log_partition(z, y, kernel, weights=cloud.weights if isinstance(cloud, WeightedCloud) else None)
     return total - kernel.log_volume(y.shape[1], y.dtype)

@@ -119,7 +119,7 @@ class Langevin(Flow):
         half = self.step_size / 2
         clouds = self._drift(energy, state.clouds, half)
         z, tree = jax.tree.flatten(points(clouds))
-        keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(z))
+        keys = jax.random.split(jax.random.fold_in(jnp.asarray(state.key), state.step), len(z))
         noise = [self._noise(key, part) for key, part in zip(keys, z, strict=True)]
         clouds = self._drift(energy, _move(clouds, jax.tree.unflatten(tree, noise)), half)
         return state._replace(clouds=clouds, step=state.step + 1)

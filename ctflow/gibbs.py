@@ -52,7 +52,8 @@ class GibbsMeasure:
         axis = getattr(self.potential, "symmetry_axis", None)
         if d > 3 and axis is None:
             raise ValueError(
-                f"d must be 2 or 3 for a potential without a symmetry axis, got {d}: quadrature needs a zonal U"
+                f"d must be 2 or 3 for a potential without a symmetry axis, got {d}: "
+                "quadrature needs a zonal U there"
             )
         self._zonal = d > 3
         self._has_axis = axis is not None
@@ -69,18 +70,18 @@ class GibbsMeasure:
         while True:
             nodes, node_weights = polar_quadrature(self._axis, np.pi, count, zonal=self._zonal)
             exponent = -self._potential_at(nodes) / self.temperature
-            log_z = special.logsumexp(exponent, b=node_weights)
+            log_z = float(np.asarray(special.logsumexp(exponent, b=node_weights)))
             if abs(log_z - previous) < _TOLERANCE * max(1.0, abs(log_z)):
                 break
             if count >= _MAX_POLAR_NODES:
                 raise ValueError(
-                    f"temperature {self.temperature} is too low, or the potential too rough, for {count} nodes: "
-                    f"log Z still moves by {abs(log_z - previous):.1e}"
+                    f"temperature {self.temperature} is too low, or the potential too rough, for {count} "
+                    f"nodes: log Z still moves by {abs(log_z - previous):.1e}"
                 )
             previous, count = log_z, 2 * count
         self.nodes, self.node_weights = nodes, node_weights
         self.density = np.exp(exponent - log_z)
-        self.log_partition_function = float(log_z)
+        self.log_partition_function = log_z
 
     def _potential_at(self, z: np.ndarray) -> np.ndarray:
         return np.asarray(self.potential(jnp.asarray(z)), np.float64)
@@ -105,7 +106,7 @@ class GibbsMeasure:
         return self.mean_potential / self.temperature + self.log_partition_function
 
     def log_density(self, z: Any) -> np.ndarray:
-        """log ρ*(z) at points [n, d]."""
+        """Log ρ*(z) at points [n, d]."""
         return -self._potential_at(np.asarray(z)) / self.temperature - self.log_partition_function
 
     def cap_mass(self, centers: Any, *, radius: float) -> float:
@@ -116,18 +117,24 @@ class GibbsMeasure:
         total = 0.0
         for center in centers:
             z, w = polar_quadrature(center, radius, 256, zonal=self._zonal)
-            shared = np.maximum(1, (z @ centers.T > np.cos(radius)).sum(axis=1))  # overlapping caps count once
+            shared = np.maximum(
+                1, (z @ centers.T > np.cos(radius)).sum(axis=1)
+            )  # overlapping caps count once
             total += float(np.sum(w * np.exp(self.log_density(z)) / shared))
         return total
 
     def potential_cdf(self, u: Any) -> np.ndarray:
         """P(U(z) <= u) under ρ*, to about 1e-4: the law a Kolmogorov-Smirnov test compares with."""
+        return np.interp(u, *self._potential_law, left=0.0, right=1.0)
+
+    @cached_property
+    def _potential_law(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted values of U and P(U <= value) there."""
         nodes, node_weights = polar_quadrature(self._axis, np.pi, 512, zonal=self._has_axis)
         values = self._potential_at(nodes)
         order = np.argsort(values)
         mass = node_weights * np.exp(-values / self.temperature - self.log_partition_function)
-        cumulative = np.cumsum(mass[order]) - 0.5 * mass[order]
-        return np.interp(u, values[order], cumulative, left=0.0, right=1.0)
+        return values[order], np.cumsum(mass[order]) - 0.5 * mass[order]
 
     def sample(self, key: Any, n: int) -> np.ndarray:
         """Draw n independent points [n, d], exactly, with a JAX random key."""
@@ -192,4 +199,3 @@ def _check_caps(centers: Any, radius: float, d: int) -> np.ndarray:
     if radius > np.pi:
         raise ValueError(f"radius must lie in (0, π] radians, got {radius}")
     return centers
-

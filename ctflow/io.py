@@ -1,4 +1,4 @@
-"""Files: clouds, and what a run leaves behind. Everything is written whole or not at all; nothing is pickled."""
+"""Files: clouds, and what a run leaves behind. Written whole or not at all; nothing is pickled."""
 
 import csv
 import json
@@ -106,7 +106,8 @@ def _plain(value: Any) -> Any:
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """Write named arrays as a compressed .npz."""
     with atomic(path) as file:
-        np.savez_compressed(file, **{name: np.asarray(a) for name, a in arrays.items()})
+        plain: dict[str, Any] = {name: np.asarray(a) for name, a in arrays.items()}
+        np.savez_compressed(file, **plain)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -141,7 +142,7 @@ def load_clouds(path: str | os.PathLike[str]) -> Any:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} must be a .safetensors file of clouds ({error})") from None
-    parts: dict[str, dict[str, np.ndarray]] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         part, _, field = name.partition(".")
         parts.setdefault(part, {})[field] = tensor
@@ -185,7 +186,9 @@ def git_commit() -> str | None:
         return None
     try:
         commit, status = (
-            subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+            subprocess.run(
+                ["git", *words], cwd=root, capture_output=True, text=True, check=True
+            ).stdout.strip()
             for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "ctflow", "experiments"))
         )
     except (OSError, subprocess.CalledProcessError):

@@ -13,6 +13,7 @@ from scipy import special
 from ctflow._pytree import check_count, positive, pytree
 from ctflow.polar import polar_rule
 
+
 def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines [k] and log weights [k] of ∫f(⟨z, w⟩)dμ(w) on S^{d-1}.
 

@@ -44,7 +44,8 @@ class FokkerPlanck:
         self.rates, vectors = linalg.eigh(generator)
         if not abs(self.rates[0]) < 1e-3 * self.rates[1]:
             raise ValueError(
-                f"max_degree = {max_degree} is too small: the equilibrium's rate is {self.rates[0]:.1e}, not 0"
+                f"max_degree = {max_degree} is too small: "
+                f"the equilibrium's rate is {self.rates[0]:.1e}, not 0"
             )
         self._modes = basis @ vectors
 

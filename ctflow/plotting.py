@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -29,7 +30,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
 )
 POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -39,7 +40,7 @@ _STYLE = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PURPLE, SKY, GREY]),
+    "axes.prop_cycle": cycler(color=[BLUE, RED, GREEN, ORANGE, PURPLE, SKY, GREY]),
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
     "savefig.dpi": 200,
@@ -157,7 +158,9 @@ def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> None
     values = np.asarray(value_fn(z.reshape(-1, 3))).reshape(u.shape)
     shade = (values - values.min()) / max(np.ptp(values), 1e-12)
     colors = POTENTIAL_COLORS(shade)
-    ax.plot_surface(*np.moveaxis(z, -1, 0), facecolors=colors, rstride=1, cstride=1, linewidth=0, shade=False)
+    ax.plot_surface(
+        *np.moveaxis(z, -1, 0), facecolors=colors, rstride=1, cstride=1, shade=False, antialiased=False
+    )
 
 
 def map_frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -176,7 +179,7 @@ def longitude_latitude(z: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def equal_area_map(
     ax: Any, frame: np.ndarray, value_fn: Callable[[np.ndarray], np.ndarray], *, filled: bool = False
 ) -> None:
-    """Eight contours of a function of points [k, 3] on Mollweide axes: equal areas of the sphere look equal."""
+    """Eight contours of a function of points [k, 3] on Mollweide axes, where equal areas look equal."""
     longitude, latitude = np.meshgrid(np.linspace(-np.pi, np.pi, 181), np.linspace(-np.pi / 2, np.pi / 2, 91))
     p = np.stack(
         [

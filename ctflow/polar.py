@@ -75,9 +75,7 @@ class PolarSampler:
     NUM_POLAR, NUM_AZIMUTHS = 768, 1024
     MARGIN = 0.02  # how far log ρ may rise inside a cell above its corners and its centre
 
-    def __init__(
-        self, axis: np.ndarray, log_density: Callable[[np.ndarray], np.ndarray], *, zonal: bool
-    ):
+    def __init__(self, axis: np.ndarray, log_density: Callable[[np.ndarray], np.ndarray], *, zonal: bool):
         self.axis, self.log_density, self.zonal = axis, log_density, zonal
         turns = azimuths(axis.shape[0], self.NUM_AZIMUTHS, zonal=zonal)
         self.half_theta = np.pi / self.NUM_POLAR / 2

@@ -21,8 +21,8 @@ import numpy as np
 import optax
 
 import ctflow as ct
-from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow import plotting as pl
+from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.experiment import Result, main
 
 STARTS = ("same place", "random", "opposite cones")
@@ -53,7 +53,7 @@ PRESETS = {
 
 
 def latent_mixture(rng: np.random.Generator, n: int) -> np.ndarray:
-    """n angles of the mixture 0.7·vM(0, 6) + 0.3·vM(π, 6)."""
+    """N angles of the mixture 0.7·vM(0, 6) + 0.3·vM(π, 6)."""
     return np.where(rng.random(n) < 0.7, rng.vonmises(0, 6, n), rng.vonmises(np.pi, 6, n))
 
 
@@ -78,10 +78,7 @@ def start_clouds(config: Config, kind: str, theta: np.ndarray, phi: np.ndarray, 
     pole = jnp.eye(d)[-1]
     cones = ((key_x, pole), (key_y, -pole))
     return ct.Pair(
-        *(
-            ct.sphere.von_mises_fisher(k, m, config.cone_concentration, config.num_particles)
-            for k, m in cones
-        )
+        *(ct.sphere.von_mises_fisher(k, m, config.cone_concentration, config.num_particles) for k, m in cones)
     )
 
 
@@ -345,7 +342,9 @@ def animate(result: Result) -> pl.Movie:
             t = result.tables[f"terms_sigma_{sigma}"]
             distance = t["energy_distance"][np.searchsorted(t["step"], step)]
             _draw_globe(ax, result, label, frame)
-            ax.set_title(f"pairs blurred by σ = {sigma:g}\nstep {step}, energy distance {distance:.2f}", y=0.93)
+            ax.set_title(
+                f"pairs blurred by σ = {sigma:g}\nstep {step}, energy distance {distance:.2f}", y=0.93
+            )
 
     _legend(figure, axes[0, 0])
     return pl.Movie(figure, draw, frames=len(result.arrays["frame_steps_some"]), fps=10)

@@ -87,7 +87,10 @@ CASES = {
     "1-D cloud": (lambda: solve(X[0]), "start must be 2-D, [n, d], got shape (3,)"),
     "d = 1": (lambda: solve(jnp.ones((4, 1))), "start must have n >= 1 points in d >= 2 dimensions"),
     "empty": (lambda: solve(jnp.ones((0, 3))), "got shape (0, 3)"),
-    "integers": (lambda: solve(jnp.eye(3, dtype=int)), "start must hold real floating-point numbers, got int"),
+    "integers": (
+        lambda: solve(jnp.eye(3, dtype=int)),
+        "start must hold real floating-point numbers, got int",
+    ),
     "text": (lambda: solve("cloud"), "start must be an array [n, d] of points on the sphere, got str"),
     "zero row": (lambda: solve(X.at[2].set(0)), "start has 1 zero rows (the first is row 2); drop them"),
     "nan row": (
@@ -168,7 +171,10 @@ CASES = {
         lambda: ct.couplings.from_pairs([0], [1], [0.5, 0.5], shape=(3, 2)),
         "weights must have shape (1,), one a pair, got (2,)",
     ),
-    "matrix shape": (lambda: ct.couplings.from_matrix([0.5, 0.5]), "matrix must be 2-D, [n, m], got shape (2,)"),
+    "matrix shape": (
+        lambda: ct.couplings.from_matrix([0.5, 0.5]),
+        "matrix must be 2-D, [n, m], got shape (2,)",
+    ),
     "coupling size": (
         lambda: solve(PAIR, ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)),
         "the coupling is for (5, 5) points, the clouds have (6, 6)",

@@ -29,9 +29,7 @@ def test_both_splits_of_the_symmetric_energy_add_up(seed, tau, d):
     energy, pair = energies.symmetric(a_coupling(seed), temperature=tau), a_pair(seed, d=d)
     t, value = energy.terms(pair), energy(pair)
     from_cross = t["alignment"] - (t["cross_entropy_12"] + t["cross_entropy_21"]) / 2
-    free, divergence = (
-        (t[f"{name}_12"] + t[f"{name}_21"]) / 2 for name in ("free_energy", "divergence")
-    )
+    free, divergence = ((t[f"{name}_12"] + t[f"{name}_21"]) / 2 for name in ("free_energy", "divergence"))
     np.testing.assert_allclose(from_cross, value, atol=1e-10, rtol=0)
     np.testing.assert_allclose(free - divergence, value, atol=1e-10, rtol=0)
 
@@ -95,6 +93,7 @@ def every_energy():
 @pytest.mark.parametrize("name", every_energy())
 def test_gradients_match_finite_differences(name):
     energy, clouds = every_energy()[name]
+
     def of_directions(clouds):  # finite differences step off the sphere
         return energy(jax.tree.map(ct.sphere.normalize, clouds))
 

@@ -13,7 +13,10 @@ KERNELS = [kernels.Exponential(0.1), kernels.GeodesicGaussian(0.3), kernels.Chor
 @pytest.mark.parametrize("tau", [10.0, 1.0, 0.07, 0.01, 1e-3])
 def test_exponential_volume_is_the_bessel_formula(d, tau):
     exact = (
-        special.gammaln(d / 2) + (d / 2 - 1) * np.log(2 * tau) + np.log(special.ive(d / 2 - 1, 1 / tau)) + 1 / tau
+        special.gammaln(d / 2)
+        + (d / 2 - 1) * np.log(2 * tau)
+        + np.log(special.ive(d / 2 - 1, 1 / tau))
+        + 1 / tau
     )
     np.testing.assert_allclose(kernels.Exponential(tau).log_volume(d), exact, rtol=1e-12, atol=1e-12)
 
@@ -47,7 +50,9 @@ def test_degree_coefficients_are_the_kernels_eigenvalues(kernel, key):
 def test_chordal_gaussian_is_the_exponential_up_to_its_factor():
     cosine = jnp.linspace(-1, 1, 7)
     chordal, exponential = kernels.ChordalGaussian(0.3), kernels.Exponential(0.09)
-    np.testing.assert_allclose(chordal.log_kernel(cosine) + 1 / 0.09, exponential.log_kernel(cosine), atol=1e-14)
+    np.testing.assert_allclose(
+        chordal.log_kernel(cosine) + 1 / 0.09, exponential.log_kernel(cosine), atol=1e-14
+    )
 
 
 def test_squared_angle_and_its_gradient_are_right_and_finite():

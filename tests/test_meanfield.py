@@ -16,9 +16,7 @@ def test_without_a_potential_the_rates_are_those_of_the_laplacian(d):
 
 def test_circle_rates_match_finite_differences():
     kappa, n = 2.0, 2000
-    reference = FokkerPlanck(
-        GibbsMeasure(ct.potentials.Linear(np.array([kappa, 0.0])), temperature=1.0, d=2)
-    )
+    reference = FokkerPlanck(GibbsMeasure(ct.potentials.Linear(np.array([kappa, 0.0])), temperature=1.0, d=2))
     # The generator e^{V}∂(e^{-V}∂) on a periodic grid, symmetrised.
     theta = 2 * np.pi * np.arange(n) / n
     rho, half = (np.exp(kappa * np.cos(t)) for t in (theta, theta + np.pi / n))

@@ -21,9 +21,7 @@ ALL_FLOWS = [flows.GradientFlow(0.02), flows.Langevin(0.02), flows.Descent(optax
 @pytest.mark.parametrize("flow", ALL_FLOWS, ids=lambda f: type(f).__name__)
 def test_chunk_size_never_changes_a_result(flow):
     energy, start = setup()
-    ends = [
-        ct.solve(energy, start, flow, num_steps=30, key=KEY, save_every=k).cloud for k in (1, 7, 30, 100)
-    ]
+    ends = [ct.solve(energy, start, flow, num_steps=30, key=KEY, save_every=k).cloud for k in (1, 7, 30, 100)]
     for end in ends[1:]:
         np.testing.assert_array_equal(end, ends[0])
 
