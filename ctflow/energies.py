@@ -56,7 +56,7 @@ def _parts(energy: Energy) -> tuple[Energy, ...]:
 
 @pytree
 class Sum(Energy):
-    """E_1 + E_2 + …"""
+    """The sum E_1 + E_2 + … of energies."""
 
     parts: tuple[Energy, ...]
 

@@ -297,7 +297,7 @@ def plot_terms(result: Result) -> pl.Picture:
             ax.set_xscale("log")
         bottom.set_xlabel("Adam step")
     axes[0, 0].set_ylabel("nats")
-    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.02))
+    axes[0, 0].legend(loc="upper left")
     axes[1, 0].set_ylabel("energy distance, cosine")
     axes[1, 0].legend(loc="center left")
     return pl.Picture(figure)
@@ -333,7 +333,7 @@ def _legend(figure, ax) -> None:
 
 def animate(result: Result) -> pl.Movie:
     """Both runs side by side, clouds above their energy distance so far."""
-    figure, axes = pl.panels(1, 2, size=(6.4, 3.5), projection="3d")
+    figure, axes = pl.panels(1, 2, size=(6.4, 3.9), projection="3d")
 
     def draw(frame: int) -> None:
         for ax, (label, sigma) in zip(axes[0], (("none", 0.0), ("some", 0.5)), strict=True):
@@ -343,7 +343,7 @@ def animate(result: Result) -> pl.Movie:
             distance = t["energy_distance"][np.searchsorted(t["step"], step)]
             _draw_globe(ax, result, label, frame)
             ax.set_title(
-                f"pairs blurred by σ = {sigma:g}\nstep {step}, energy distance {distance:.2f}", y=0.93
+                f"pairs blurred by σ = {sigma:g}\nstep {step}, energy distance {distance:.2f}", y=1.0
             )
 
     _legend(figure, axes[0, 0])

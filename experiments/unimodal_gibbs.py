@@ -101,7 +101,7 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float):
     """All seeds of one temperature and start; particles do not interact, so they run as one cloud.
 
     Returns:
-        The clouds of the seeds at the end, [seeds, n, 3], the solution, which keeps 40 clouds, and its timing.
+        The seeds' clouds at the end, [seeds, n, 3], the solution, which keeps 40 clouds, and its timing.
     """
     duration = config.relaxation_times / rate
     step_size = min(config.max_step_size, config.langevin_step_per_temperature * temperature)
@@ -368,7 +368,7 @@ def plot_clouds(result: Result) -> pl.Picture:
         "J flow: kernel τ": (arrays["flow_uniform"][0], pl.RED),
         "J flow: fitted kernel": (arrays["flow_uniform"][1], pl.GREEN),
     }
-    figure, axes = pl.panels(2, 5, size=(9.0, 3.1), projection=("3d", "mollweide"))
+    figure, axes = pl.panels(2, 5, size=(9.0, 2.9), projection=("3d", "mollweide"))
     frame = pl.map_frame(*wells())
     for top, bottom, title in zip(*axes, ("potential U (dark: low)", *clouds), strict=True):
         pl.globe(top, view=VIEW)
