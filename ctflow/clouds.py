@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import is_concrete
+from ctflow.checks import is_concrete
 
 
 class WeightedCloud(NamedTuple):

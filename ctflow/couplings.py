@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int
 from scipy import linalg
 from scipy.special import logsumexp
 
-from ctflow._pytree import check_count, check_positive, is_concrete, pytree, static
+from ctflow._pytree import pytree, static
+from ctflow.checks import check_count, check_positive, is_concrete
 
 MAX_DENSE_SIZE = 8192
 MIN_BANDWIDTH = 0.03

@@ -12,7 +12,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_choice, check_numbers, positive, pytree, static
+from ctflow._pytree import positive, pytree, static
+from ctflow.checks import check_choice, check_numbers
 from ctflow.clouds import Pair, WeightedCloud, check_clouds, mean, points, weights
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.kernels import Exponential, Kernel
@@ -162,8 +163,8 @@ class Alignment(Energy):
 
     def terms(self, clouds):
         """`alignment`: -E_π⟨x, y⟩/τ."""
-        x, y = points(clouds)
-        return {"alignment": -self.coupling.mean_cosine(x, y) / self.temperature}
+        self.check(clouds)
+        return {"alignment": -self.coupling.mean_cosine(*points(clouds)) / self.temperature}
 
     def check(self, clouds):
         """Two clouds that the coupling fits."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from ctflow import io
-from ctflow._pytree import check_choice
+from ctflow.checks import check_choice
 
 
 class Result(NamedTuple):
@@ -83,7 +83,8 @@ def main(
         else:
             result = _run_and_save(options, folder, run)
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     for file, figure in plot(result).items():
         figure.save(folder / file)
         print(f"wrote {folder / file}")

@@ -61,7 +61,13 @@ class Flow:
     stochastic: bool = False
 
     def init(self, clouds: Any, key: Array | None = None) -> State:
-        """The state at step 0."""
+        """The state at step 0.
+
+        Raises:
+            ValueError: a stochastic flow without a key.
+        """
+        if self.stochastic and key is None:
+            raise ValueError(f"key is required by {type(self).__name__}; pass key=jax.random.key(seed)")
         return State(clouds, jnp.zeros((), jnp.int32), key, None, jnp.ones((), bool))
 
     def step(self, energy: Any, state: State) -> State:
@@ -79,7 +85,8 @@ class GradientFlow(Flow):
 
     Args:
         step_size: time a step, > 0. First order in it; stable below 2 over the fastest rate of the
-            energy, about 2/(τ·e)·2 for a kernel of temperature τ (mode ℓ ≈ sqrt(2/τ)).
+            energy. A smoothed entropy whose kernel has temperature τ has fastest rate 4/(eτ), at degree
+            √(2/τ), so that the step must stay below eτ/2.
     """
 
     step_size: float = positive()

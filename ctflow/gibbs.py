@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from ctflow import partition
-from ctflow._pytree import check_count, check_positive
+from ctflow.checks import check_count, check_positive
 from ctflow.clouds import check_cloud, mean, points, weights
 from ctflow.kernels import ChordalGaussian
 from ctflow.polar import PolarSampler, polar_quadrature

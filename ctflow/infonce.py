@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_count, check_positive, is_concrete
+from ctflow.checks import check_count, check_positive, is_concrete
 from ctflow.clouds import check_clouds, points, weights
 from ctflow.couplings import Coupling, check_coupling
 

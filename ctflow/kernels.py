@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import special
 
-from ctflow._pytree import check_count, positive, pytree
+from ctflow._pytree import positive, pytree
+from ctflow.checks import check_count
 from ctflow.polar import polar_rule
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, special
 
-from ctflow._pytree import check_count
+from ctflow.checks import check_count
 from ctflow.gibbs import GibbsMeasure
 from ctflow.polar import azimuths, from_polar, polar_rule
 

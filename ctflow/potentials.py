@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import is_concrete, positive, pytree, static
+from ctflow._pytree import positive, pytree, static
+from ctflow.checks import is_concrete
 from ctflow.clouds import check_cloud, check_weights
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from ctflow._pytree import check_count, check_numbers
+from ctflow.checks import check_count, check_numbers
 from ctflow.clouds import points
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
@@ -90,6 +90,8 @@ def evolve(
     def steps(state, count):
         return jax.lax.scan(lambda s, _: (_guarded_step(energy, flow, s), None), state, length=count)[0]
 
+    if (save_every is None) != (save is None):
+        raise ValueError("save_every and save go together: give both or neither")
     if save_every is None or save is None:
         return steps(state, num_steps)
     if num_steps % save_every:
@@ -149,11 +151,9 @@ def solve(
     check_count("num_steps", num_steps)
     save_every = max(1, num_steps // 100) if save_every is None else save_every
     check_count("save_every", save_every)
-    if flow.stochastic and key is None:
-        raise ValueError(f"key is required by {type(flow).__name__}; pass key=jax.random.key(seed)")
+    state = flow.init(clouds, key)
     look = partial(_report, energy) if save is None else jax.jit(save)
 
-    state = flow.init(clouds, key)
     steps, saved = [0], [jax.device_get(look(state.clouds))]
     bar = tqdm(total=num_steps, disable=not progress, unit="step")
     while steps[-1] < num_steps:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_count, check_positive, is_concrete
+from ctflow.checks import check_count, check_positive, is_concrete
 
 
 def _norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from ctflow._pytree import check_count
+from ctflow.checks import check_count
 
 
 def sweep(

@@ -22,6 +22,7 @@ import optax
 
 import ctflow as ct
 from ctflow import plotting as pl
+from ctflow.checks import check_count, check_positive
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.experiment import Result, main
 
@@ -44,6 +45,22 @@ class Config:
     start_noise: float = 0.01
     cone_concentration: float = 40.0
     seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_seeds", "num_particles", "num_steps", "save_every"):
+            check_count(name, getattr(self, name))
+        for name in ("temperature", "learning_rate", "cone_concentration"):
+            check_positive(name, getattr(self, name))
+        for d in self.dims:
+            check_count("dims", d, minimum=2)
+        if not self.sigmas or not self.dims or min(self.sigmas) < 0:
+            raise ValueError(
+                f"sigmas and dims must not be empty, sigmas >= 0, got {self.sigmas}, {self.dims}"
+            )
+        if self.num_steps % self.save_every:
+            raise ValueError(
+                f"num_steps must be a multiple of save_every, got {self.num_steps} and {self.save_every}"
+            )
 
 
 PRESETS = {

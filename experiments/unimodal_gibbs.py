@@ -9,6 +9,7 @@ spectral gap says; noiseless ones lag behind, and with the wide kernel never lea
     python experiments/unimodal_gibbs.py --preset paper --out figures
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow import plotting as pl
+from ctflow.checks import check_count, check_positive
 from ctflow.experiment import Result, main
 
 STARTS = ("uniform", "one well")
@@ -48,6 +50,15 @@ class Config:
     variance there is off by (hk)²/8 = 0.03 %, the cap mass by 0.0001, a fortieth of its standard error."""
     closeup_temperature: float = 0.2
     seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_seeds", "num_flow_seeds", "num_particles"):
+            check_count(name, getattr(self, name))
+        for field in dataclasses.fields(self):
+            if not field.name.startswith(("num_", "seed")):
+                check_positive(field.name, getattr(self, field.name))
+        if not self.temperatures:
+            raise ValueError("temperatures must not be empty")
 
 
 PRESETS = {

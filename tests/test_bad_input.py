@@ -179,6 +179,14 @@ CASES = {
         lambda: solve(PAIR, ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)),
         "the coupling is for (5, 5) points, the clouds have (6, 6)",
     ),
+    "coupling size, called directly": (
+        lambda: ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)(PAIR),
+        "the coupling is for (5, 5) points, the clouds have (6, 6)",
+    ),
+    "coupling marginal, called directly": (
+        lambda: ct.energies.symmetric(uneven(), temperature=0.5).terms(PAIR),
+        "the coupling's marginal must be the weights of cloud x",
+    ),
     "coupling marginal": (
         lambda: solve(PAIR, ct.energies.symmetric(uneven(), temperature=0.5)),
         "the coupling's marginal must be the weights of cloud x",
@@ -207,6 +215,11 @@ CASES = {
     "no key": (
         lambda: solve(flow=ct.flows.Langevin(0.1)),
         "key is required by Langevin; pass key=jax.random.key(seed)",
+    ),
+    "no key for init": (lambda: ct.flows.Langevin(0.1).init(X), "key is required by Langevin"),
+    "save without save_every": (
+        lambda: ct.evolve(FLAT, FLOW, FLOW.init(X), num_steps=4, save=lambda c: c),
+        "save_every and save go together: give both or neither",
     ),
     "no energy": (lambda: solve(energy=3), "energy must be an Energy of ct.energies, got int"),
     "no flow": (lambda: solve(flow=optax.adam(0.1)), "flow must be a flow of ct.flows, got GradientTransf"),

@@ -166,7 +166,7 @@ def test_float32_clouds_give_float32_energies(name):
     np.testing.assert_allclose(energy(clouds), every_energy()[name][0](every_energy()[name][1]), rtol=1e-4)
 
 
-def test_a_sweep_over_temperature_and_weight_traces_once():
+def test_a_sweep_over_heterogeneity_temperature_and_weight_traces_once():
     traces = []
 
     @jax.jit
@@ -174,8 +174,10 @@ def test_a_sweep_over_temperature_and_weight_traces_once():
         traces.append(1)
         return energy(clouds)
 
-    for tau, weight in ((0.1, 0.5), (0.2, 0.1), (0.5, 2.0)):
-        energy = energies.symmetric(a_coupling(0), temperature=tau)
+    for sigma, tau, weight in ((0.1, 0.1, 0.5), (0.3, 0.2, 0.1), (1.0, 0.5, 2.0)):
+        latents, targets = np.linspace(-2, 2, 12), np.linspace(-2, 2, 9)
+        pi = couplings.misaligned(jax.random.key(0), latents, sigma=sigma, target_latents=targets)
+        energy = energies.symmetric(pi, temperature=tau)
         value(energy + weight * energies.SymmetricDivergence(kernels.Exponential(tau)), a_pair(0))
     assert len(traces) == 1
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_choice
+from ctflow.checks import check_choice
 from ctflow.clouds import check_clouds, points, weights
 
 _BLOCK = 512

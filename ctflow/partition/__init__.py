@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_choice, check_count, check_numbers
+from ctflow.checks import check_choice, check_count, check_numbers
 from ctflow.clouds import check_cloud, check_weights
 from ctflow.kernels import Kernel
 from ctflow.partition.dense import dense_log_partition

@@ -62,12 +62,40 @@ def test_the_claims_hold_at_the_smoke_preset_too(experiment):
     assert (np.abs(summary["first_well"] - 0.5) < 4 * 0.5 / np.sqrt(n))[langevin].all()
 
 
+BAD_WORDS = {
+    "--preset huge": "--preset must be one of paper, smoke; got 'huge'",
+    "--num-particles 0": "num_particles must be an integer >= 1, got 0",
+    "--out /dev/null": "--out must be a folder that can be written to, got '/dev/null' (File exists); "
+    "choose another",
+}
+
+
 @pytest.mark.parametrize("name", FIGURES)
-def test_unknown_presets_get_one_line(name):
-    command = [sys.executable, f"experiments/{name}.py", "--preset", "huge"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr == "error: --preset must be one of paper, smoke; got 'huge'\n"
+@pytest.mark.parametrize("words", BAD_WORDS)
+def test_bad_words_are_named_and_nothing_is_written(name, words, tmp_path):
+    command = [sys.executable, ROOT / "experiments" / f"{name}.py", *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert BAD_WORDS[words] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("unimodal_gibbs", {"temperatures": (0.1, -1.0)}),
+        ("unimodal_gibbs", {"temperatures": ()}),
+        ("unimodal_gibbs", {"max_step_size": float("nan")}),
+        ("gap_formation", {"dims": (1,)}),
+        ("gap_formation", {"sigmas": (-0.1,)}),
+        ("gap_formation", {"num_steps": 150}),
+    ],
+)
+def test_settings_are_checked_before_anything_is_run(name, wrong):
+    module = __import__(f"experiments.{name}", fromlist=["Config"])
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        module.Config(**wrong)
 
 
 @pytest.mark.parametrize("name", FIGURES)
