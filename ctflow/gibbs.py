@@ -34,7 +34,8 @@ class GibbsMeasure:
         d: dimension of the ambient space; d > 3 needs a zonal potential.
 
     Attributes:
-        nodes: quadrature points [k, d], refined until log Z is stable to 1e-9; one meridian in d > 3.
+        nodes: quadrature points [k, d], refined until log Z is stable to 1e-9, or to the rounding of U
+            where JAX runs in float32; one meridian in d > 3.
         node_weights: their weights for the uniform law, [k], summing to 1.
         density: ρ* at the nodes, [k].
         log_partition_function: log Z.
@@ -71,7 +72,8 @@ class GibbsMeasure:
             nodes, node_weights = polar_quadrature(self._axis, np.pi, count, zonal=self._zonal)
             exponent = -self._potential_at(nodes) / self.temperature
             log_z = float(np.asarray(special.logsumexp(exponent, b=node_weights)))
-            if abs(log_z - previous) < _TOLERANCE * max(1.0, abs(log_z)):
+            rounding = 8 * float(jnp.finfo(jnp.zeros(()).dtype).eps) * np.abs(exponent).max()
+            if abs(log_z - previous) < max(_TOLERANCE * max(1.0, abs(log_z)), rounding):
                 break
             if count >= _MAX_POLAR_NODES:
                 raise ValueError(

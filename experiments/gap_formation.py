@@ -7,7 +7,7 @@ What it shows: on S² at σ = 0 every start ends with no gap, the widest one inc
 start ends with one, also where there was none. So heterogeneity, not initialisation, makes the gap. How
 wide it is does depend on the start, because the energy is nearly flat in it: the optimum fixes the cosines
 s_ij = τ·PMI_ij + c of all pairs up to the constant c, and c is the gap's freedom. On the circle (d = 2)
-there is no spare dimension, and two cones stay stuck.
+there is no spare dimension, and two cones may stay stuck.
 
     python experiments/gap_formation.py --preset paper --out figures
 """

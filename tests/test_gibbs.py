@@ -45,6 +45,17 @@ def test_linear_potential_is_von_mises_fisher_in_every_dimension(d, kappa):
     assert abs(z[:, 1].mean()) < 4 * z[:, 1].std() / 100
 
 
+def test_float32_sessions_get_float32_digits(two_wells):
+    with jax.enable_x64(False):
+        for tau, exact in EXACT.items():
+            g = GibbsMeasure(two_wells, temperature=tau, d=3)
+            got = (g.mean_potential, g.log_partition_function, g.entropy)
+            np.testing.assert_allclose(got, exact[1:], atol=1e-5)
+        far = GibbsMeasure(ct.potentials.Linear(np.eye(64)[0]), temperature=0.05, d=64)
+    log_z = special.gammaln(32) - 31 * np.log(10) + np.log(special.ive(31, 20.0)) + 20
+    np.testing.assert_allclose(far.log_partition_function, log_z, atol=1e-5)
+
+
 def test_samples_have_the_exact_law(two_wells):
     g = GibbsMeasure(two_wells, temperature=0.1, d=3)
     n = 40_000
