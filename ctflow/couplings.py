@@ -1,6 +1,6 @@
 """Laws π of positive pairs (i, j) over the indices of two clouds, as weighted index pairs (COO).
 
-`paired` (i with i), `corrupted` (some partners redrawn), `from_latents` and `misaligned` (a blur over
+`paired` (i with i), `corrupted` (some partners shuffled), `from_latents` and `misaligned` (a blur over
 latent angles, balanced to uniform marginals), `from_matrix` (your own).
 """
 
@@ -74,18 +74,24 @@ def paired(n: int, *, dtype=None) -> Coupling:
 
 
 def corrupted(key: Array, n: int, *, probability: float, dtype=None) -> Coupling:
-    """`paired`, but each y_i is given to a uniformly drawn x_j with the given probability.
+    """`paired`, but a random share of the x_i have their partners shuffled among themselves.
 
-    With a chance p, anchor i's partner is replaced by one drawn uniformly from all n. The marginal of
-    the second index is then random; pass clouds with matching weights, or use `from_matrix`.
+    Both marginals stay uniform.
+
+    Args:
+        key: a JAX random key.
+        n: points in each cloud.
+        probability: of each pair to be among the shuffled, in [0, 1].
+        dtype: of the weights.
     """
     check_count("n", n)
     if not 0 <= probability <= 1:
         raise ValueError(f"probability must lie in [0, 1], got {probability}")
-    key_which, key_partner = jax.random.split(key)
-    swap = jax.random.bernoulli(key_which, probability, (n,))
-    partner = jnp.where(swap, jax.random.randint(key_partner, (n,), 0, n), jnp.arange(n))
-    return Coupling(jnp.arange(n), partner, jnp.full(n, 1 / n, dtype), shape=(n, n))
+    key_which, key_order = jax.random.split(key)
+    shuffled = jnp.flatnonzero(jax.random.bernoulli(key_which, probability, (n,)))
+    rows = jnp.arange(n)
+    cols = rows.at[shuffled].set(jax.random.permutation(key_order, shuffled))
+    return Coupling(rows, cols, jnp.full(n, 1 / n, dtype), shape=(n, n))
 
 
 def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, int], dtype=None) -> Coupling:

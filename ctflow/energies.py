@@ -7,6 +7,7 @@ H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). An energy knows nothing of t
 
 from dataclasses import KW_ONLY
 from functools import reduce
+from itertools import product
 from typing import Any
 
 import jax.numpy as jnp
@@ -200,16 +201,12 @@ class CrossEntropy(Energy):
         _check_pair(clouds)
 
 
-def _smoothed_divergences(clouds: Any, kernel: Kernel) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-    """∫log ρ̃_a dq_b for the four (a, b), as negative entropies and negative cross-entropies."""
-    x, y = clouds
-    own = {"12": (x, x), "21": (y, y)}
-    other = {"12": (x, y), "21": (y, x)}
-    own, other = (
-        {way: mean(a, log_density(points(a), b, kernel)) for way, (a, b) in ways.items()}
-        for ways in (own, other)
-    )
-    return own, other
+def _mean_log_densities(clouds: Any, kernel: Kernel) -> dict[str, Scalar]:
+    """∫log ρ̃_b dq_a for every pair of clouds, keyed `ab`."""
+    named = dict(zip("12", clouds, strict=True))
+    return {
+        a + b: mean(named[a], log_density(points(named[a]), named[b], kernel)) for a, b in product("12", "12")
+    }
 
 
 @pytree
@@ -220,8 +217,8 @@ class SymmetricDivergence(Energy):
 
     def terms(self, clouds):
         """`symmetric_divergence`: ½[D̃(1‖2) + D̃(2‖1)]."""
-        own, other = _smoothed_divergences(clouds, self.kernel)
-        return {"symmetric_divergence": (own["12"] - other["12"] + own["21"] - other["21"]) / 2}
+        log_rho = _mean_log_densities(clouds, self.kernel)
+        return {"symmetric_divergence": (log_rho["11"] - log_rho["12"] + log_rho["22"] - log_rho["21"]) / 2}
 
     def check(self, clouds):
         """Two clouds."""
@@ -258,12 +255,15 @@ class Symmetric(Energy):
         divergence_ab = D̃(a‖b) = ∫log(ρ̃_a/ρ̃_b) dq_a. Exact at every kernel width.
         """
         alignment = Alignment(self.coupling, temperature=self.temperature)(clouds)
-        own, other = _smoothed_divergences(clouds, self.kernel)
+        log_rho = _mean_log_densities(clouds, self.kernel)
         return {
             "alignment": alignment,
-            **{f"cross_entropy_{way}": -value for way, value in other.items()},
-            **{f"free_energy_{way}": alignment + value for way, value in own.items()},
-            **{f"divergence_{way}": own[way] - other[way] for way in own},
+            "cross_entropy_12": -log_rho["12"],
+            "cross_entropy_21": -log_rho["21"],
+            "free_energy_12": alignment + log_rho["11"],
+            "free_energy_21": alignment + log_rho["22"],
+            "divergence_12": log_rho["11"] - log_rho["12"],
+            "divergence_21": log_rho["22"] - log_rho["21"],
         }
 
     def check(self, clouds):
