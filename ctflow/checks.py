@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -15,10 +16,9 @@ def is_concrete(*values: Any) -> bool:
 
 def check_positive(name: str, value: Any) -> None:
     """Raise ValueError unless `value` (a number or an array of numbers) is finite and > 0."""
-    try:
-        numbers = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}") from None
+    if not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+    numbers = np.asarray(value, dtype=float)
     if not (np.isfinite(numbers).all() and (numbers > 0).all()):
         raise ValueError(f"{name} must be finite and > 0, got {value}")
 
@@ -27,6 +27,14 @@ def check_count(name: str, value: Any, minimum: int = 1) -> None:
     """Raise ValueError unless `value` is an integer >= `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}, got {value!r}")
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raise ValueError unless `key` is one JAX random key, typed or raw."""
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = isinstance(key, jax.Array) and key.dtype == np.uint32
+    if not (typed and key.ndim == 0) and not (raw and key.ndim == 1):
+        raise ValueError(f"{name} must be one JAX random key such as jax.random.key(0), got {key!r}")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -42,6 +50,8 @@ def check_numbers(tree: Any) -> None:
             value = getattr(tree, field.name)
             if field.metadata.get("positive") and is_concrete(value):
                 check_positive(field.name, value)
+                if np.ndim(value) != 0:
+                    raise ValueError(f"{field.name} must be one number, got shape {np.shape(value)}")
             check_numbers(value)
     elif isinstance(tree, list | tuple):
         for item in tree:

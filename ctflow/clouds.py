@@ -68,7 +68,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
     """
     if _is_weighted(cloud):
         z = check_cloud(f"{name}.points", cloud.points)
-        return WeightedCloud(z, check_weights(f"{name}.weights", cloud.weights, z.shape[0]))
+        return WeightedCloud(z, check_weights(f"{name}.weights", cloud.weights, z.shape[0], z.dtype))
     try:
         z = jnp.asarray(cloud)
     except (TypeError, ValueError):
@@ -101,9 +101,22 @@ def check_cloud(name: str, cloud: Any) -> Any:
     return z
 
 
-def check_weights(name: str, values: Any, n: int) -> Float[Array, " n"]:
-    """Return weights [n] as a JAX array, or raise a ValueError: >= 0, summing to 1."""
-    w = jnp.asarray(values)
+def as_dtype(tree: Any, dtype: Any) -> Any:
+    """The tree with every real number in it, Python's and NumPy's too, in `dtype`; integer arrays stay."""
+
+    def cast(leaf):
+        real = isinstance(leaf, int | float) or jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return jnp.asarray(leaf, dtype) if real else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def check_weights(name: str, values: Any, n: int, dtype: Any) -> Float[Array, " n"]:
+    """Return weights [n] as a JAX array of `dtype`, or raise a ValueError: >= 0, summing to 1."""
+    try:
+        w = jnp.asarray(values, dtype)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers, got {values!r}") from None
     if w.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one weight a point, got {w.shape}")
     if is_concrete(w):

@@ -15,7 +15,7 @@ from scipy import linalg
 from scipy.special import logsumexp
 
 from ctflow._pytree import pytree, static
-from ctflow.checks import check_count, check_positive, is_concrete
+from ctflow.checks import check_count, check_key, check_positive, is_concrete
 
 MAX_DENSE_SIZE = 8192
 MIN_BANDWIDTH = 0.03
@@ -28,7 +28,7 @@ class Coupling:
     Args:
         rows: indices into the first cloud, [k].
         cols: indices into the second cloud, [k].
-        weights: [k], >= 0 and summing to 1; equal by default.
+        weights: [k], >= 0 and summing to 1.
         shape: (n, m).
         complete: every pair is listed, in row-major order, so that sums are matrix products.
     """
@@ -85,10 +85,11 @@ def corrupted(key: Array, n: int, *, probability: float, dtype=None) -> Coupling
         dtype: of the weights.
     """
     check_count("n", n)
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability must lie in [0, 1], got {probability}")
+    check_key("key", key)
+    if not isinstance(probability, int | float) or not 0 <= probability <= 1:
+        raise ValueError(f"probability must lie in [0, 1], got {probability!r}")
     key_which, key_order = jax.random.split(key)
-    shuffled = jnp.flatnonzero(jax.random.bernoulli(key_which, probability, (n,)))
+    shuffled = jnp.flatnonzero(jax.random.bernoulli(key_which, float(probability), (n,)))
     rows = jnp.arange(n)
     cols = rows.at[shuffled].set(jax.random.permutation(key_order, shuffled))
     return Coupling(rows, cols, jnp.full(n, 1 / n, dtype), shape=(n, n))
@@ -133,9 +134,10 @@ def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
 
 def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float[Array, " n"]:
     """The second modality's latent angles θ + σξ, ξ standard normal, in radians."""
-    latents = jnp.asarray(latents)
-    if not np.isfinite(sigma) or sigma < 0:
-        raise ValueError(f"sigma must be finite and >= 0, got {sigma}")
+    check_key("key", key)
+    latents = jnp.asarray(_angles("latents", latents))
+    if not isinstance(sigma, int | float | np.number) or not np.isfinite(sigma) or sigma < 0:
+        raise ValueError(f"sigma must be finite and >= 0, got {sigma!r}")
     return latents + sigma * jax.random.normal(key, latents.shape, latents.dtype)
 
 

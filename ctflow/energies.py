@@ -19,7 +19,7 @@ from ctflow.clouds import Pair, WeightedCloud, check_clouds, mean, points, weigh
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.kernels import Exponential, Kernel
 from ctflow.partition import log_partition
-from ctflow.potentials import as_potential
+from ctflow.potentials import as_potential, check_potential
 
 Scalar = Float[Array, ""]
 
@@ -67,7 +67,7 @@ class Sum(Energy):
         return reduce(jnp.add, (part(clouds) for part in self.parts))
 
     def terms(self, clouds):
-        """The terms of every part; a name that comes again gets a number."""
+        """The terms of every part, as each part defines them; a name that comes again gets a number."""
         merged: dict[str, Scalar] = {}
         for part in self.parts:
             for name, value in part.terms(clouds).items():
@@ -135,8 +135,9 @@ class Potential(Energy):
         return {"potential": mean(clouds, self.potential(points(clouds))) / self.temperature}
 
     def check(self, clouds):
-        """One cloud."""
+        """One cloud, and a potential of its dimension."""
         _check_single(clouds)
+        check_potential(self.potential, points(clouds).shape[1])
 
 
 @pytree

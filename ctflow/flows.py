@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Int
 
 from ctflow import sphere
 from ctflow._pytree import positive, pytree, static
+from ctflow.checks import check_key
 from ctflow.clouds import points, weights, with_points
 
 
@@ -52,7 +53,11 @@ def velocity(energy: Any, clouds: Any) -> Any:
 
 def _move(clouds: Any, displacement: Any) -> Any:
     """`clouds` with every point walked along its tangent displacement."""
-    return with_points(clouds, jax.tree.map(sphere.exp_map, points(clouds), displacement))
+
+    def walk(z, v):  # a step size of another precision does not change the points'
+        return sphere.exp_map(z, v.astype(z.dtype))
+
+    return with_points(clouds, jax.tree.map(walk, points(clouds), displacement))
 
 
 class Flow:
@@ -68,6 +73,8 @@ class Flow:
         """
         if self.stochastic and key is None:
             raise ValueError(f"key is required by {type(self).__name__}; pass key=jax.random.key(seed)")
+        if key is not None:
+            check_key("key", key)
         return State(clouds, jnp.zeros((), jnp.int32), key, None, jnp.ones((), bool))
 
     def step(self, energy: Any, state: State) -> State:
@@ -85,8 +92,8 @@ class GradientFlow(Flow):
 
     Args:
         step_size: time a step, > 0. First order in it; stable below 2 over the fastest rate of the
-            energy. A smoothed entropy whose kernel has temperature τ has fastest rate 4/(eτ), at degree
-            √(2/τ), so that the step must stay below eτ/2.
+            energy. Near the uniform law a smoothed entropy whose kernel has temperature τ has rates of at
+            most 4/(eτ), so that a step below eτ/2 is stable; a potential adds its own curvature.
     """
 
     step_size: float = positive()
@@ -156,7 +163,7 @@ class Descent(Flow):
     tangent space and walked along the geodesic. Its moments stay in R^d and are not transported.
 
     Args:
-        optimizer: e.g. `optax.adam(2e-2)`; its learning rate is in radians for Adam-like ones.
+        optimizer: one that needs gradients only, e.g. `optax.adam(2e-2)`, whose learning rate is in radians.
     """
 
     optimizer: optax.GradientTransformation = static()

@@ -15,14 +15,15 @@ import numpy as np
 from scipy import special
 
 from ctflow import partition
-from ctflow.checks import check_count, check_positive
+from ctflow.checks import check_count, check_key, check_positive
 from ctflow.clouds import check_cloud, mean, points, weights
 from ctflow.kernels import ChordalGaussian
-from ctflow.polar import PolarSampler, polar_quadrature
-from ctflow.potentials import as_potential
+from ctflow.polar import PolarSampler, from_polar, polar_quadrature
+from ctflow.potentials import as_potential, check_potential
 
 _MAX_POLAR_NODES = 1024
 _TOLERANCE = 1e-9
+_FINEST_BANDWIDTH = 0.032
 
 
 class GibbsMeasure:
@@ -48,6 +49,7 @@ class GibbsMeasure:
         check_positive("temperature", temperature)
         check_count("d", d, minimum=2)
         self.potential = as_potential(potential)
+        check_potential(self.potential, d)
         self.temperature = float(temperature)
         self.d = d
         axis = getattr(self.potential, "symmetry_axis", None)
@@ -132,7 +134,14 @@ class GibbsMeasure:
     @cached_property
     def _potential_law(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted values of U and P(U <= value) there."""
-        nodes, node_weights = polar_quadrature(self._axis, np.pi, 512, zonal=self._has_axis)
+        if self._has_axis:  # U may fall and rise along the meridian, so its nodes must be dense
+            count = 2**15
+            theta = np.pi * (np.arange(count) + 0.5) / count
+            nodes = from_polar(self._axis, theta, np.zeros(count))
+            log_area = (self.d - 2) * np.log(np.sin(theta))
+            node_weights = np.exp(log_area - special.logsumexp(log_area))
+        else:
+            nodes, node_weights = polar_quadrature(self._axis, np.pi, 512, zonal=False)
         values = self._potential_at(nodes)
         order = np.argsort(values)
         mass = node_weights * np.exp(-values / self.temperature - self.log_partition_function)
@@ -141,6 +150,7 @@ class GibbsMeasure:
     def sample(self, key: Any, n: int) -> np.ndarray:
         """Draw n independent points [n, d], exactly, with a JAX random key."""
         check_count("n", n)
+        check_key("key", key)
         return self._sampler(np.random.default_rng(np.asarray(jax.random.key_data(key))), n)
 
     @cached_property
@@ -164,8 +174,10 @@ class GibbsMeasure:
         z = points(cloud)
         if z.shape[1] != self.d:
             raise ValueError(f"cloud must have d = {self.d}, got shape {z.shape}")
+        check_positive("bandwidth", 1 if bandwidth is None else bandwidth)
         h = z.shape[0] ** (-1 / (self.d + 3)) if bandwidth is None else float(bandwidth)
-        check_positive("bandwidth", h)
+        if h < _FINEST_BANDWIDTH:
+            raise ValueError(f"bandwidth must be >= {_FINEST_BANDWIDTH} rad to be resolved, got {h:g}")
         nodes, w, log_rho = self._smoothed(h)
         kernel = ChordalGaussian(h)
         log_q = partition.log_partition(jnp.asarray(nodes, z.dtype), z, kernel, weights=weights(cloud))

@@ -1,14 +1,13 @@
 """The finite-batch stochastic InfoNCE loss on clouds, whose large-batch limit the energies are."""
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_count, check_positive, is_concrete
-from ctflow.clouds import check_clouds, points, weights
+from ctflow.checks import check_count, check_key, check_positive, is_concrete
+from ctflow.clouds import check_clouds, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
 
 
@@ -36,6 +35,7 @@ def loss(
         positive_in_denominator: as in the published loss; False leaves that term out.
     """
     check_count("num_negatives", num_negatives)
+    check_key("key", key)
     if is_concrete(temperature):
         check_positive("temperature", temperature)
     clouds = check_clouds("clouds", clouds)
@@ -50,5 +50,9 @@ def loss(
 
 
 def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:
-    """∇L_N in the points of both clouds (Euclidean), shaped like `clouds`; options as in `loss`."""
-    return jax.grad(partial(loss, key, coupling=coupling, **options))(clouds)
+    """∇L_N in the points of both clouds (Euclidean), shaped like those; options as in `loss`."""
+
+    def of_points(moved):
+        return loss(key, with_points(clouds, moved), coupling, **options)
+
+    return jax.grad(of_points)(points(clouds))

@@ -120,6 +120,9 @@ def save_clouds(path: str | os.PathLike[str], clouds: Any) -> None:
     """Write a cloud or a Pair, weights included, as .safetensors."""
     from safetensors.numpy import save
 
+    clouds = check_clouds("clouds", clouds)
+    if type(clouds) is tuple:
+        raise ValueError("clouds must be one cloud or a ct.Pair, got a tuple")
     parts = clouds._asdict() if isinstance(clouds, Pair) else {"cloud": clouds}
     tensors = {}
     for name, cloud in parts.items():
@@ -146,8 +149,12 @@ def load_clouds(path: str | os.PathLike[str]) -> Any:
     for name, tensor in tensors.items():
         part, _, field = name.partition(".")
         parts.setdefault(part, {})[field] = tensor
-    if set(parts) not in ({"cloud"}, {"x", "y"}) or any("points" not in fields for fields in parts.values()):
-        raise ValueError(f"{str(path)!r} must hold `cloud.points`, or `x.points` and `y.points`")
+    kinds = ({"points"}, {"points", "weights"})
+    if set(parts) not in ({"cloud"}, {"x", "y"}) or any(set(f) not in kinds for f in parts.values()):
+        raise ValueError(
+            f"{str(path)!r} must hold `cloud.points`, or `x.points` and `y.points`, each with or without "
+            f"`weights`; got {', '.join(tensors)}"
+        )
     clouds = {
         name: WeightedCloud(fields["points"], fields["weights"]) if "weights" in fields else fields["points"]
         for name, fields in parts.items()

@@ -85,7 +85,10 @@ class FokkerPlanck:
         return self._modes.T @ (self.node_weights * start / root), root
 
     def late_rate(self, initial: Callable[[np.ndarray], Any]) -> float:
-        """The slowest rate that a start excites: its KL decays at twice this in the end."""
+        """The slowest rate that a start excites: its KL decays at twice this in the end.
+
+        A mode counts as excited from 1/1000 of the strongest on.
+        """
         coefficients, _ = self._coefficients(initial)
         excited = np.abs(coefficients[1:]) > 1e-3 * np.abs(coefficients[1:]).max()
         return float(self.rates[1:][excited][0])

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ctflow._pytree import positive, pytree, static
-from ctflow.checks import is_concrete
+from ctflow.checks import check_numbers, is_concrete
 from ctflow.clouds import check_cloud, check_weights
 
 
@@ -24,6 +24,9 @@ class PotentialBase:
     def __call__(self, z: Float[Array, "... d"]) -> Float[Array, "..."]:
         """U(z)."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise ValueError if a parameter given as a JAX array is out of range."""
 
     @property
     def symmetry_axis(self) -> np.ndarray | None:
@@ -47,11 +50,17 @@ class VonMisesFisherMixture(PotentialBase):
     weights: Float[Array, " k"] | None = None
 
     def __post_init__(self):
-        if isinstance(self.means, np.ndarray | jax.Array | list) and is_concrete(self.means):
+        if isinstance(self.means, np.ndarray | list | tuple):
             object.__setattr__(self, "means", check_cloud("means", self.means))
-        if isinstance(self.weights, np.ndarray | list):
-            k = len(self.means)
-            object.__setattr__(self, "weights", check_weights("weights", self.weights, k))
+        if isinstance(self.weights, np.ndarray | list | tuple):
+            w = check_weights("weights", self.weights, len(self.means), self.means.dtype)
+            object.__setattr__(self, "weights", w)
+
+    def check(self):
+        """Means on the sphere, weights that are probabilities."""
+        check_cloud("means", self.means)
+        if self.weights is not None:
+            check_weights("weights", self.weights, len(self.means), self.means.dtype)
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
@@ -71,6 +80,13 @@ class Linear(PotentialBase):
     """U(z) = -⟨z, direction⟩. Its Gibbs measure is von Mises-Fisher with κ = ‖direction‖/τ."""
 
     direction: Float[Array, " d"]
+
+    def check(self):
+        """A finite vector."""
+        if is_concrete(self.direction):
+            v = np.asarray(self.direction)
+            if v.ndim != 1 or v.dtype.kind not in "fiu" or not np.isfinite(v).all():
+                raise ValueError(f"direction must be a finite vector [d], got {self.direction!r}")
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
@@ -98,10 +114,21 @@ class Ring(PotentialBase):
     stiffness: float = positive(default=1.0)
 
     def __post_init__(self):
-        if isinstance(self.axis, np.ndarray | jax.Array | list) and is_concrete(self.axis):
-            object.__setattr__(self, "axis", check_cloud("axis[None]", jnp.asarray(self.axis)[None])[0])
-        if isinstance(self.level, int | float) and not -1 < self.level < 1:
+        if isinstance(self.axis, np.ndarray | list | tuple):
+            axis = np.asarray(self.axis, dtype=np.float64)
+            object.__setattr__(self, "axis", check_cloud("axis[None]", axis[None])[0])
+        if isinstance(self.level, int | float):
+            self._check_level()
+
+    def _check_level(self):
+        if not -1 < self.level < 1:
             raise ValueError(f"level must lie in (-1, 1), got {self.level}")
+
+    def check(self):
+        """A unit axis, and a level that the sphere has."""
+        check_cloud("axis[None]", self.axis[None])
+        if is_concrete(self.level):
+            self._check_level()
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
@@ -130,6 +157,20 @@ def as_potential(potential: Any) -> Any:
     if isinstance(potential, PotentialBase) or not callable(potential):
         return potential
     return Function(potential)
+
+
+def check_potential(potential: Any, d: int) -> None:
+    """Raise ValueError unless `potential` is one whose parameters are in range and that takes points [d]."""
+    if not isinstance(potential, PotentialBase):
+        raise ValueError(f"potential must be of ct.potentials or a function of one point, got {potential!r}")
+    check_numbers(potential)
+    potential.check()
+    try:
+        value = jax.eval_shape(potential, jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
+    except Exception as error:
+        raise ValueError(f"potential cannot be evaluated at points of dimension {d}: {error}") from error
+    if value.shape != (1,):
+        raise ValueError(f"potential must give one number a point, got shape {value.shape[1:]}")
 
 
 def _unit(direction: Any) -> np.ndarray:

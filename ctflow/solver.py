@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow.checks import check_count, check_numbers
-from ctflow.clouds import points
+from ctflow.clouds import as_dtype, points
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
 
@@ -151,6 +151,8 @@ def solve(
     check_count("num_steps", num_steps)
     save_every = max(1, num_steps // 100) if save_every is None else save_every
     check_count("save_every", save_every)
+    dtype = jax.tree.leaves(points(clouds))[0].dtype
+    energy, flow = as_dtype(energy, dtype), as_dtype(flow, dtype)
     state = flow.init(clouds, key)
     look = partial(_report, energy) if save is None else jax.jit(save)
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_count, check_positive, is_concrete
+from ctflow.checks import check_count, check_key, check_positive, is_concrete
+from ctflow.clouds import check_cloud
 
 
-def _norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
+def safe_norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
     """Euclidean norm whose gradient at 0 is 0 instead of NaN."""
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
@@ -39,7 +40,7 @@ def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, 
 
     The result is renormalised, so that rounding does not carry a long flow off the sphere.
     """
-    angle = _norm(v)
+    angle = safe_norm(v)
     moved = jnp.cos(angle) * z + jnp.sinc(angle / jnp.pi) * v
     return moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
 
@@ -50,7 +51,7 @@ def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, 
     At the antipode the direction is undefined and the zero vector is returned.
     """
     tangent = project_tangent(z, w - z)
-    length = _norm(tangent)
+    length = safe_norm(tangent)
     angle = geodesic_distance(z, w)[..., None]
     return jnp.where(length > 0, angle / jnp.where(length > 0, length, 1), 0) * tangent
 
@@ -61,13 +62,14 @@ def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Flo
     Accurate at coincident and antipodal points, where arccos⟨z,w⟩ loses half its digits and its
     gradient is infinite; here the gradient there is 0.
     """
-    return 2 * jnp.arctan2(_norm(z - w), _norm(z + w))[..., 0]
+    return 2 * jnp.arctan2(safe_norm(z - w), safe_norm(z + w))[..., 0]
 
 
 def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
     """Draw n independent points of the uniform law on S^{d-1} (d >= 2)."""
     check_count("n", n)
     check_count("d", d, minimum=2)
+    check_key("key", key)
     x = jax.random.normal(key, (n, d), dtype)
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
@@ -88,9 +90,13 @@ def von_mises_fisher(
     check_count("n", n)
     if is_concrete(concentration):
         check_positive("concentration", concentration)
+    check_key("key", key)
     m = jnp.asarray(mean_direction)
     if m.ndim != 1 or m.shape[0] < 2:
         raise ValueError(f"mean_direction must have shape [d] with d >= 2, got {m.shape}")
+    m = check_cloud("mean_direction[None]", m[None])[0]
+    if is_concrete(concentration) and float(concentration) * float(jnp.finfo(m.dtype).eps) > 0.1:
+        raise ValueError(f"concentration must be < 0.1/eps of {m.dtype} to be drawn, got {concentration}")
     return _wood(key, m, jnp.asarray(concentration, m.dtype), n)
 
 

@@ -263,7 +263,7 @@ CASES = {
     ),
     "gibbs d": (
         lambda: ct.gibbs.GibbsMeasure(ct.potentials.Linear(np.eye(4)[0]), temperature=1.0, d=5),
-        "d must be the potential's dimension 4, got 5",
+        "potential cannot be evaluated at points of dimension 5",
     ),
     "gibbs temperature": (
         lambda: ct.gibbs.GibbsMeasure(FLAT.potential, temperature=0.0, d=3),

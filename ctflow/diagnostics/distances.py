@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from ctflow.checks import check_choice
 from ctflow.clouds import check_clouds, points, weights
+from ctflow.sphere import safe_norm
 
 _BLOCK = 512
 
@@ -16,7 +17,7 @@ def centroid_gap(x: Any, y: Any) -> Float[Array, ""]:
     """‖x̄ - ȳ‖, the distance between the clouds' means, in [0, 2]."""
     x, y = check_clouds("clouds", (x, y))
     means = [jnp.matmul(weights(c), points(c), precision="highest") for c in (x, y)]
-    return jnp.linalg.norm(means[0] - means[1])
+    return safe_norm(means[0] - means[1])[0]
 
 
 def energy_distance(x: Any, y: Any, *, estimator: str = "u") -> Float[Array, ""]:
@@ -33,6 +34,8 @@ def energy_distance(x: Any, y: Any, *, estimator: str = "u") -> Float[Array, ""]
     """
     check_choice("estimator", estimator, ("u", "v"))
     x, y = check_clouds("clouds", (x, y))
+    if estimator == "u" and min(points(x).shape[0], points(y).shape[0]) < 2:
+        raise ValueError('estimator "u" needs >= 2 points in each cloud; use estimator="v"')
     return 2 * _mean_distance(x, y) - _self_distance(x, estimator) - _self_distance(y, estimator)
 
 

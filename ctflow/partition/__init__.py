@@ -10,8 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_choice, check_count, check_numbers
-from ctflow.clouds import check_cloud, check_weights
+from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
+from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel
 from ctflow.partition.dense import dense_log_partition
 from ctflow.partition.tiled import tiled_log_partition
@@ -57,10 +57,15 @@ def log_partition(
     (n, d), m = x.shape, y.shape[0]
     if y.shape[1] != d:
         raise ValueError(f"x and y must have the same d, got x {x.shape} and y {y.shape}")
+    if y.dtype != x.dtype:
+        raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}; cast one")
+    kernel = as_dtype(kernel, x.dtype)
     if exclude_self and (n != m or n < 2):
         raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
     if weights is not None:
-        weights = check_weights("weights", weights, m)
+        weights = check_weights("weights", weights, m, x.dtype)
+        if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
+            raise ValueError("weights must be < 1 with exclude_self: a point that has all is left alone")
     if method == "auto":
         method = choose_method(n, m, d, x.dtype)
     if method == "dense":

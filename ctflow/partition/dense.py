@@ -1,5 +1,7 @@
 """The obvious sum: the whole n × m matrix at once. Fast while it fits, and the oracle of the others."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -22,5 +24,7 @@ def dense_log_partition(
         scores = jnp.where(jnp.eye(x.shape[0], dtype=bool), -jnp.inf, scores)
     heavy = scores if weights is None else jnp.where(weights[:, None] > 0, scores, -jnp.inf)
     top = jax.lax.stop_gradient(jnp.max(heavy, axis=0))
-    mass = jnp.exp(scores - top[None, :])
+    # Only a point of weight 0 can lie above the top: capped, so that 0 times its share is 0.
+    cap = 0.9 * math.log(float(jnp.finfo(scores.dtype).max))
+    mass = jnp.exp(jnp.minimum(scores - top[None, :], cap))
     return top + jnp.log(jnp.mean(mass, axis=0) if weights is None else weights @ mass)

@@ -4,6 +4,7 @@ Forwards, an online log-sum-exp runs over blocks of columns. Backwards, each blo
 computed again, so that the gradient needs no n × m residual either.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -75,6 +76,7 @@ def _backward(exclude_self, block_size, residuals, cotangent):
     x, y, weights, kernel, value = residuals
     rows, columns, counts = _tiles(x, y, weights, exclude_self, block_size)
     x_size = rows[0].shape[1]
+    cap = 0.9 * math.log(float(jnp.finfo(x.dtype).max))
     add = partial(jax.tree.map, jnp.add)
 
     def row(carry, block):
@@ -84,7 +86,9 @@ def _backward(exclude_self, block_size, residuals, cotangent):
             y_block, w, j = block
             scores, pull = jax.vjp(_scores, kernel, x_block, y_block)
             pairs = counts(i, j)
-            share = g[:, None] * jnp.exp(jnp.where(pairs, scores - value_block[:, None], -jnp.inf))
+            # Only a point of (nearly) weight 0 reaches the cap: then 0 times its share is 0.
+            exponent = jnp.minimum(scores - value_block[:, None], cap)
+            share = g[:, None] * jnp.exp(jnp.where(pairs, exponent, -jnp.inf))
             d_kernel, d_x, d_y = pull(share * w[None, :])
             return add(carry, (d_kernel, d_x)), (d_y, share.sum(axis=0))
 
