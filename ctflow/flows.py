@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int
 
@@ -105,7 +106,7 @@ class GradientFlow(Flow):
 
     def time(self, steps):
         """step_size · steps."""
-        return self.step_size * steps
+        return np.asarray(self.step_size) * np.asarray(steps)
 
 
 @pytree
@@ -152,7 +153,7 @@ class Langevin(Flow):
 
     def time(self, steps):
         """step_size · steps."""
-        return self.step_size * steps
+        return np.asarray(self.step_size) * np.asarray(steps)
 
 
 @pytree
@@ -179,5 +180,6 @@ class Descent(Flow):
         gradient = jax.tree.map(sphere.project_tangent, z, ambient)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             update, memory = self.optimizer.update(gradient, state.memory, z)
+        update = jax.tree.map(lambda z, u: u.astype(z.dtype), z, update)
         displacement = jax.tree.map(sphere.project_tangent, z, update)
         return state._replace(clouds=_move(state.clouds, displacement), step=state.step + 1, memory=memory)

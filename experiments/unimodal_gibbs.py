@@ -56,7 +56,7 @@ class Config:
             check_count(name, getattr(self, name))
         for field in dataclasses.fields(self):
             if not field.name.startswith(("num_", "seed")):
-                check_positive(field.name, getattr(self, field.name))
+                check_positive(field.name, np.asarray(getattr(self, field.name)))
         if not self.temperatures:
             raise ValueError("temperatures must not be empty")
 

@@ -221,6 +221,58 @@ CASES = {
         lambda: ct.evolve(FLAT, FLOW, FLOW.init(X), num_steps=4, save=lambda c: c),
         "save_every and save go together: give both or neither",
     ),
+    "key a number": (lambda: solve(flow=ct.flows.Langevin(0.1), key=0), "key must be one JAX random key"),
+    "key text": (lambda: ct.sphere.uniform("a", 5, 3), "key must be one JAX random key"),
+    "temperature numeric text": (
+        lambda: solve(energy=ct.energies.SmoothedEntropy(ct.kernels.Exponential("0.1"))),  # type: ignore
+        "temperature must be a finite number > 0, got '0.1'",
+    ),
+    "temperatures in solve": (
+        lambda: solve(energy=ct.energies.Potential(FLAT.potential, temperature=np.array([0.1, 0.2]))),
+        "temperature must be one number, got shape (2,)",
+    ),
+    "sum dtype": (
+        lambda: ct.log_partition(X, Y.astype(jnp.float32), KERNEL),
+        "x and y must have the same dtype, got float64 and float32; cast one",
+    ),
+    "left alone": (
+        lambda: ct.log_partition(X[:2], X[:2], KERNEL, weights=[1.0, 0.0], exclude_self=True),
+        "weights must be < 1 with exclude_self",
+    ),
+    "one point, unbiased": (
+        lambda: ct.diagnostics.energy_distance(X[:1], Y),
+        'estimator "u" needs >= 2 points in each cloud',
+    ),
+    "mean direction": (
+        lambda: ct.sphere.von_mises_fisher(KEY, 2 * X[0], 2.0, 5),
+        "must have rows of unit norm",
+    ),
+    "concentration too large": (
+        lambda: ct.sphere.von_mises_fisher(KEY, X[0].astype(jnp.float32), 1e9, 5),
+        "concentration must be < 0.1/eps of float32 to be drawn, got 1000000000.0",
+    ),
+    "potential of another dimension": (
+        lambda: solve(ct.sphere.uniform(KEY, 6, 4)),
+        "potential cannot be evaluated at points of dimension 4",
+    ),
+    "no potential": (
+        lambda: solve(energy=ct.energies.Potential(3.0, temperature=1.0)),
+        "potential must be of ct.potentials or a function of one point, got 3.0",
+    ),
+    "mixture weights as a JAX array": (
+        lambda: ct.gibbs.GibbsMeasure(
+            ct.potentials.VonMisesFisherMixture(
+                jnp.eye(3)[:2], concentration=1.0, weights=jnp.array([2.0, 2.0])
+            ),
+            temperature=1.0,
+            d=3,
+        ),
+        "weights must sum to 1, got 4",
+    ),
+    "kl bandwidth": (
+        lambda: ct.gibbs.GibbsMeasure(FLAT.potential, temperature=1.0, d=3).kl(X, bandwidth=1e-4),
+        "bandwidth must be >= 0.032 rad to be resolved, got 0.0001",
+    ),
     "no energy": (lambda: solve(energy=3), "energy must be an Energy of ct.energies, got int"),
     "no flow": (lambda: solve(flow=optax.adam(0.1)), "flow must be a flow of ct.flows, got GradientTransf"),
     "method": (

@@ -56,6 +56,14 @@ def test_float32_sessions_get_float32_digits(two_wells):
     np.testing.assert_allclose(far.log_partition_function, log_z, atol=1e-5)
 
 
+@pytest.mark.parametrize("d", [2, 3, 8])
+def test_a_ring_has_its_law_though_u_falls_and_rises_along_the_axis(d):
+    ring = ct.potentials.Ring(np.eye(d)[0], level=0.5, stiffness=50.0)
+    g = GibbsMeasure(ring, temperature=0.3, d=d)
+    u = np.asarray(ring(jnp.asarray(g.sample(jax.random.key(0), 20_000))))
+    assert stats.kstest(u, g.potential_cdf).pvalue > 1e-3
+
+
 def test_samples_have_the_exact_law(two_wells):
     g = GibbsMeasure(two_wells, temperature=0.1, d=3)
     n = 40_000

@@ -67,6 +67,19 @@ def test_the_run_keeps_the_starts_dtype(dtype, flow):
     assert solution.saved["energy"].dtype == dtype
 
 
+def test_numbers_of_another_precision_do_not_change_the_runs():
+    _, start = setup(jnp.float32)
+    energy = energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=np.float64(0.3))
+    cloud = ct.WeightedCloud(start, np.full(20, 0.05))
+    for flow in (
+        flows.GradientFlow(np.float64(0.02)),
+        flows.Langevin(np.float64(0.02)),
+        flows.Descent(optax.adam(np.float64(0.02))),
+    ):
+        solution = ct.solve(energy, cloud, flow, num_steps=3, key=KEY)
+        assert solution.cloud.points.dtype == jnp.float32
+
+
 def test_a_sweep_over_temperature_and_step_size_traces_evolve_once():
     _, start = setup()
     before = ct.evolve._cache_size()

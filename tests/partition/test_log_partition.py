@@ -147,3 +147,29 @@ def test_auto_takes_dense_for_small_sums_and_tiles_for_large():
     assert choose_method(65_536, 65_536, 3, jnp.float32) == "tiled"
     assert choose_method(10_000, 10_000, 512, jnp.float32) == "dense"
     assert choose_method(100_000, 100_000, 512, jnp.float32) == "tiled"
+
+
+@pytest.mark.parametrize("method", ["dense", "tiled"])
+def test_a_weightless_point_far_above_the_others_changes_nothing(method):
+    z = jnp.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0]], jnp.float32)
+    w = jnp.array([0.0, 0.5, 0.5], jnp.float32)
+    kernel = kernels.Exponential(0.01)
+
+    def total(z):
+        return ct.log_partition(z, z, kernel, weights=w, method=method)
+
+    np.testing.assert_allclose(total(z), [np.log(0.5), 100 + np.log(0.5), 100 + np.log(0.5)], rtol=1e-5)
+    assert jnp.isfinite(jax.jacrev(total)(z)).all()
+
+
+@pytest.mark.parametrize("parameter", [1, np.float64(0.5), np.float32(0.5), jnp.float64(0.5)])
+@pytest.mark.parametrize("method", ["dense", "tiled"])
+def test_parameters_and_weights_of_any_precision_leave_the_points_alone(method, parameter):
+    x, y, w = clouds(6, 5, 3, jnp.float32)
+
+    def total(x):
+        options = {"weights": np.asarray(w, np.float64) / float(w.sum()), "method": method}
+        return ct.log_partition(x, y, kernels.Exponential(parameter), **options).sum()
+
+    value, gradient = jax.value_and_grad(total)(x)
+    assert value.dtype == gradient.dtype == jnp.float32
