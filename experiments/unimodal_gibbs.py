@@ -145,7 +145,7 @@ def run_flows(config: Config, temperature: float, kind: str, rate: float):
     """
     kernels = (temperature, fitted_kernel_temperature(config, temperature))
     duration = min(config.relaxation_times / rate, config.max_flow_time)
-    # Explicit steps are stable below 2/rate of the fastest mode, 4/(e·kernel temperature).
+    # Explicit steps are stable below 2/rate of the fastest mode, at most 4/(e·kernel temperature).
     step_size = min(config.max_step_size, 0.75 * min(kernels))
     num_steps = int(np.ceil(duration / step_size))
     flow = ct.flows.GradientFlow(step_size)
