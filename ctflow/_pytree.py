@@ -39,4 +39,30 @@ def pytree(cls: type[T]) -> type[T]:
             own(self)
 
     cls.__post_init__ = check_and_adapt  # pyright: ignore[reportAttributeAccessIssue]
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, eq=False)(cls))
+    frozen = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    _register(frozen)
+    return frozen
+
+
+def _register(cls: type) -> None:
+    """Register a dataclass with JAX, its class a part of the tree's structure.
+
+    `jax.tree_util.register_dataclass` leaves the class out when it compares two structures (seen in JAX
+    0.10.1 and 0.12.0): two kernels with one number each then pass for the same argument of a jitted
+    function, which now and then runs the program traced for the other kernel.
+    """
+    fields = dataclasses.fields(cls)
+    static_names = [f.name for f in fields if f.metadata.get("static")]
+    leaf_names = [f.name for f in fields if not f.metadata.get("static")]
+
+    def flatten(node: Any) -> tuple[list[tuple[Any, Any]], Any]:
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(node, name)) for name in leaf_names]
+        return leaves, (cls, *(getattr(node, name) for name in static_names))
+
+    def unflatten(structure: Any, leaves: Any) -> Any:
+        node = object.__new__(cls)
+        for name, value in zip([*static_names, *leaf_names], [*structure[1:], *leaves], strict=True):
+            object.__setattr__(node, name, value)
+        return node
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
