@@ -1,24 +1,43 @@
 """All-pairs kernel sums, behind one door: `log_partition`.
 
-Every method returns the same numbers; they differ in memory and speed. `dense` builds the n × m matrix,
-`tiled` streams blocks of it, forwards and backwards, in O((n + m)·d + block_size²) memory.
+Every method returns the same numbers; they differ in memory and speed. `dense` builds the n × m matrix;
+`tiled` streams blocks of it, forwards and backwards, in O((n + m)·d + block_size²) memory; `spectral` sums
+in harmonics on the circle and S², in O(n + m) time, within a proven error or else exactly; `ring` is
+`tiled` over the devices of a mesh, and with a mesh `spectral` adds up the devices' moments.
 """
 
 import math
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
+from ctflow import sphere
+from ctflow.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel
 from ctflow.partition.dense import dense_log_partition
-from ctflow.partition.tiled import tiled_log_partition
+from ctflow.partition.differentiable import Settings, log_sum
+from ctflow.partition.plan import (
+    BLOCK_SIZE,
+    METHODS,
+    Degrees,
+    Explanation,
+    Planned,
+    check_memory,
+    choose_degrees,
+    choose_method,
+    explain,
+    memory,
+    no_degrees,
+    planned,
+    tolerance,
+)
 
-METHODS = ("auto", "dense", "tiled")
-DENSE_BYTES = 2**30
-BLOCK_SIZE = 512
+__all__ = ["Explanation", "Planned", "explain", "log_partition", "planned", "value_and_gradient"]
 
 
 def log_partition(
@@ -29,11 +48,15 @@ def log_partition(
     weights: Float[Array, " m"] | None = None,
     exclude_self: bool = False,
     method: str = "auto",
+    rtol: float | None = None,
     block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
 ) -> Float[Array, " n"]:
     """L_i = log Σ_j w_j κ(x_i, y_j), the log partition field of the cloud y seen from x.
 
-    Differentiable (reverse mode) in x, y, weights and the kernel's parameters.
+    Differentiable (reverse mode, once; `dense` any way) in x, y, weights and the kernel's parameters. The
+    gradients in x and y are tangential, as L is a function on the sphere. One that only x asks for comes
+    with the value, in one pass.
 
     Args:
         x: points [n, d] on the sphere.
@@ -41,15 +64,24 @@ def log_partition(
         kernel: a kernel of `ct.kernels`.
         weights: [m], >= 0 and summing to 1; 1/m by default.
         exclude_self: leave j = i out and renormalise the other weights (needs n = m >= 2).
-        method: `dense`, `tiled`, or `auto`: dense where the matrix is small, tiled elsewhere.
+        method: `dense`, `tiled`, `spectral` (d = 2 or 3), `ring` (with a mesh), or `auto`: spectral from
+            500 points on where the kernel is smooth enough for harmonics, else dense where the matrix is
+            small, tiled elsewhere. See `ct.partition.explain`.
+        rtol: error of L that a spectral sum must prove of itself, and a tenth of its gradient's, in
+            1/radian; 1e-5 in float32 and 1e-9 in float64 by default. Where it cannot, the sum is taken
+            again in float64, then exactly.
         block_size: side of a tile; memory grows with its square.
+        mesh: a `jax.sharding.Mesh` of one axis, over which x and y are cut.
 
     Raises:
         ValueError: a point off the sphere, mismatched d, weights that are no probabilities, an unknown
-            method or a block size < 1.
+            method or one that is not for these arguments, a block size < 1.
+        MemoryError: the method needs more memory than there is.
     """
     check_choice("method", method, METHODS)
     check_count("block_size", block_size)
+    if rtol is not None:
+        check_positive("rtol", rtol)
     check_numbers(kernel)
     if not isinstance(kernel, Kernel):
         raise ValueError(f"kernel must be a kernel of ct.kernels, got {type(kernel).__name__}")
@@ -59,26 +91,100 @@ def log_partition(
         raise ValueError(f"x and y must have the same d, got x {x.shape} and y {y.shape}")
     if y.dtype != x.dtype:
         raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}; cast one")
-    kernel = as_dtype(kernel, x.dtype)
     if exclude_self and (n != m or n < 2):
         raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
     if weights is not None:
         weights = check_weights("weights", weights, m, x.dtype)
         if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
             raise ValueError("weights must be < 1 with exclude_self: a point that has all is left alone")
-    if method == "auto":
-        method = choose_method(n, m, d, x.dtype)
+
+    kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh)
+    method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
+    devices = 1 if mesh is None else mesh.size
+    degree = degrees.wide if method == "spectral" and degrees is not None else 0
+    check_memory(
+        method, n, m, memory(method, n, m, d, x.dtype, block_size=block_size, degree=degree, devices=devices)
+    )
+
+    kernel = as_dtype(kernel, x.dtype)
+    x, y = _tangential(x), _tangential(y)
     if method == "dense":
         total = dense_log_partition(x, y, weights, kernel, exclude_self=exclude_self)
     else:
+        attempts: tuple[tuple[int, str], ...] = ()
+        if method == "spectral" and degrees is not None:
+            attempts = ((degrees.narrow, x.dtype.name),)
+            if x.dtype != jnp.float64:
+                attempts += ((degrees.wide, "float64"),)
+        settings = Settings(exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
         w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
-        total = tiled_log_partition(x, y, w, kernel, exclude_self, block_size)
+        total = _streamed(settings, x, y, w, kernel)
     if exclude_self:
         total = total - (math.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
     return total
 
 
-def choose_method(n: int, m: int, d: int, dtype: Any) -> str:
-    """The method `auto` takes: dense for a matrix within 1 GiB if small or high-dimensional, else tiled."""
-    fits = n * m * jnp.dtype(dtype).itemsize <= DENSE_BYTES
-    return "dense" if fits and (d >= 64 or max(n, m) <= 2000) else "tiled"
+def value_and_gradient(
+    x: Float[Array, "n d"], y: Float[Array, "m d"], kernel: Kernel, **options: Any
+) -> tuple[Float[Array, " n"], Float[Array, "n d"]]:
+    """L of `log_partition` [n] and its tangential gradient in each point of x [n, d], in one pass.
+
+    Args:
+        x: points [n, d].
+        y: points [m, d].
+        kernel: a kernel of `ct.kernels`.
+        options: those of `log_partition`.
+    """
+    value, pull = jax.vjp(lambda x: log_partition(x, y, kernel, **options), check_cloud("x", x))
+    return value, pull(jnp.ones_like(value))[0]
+
+
+def _hints(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Mesh | None) -> Any:
+    """The kernel itself, its degrees or None, rtol and mesh, from a plan where there is one."""
+    if not isinstance(kernel, Planned):
+        return kernel, choose_degrees(kernel, n, m, d, dtype, rtol), rtol, mesh
+    degrees = None if kernel.degrees is None or d not in (2, 3) else Degrees(*kernel.degrees, tail=math.nan)
+    return (
+        kernel.kernel,
+        degrees,
+        kernel.rtol if rtol is None else rtol,
+        kernel.mesh if mesh is None else mesh,
+    )
+
+
+def _method(
+    method: str, kernel: Kernel, degrees: Any, n: int, m: int, d: int, dtype: Any, mesh: Mesh | None
+) -> str:
+    """The method to take, or a ValueError that says why this one cannot be."""
+    if mesh is not None and len(mesh.axis_names) != 1:
+        raise ValueError(f"mesh must have one axis, got {mesh.axis_names}")
+    if method == "auto":
+        return choose_method(n, m, d, dtype, spectral=degrees is not None, mesh=mesh)
+    if method == "ring" and mesh is None:
+        raise ValueError("method='ring' needs mesh=, a jax.sharding.Mesh of one axis")
+    if method == "dense" and mesh is not None:
+        raise ValueError("method='dense' holds the matrix on one device; with a mesh use 'ring' or 'spectral'")
+    if method == "spectral" and degrees is None:
+        raise ValueError(no_degrees(kernel, d))
+    return method
+
+
+@jax.custom_jvp
+def _tangential(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """The points, whose tangents and gradients are projected to the sphere."""
+    return z
+
+
+@_tangential.defjvp
+def _tangential_jvp(primals, tangents):
+    return primals[0], sphere.project_tangent(primals[0], tangents[0])
+
+
+@partial(jax.jit, static_argnums=0)
+def _streamed(settings, x, y, weights, kernel):
+    """`log_sum` of clouds of any size: a mesh needs its devices' shares to be equal."""
+    n, m = x.shape[0], y.shape[0]
+    devices = 1 if settings.mesh is None else settings.mesh.size
+    x = jnp.pad(x, ((0, -n % devices), (0, 0)), mode="edge")
+    y = jnp.pad(y, ((0, -m % devices), (0, 0)), mode="edge")
+    return log_sum(settings, x, y, jnp.pad(weights, (0, -m % devices)), kernel)[:n]

@@ -1,11 +1,12 @@
-"""The same sum in tiles: no array larger than a block, neither forwards nor backwards.
+"""The exact sum in tiles: no array larger than a tile, neither forwards nor backwards.
 
-Forwards, an online log-sum-exp runs over blocks of columns. Backwards, each block of scores is
-computed again, so that the gradient needs no n × m residual either.
+Forwards, an online log-sum-exp runs over blocks of columns and takes the gradient in x along.
+Backwards, each tile is computed again, so that the other gradients need no n × m residual either.
 """
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,110 +14,143 @@ from jaxtyping import Array, Float
 
 from ctflow.kernels import Kernel
 
+Sums = tuple[Array, Array, Array | None]
 
-def _blocks(a: Array, size: int) -> Array:
+
+def blocks(a: Array, size: int) -> Array:
     """Cut the leading axis into blocks [k, size, …], zero-padded."""
     padding = [(0, -a.shape[0] % size)] + [(0, 0)] * (a.ndim - 1)
     return jnp.pad(a, padding).reshape(-1, size, *a.shape[1:])
 
 
-def _unblock(a: Array, n: int) -> Array:
+def unblock(a: Array, n: int) -> Array:
+    """Undo `blocks`: the leading n entries."""
     return a.reshape(-1, *a.shape[2:])[:n]
 
 
-def _scores(kernel, x_block, y_block):
-    return kernel.log_kernel(jnp.matmul(x_block, y_block.T, precision="highest"))
+def _indices(n: int, size: int, first: Any) -> Array:
+    return first + jnp.arange(-(-n // size) * size).reshape(-1, size)
 
 
-def _tiles(x, y, weights, exclude_self, block_size):
-    """Blocks of x and y with their indices, and the mask of the pairs that count in a tile."""
-    m = y.shape[0]
-    x_size, y_size = min(block_size, x.shape[0]), min(block_size, m)
-    x_index = _blocks(jnp.arange(x.shape[0]), x_size)
-    y_index = jnp.arange(-(-m // y_size) * y_size).reshape(-1, y_size)
-    rows = (_blocks(x, x_size), x_index)
-    columns = (_blocks(y, y_size), _blocks(weights, y_size), y_index)
-
-    def counts(i, j):
-        return (j < m)[None, :] & ((i[:, None] != j[None, :]) if exclude_self else True)
-
-    return rows, columns, counts
+def _scores(kernel: Kernel, x: Array, y: Array) -> Array:
+    return kernel.log_kernel(jnp.matmul(x, y.T, precision="highest"))
 
 
-def _value(x, y, weights, kernel, exclude_self, block_size):
-    rows, columns, counts = _tiles(x, y, weights, exclude_self, block_size)
+def _scores_and_slopes(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array]:
+    """Log κ and its derivative in the cosine."""
+    cosine = jnp.matmul(x, y.T, precision="highest")
+    return jax.jvp(kernel.log_kernel, (cosine,), (jnp.ones_like(cosine),))
+
+
+def no_sums(x: Float[Array, "n d"], *, gradient: bool) -> Sums:
+    """The sums over no column: top [n], total [n] and pull [n, d], which is None without a gradient."""
+    zero = jnp.zeros_like(x[:, 0])
+    return zero - jnp.inf, zero, jnp.zeros_like(x) if gradient else None
+
+
+def add_columns(
+    sums: Sums, x: Array, y: Array, weights: Array, kernel: Kernel, *, own: Any, block_size: int
+) -> Sums:
+    """Add the columns y to the sums over the rows x.
+
+    Args:
+        sums: (top, total, pull): the largest score so far, Σ_j w_j e^{s_ij - top} and the x-gradient of it.
+        x: rows [n, d].
+        y: columns [m, d].
+        weights: [m], >= 0; a column of weight 0 counts for nothing.
+        kernel: gives the scores s_ij = log κ(⟨x_i, y_j⟩).
+        own: None, or (first row, first column): leave out the pairs of equal index, counted from these.
+        block_size: side of a tile.
+    """
+    rows, columns = min(block_size, x.shape[0]), min(block_size, y.shape[0])
+    gradient = sums[2] is not None
+    i0, j0 = (0, 0) if own is None else own
+    y_blocks = blocks(y, columns), blocks(weights, columns), _indices(y.shape[0], columns, j0)
 
     def row(_, block):
-        x_block, i = block
+        x_block, i, start = block
 
-        def column(carry, block):
-            top, total = carry
+        def column(sums, block):
+            top, total, pull = sums
             y_block, w, j = block
-            scores = _scores(kernel, x_block, y_block)
-            heavy = counts(i, j) & (w > 0)[None, :]
+            if gradient:
+                scores, slopes = _scores_and_slopes(kernel, x_block, y_block)
+            else:
+                scores, slopes = _scores(kernel, x_block, y_block), None
+            heavy = (w > 0)[None, :]
+            if own is not None:
+                heavy = heavy & (i[:, None] != j[None, :])
             new_top = jnp.maximum(top, jnp.max(jnp.where(heavy, scores, -jnp.inf), axis=1))
             shift = jnp.where(jnp.isfinite(new_top), new_top, 0)
-            mass = jnp.exp(jnp.where(heavy, scores - shift[:, None], -jnp.inf)) @ w
-            return (new_top, total * jnp.exp(top - shift) + mass), None
+            mass = jnp.exp(jnp.where(heavy, scores - shift[:, None], -jnp.inf))
+            shrink = jnp.exp(top - shift)
+            if slopes is not None:
+                force = mass * slopes * w[None, :]
+                pull = pull * shrink[:, None] + jnp.matmul(force, y_block, precision="highest")
+            return (new_top, total * shrink + mass @ w, pull), None
 
-        empty = (jnp.full_like(x_block[:, 0], -jnp.inf), jnp.zeros_like(x_block[:, 0]))
-        (top, total), _ = jax.lax.scan(column, empty, columns)
-        return None, top + jnp.log(total)
+        return None, jax.lax.scan(column, start, y_blocks)[0]
 
-    _, blocks = jax.lax.scan(row, None, rows)
-    return _unblock(blocks, x.shape[0])
-
-
-def _forward(x, y, weights, kernel, exclude_self, block_size):
-    value = _value(x, y, weights, kernel, exclude_self, block_size)
-    return value, (x, y, weights, kernel, value)
+    starts = jax.tree.map(lambda a: blocks(a, rows), sums)
+    _, ends = jax.lax.scan(row, None, (blocks(x, rows), _indices(x.shape[0], rows, i0), starts))
+    return jax.tree.map(lambda a: unblock(a, x.shape[0]), ends)
 
 
-def _backward(exclude_self, block_size, residuals, cotangent):
-    x, y, weights, kernel, value = residuals
-    rows, columns, counts = _tiles(x, y, weights, exclude_self, block_size)
-    x_size = rows[0].shape[1]
+def finish(sums: Sums) -> tuple[Float[Array, " n"], Float[Array, "n d"] | None]:
+    """Log Σ_j w_j κ(x_i, y_j) and its gradient in x_i."""
+    top, total, pull = sums
+    return top + jnp.log(total), None if pull is None else pull / total[:, None]
+
+
+def pull_columns(
+    x: Array,
+    y: Array,
+    weights: Array,
+    kernel: Kernel,
+    value: Array,
+    cotangent: Array,
+    *,
+    own: Any,
+    block_size: int,
+) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel]:
+    """Gradients of Σ_i g_i L_i in y, weights and kernel, from these rows and columns.
+
+    Args:
+        x: rows [n, d].
+        y: columns [m, d].
+        weights: [m].
+        kernel: the kernel.
+        value: L [n] over all columns.
+        cotangent: g [n].
+        own: as in `add_columns`.
+        block_size: side of a tile.
+    """
+    rows, columns = min(block_size, x.shape[0]), min(block_size, y.shape[0])
+    i0, j0 = (0, 0) if own is None else own
+    y_blocks = blocks(y, columns), blocks(weights, columns), _indices(y.shape[0], columns, j0)
     cap = 0.9 * math.log(float(jnp.finfo(x.dtype).max))
     add = partial(jax.tree.map, jnp.add)
 
     def row(carry, block):
         x_block, i, value_block, g = block
 
-        def column(carry, block):
+        def column(d_kernel, block):
             y_block, w, j = block
-            scores, pull = jax.vjp(_scores, kernel, x_block, y_block)
-            pairs = counts(i, j)
+            scores, pull = jax.vjp(lambda kernel, y: _scores(kernel, x_block, y), kernel, y_block)
             # Only a point of (nearly) weight 0 reaches the cap: then 0 times its share is 0.
             exponent = jnp.minimum(scores - value_block[:, None], cap)
-            share = g[:, None] * jnp.exp(jnp.where(pairs, exponent, -jnp.inf))
-            d_kernel, d_x, d_y = pull(share * w[None, :])
-            return add(carry, (d_kernel, d_x)), (d_y, share.sum(axis=0))
+            if own is not None:
+                exponent = jnp.where(i[:, None] != j[None, :], exponent, -jnp.inf)
+            share = g[:, None] * jnp.exp(exponent)
+            d_kernel_tile, d_y = pull(share * w[None, :])
+            return add(d_kernel, d_kernel_tile), (d_y, share.sum(axis=0))
 
         d_kernel, d_columns = carry
-        empty = (jax.tree.map(jnp.zeros_like, kernel), jnp.zeros_like(x_block))
-        (d_kernel_row, d_x), d_columns_row = jax.lax.scan(column, empty, columns)
-        return (add(d_kernel, d_kernel_row), add(d_columns, d_columns_row)), d_x
+        d_kernel, d_tiles = jax.lax.scan(column, d_kernel, y_blocks)
+        return (d_kernel, add(d_columns, d_tiles)), None
 
     # Padded rows carry cotangent 0 and a finite value, so that they add nothing.
-    blocks = (*rows, _blocks(value, x_size), _blocks(cotangent, x_size))
-    empty = jax.tree.map(jnp.zeros_like, (kernel, (columns[0], columns[1])))
-    (d_kernel, (d_y, d_weights)), d_x = jax.lax.scan(row, empty, blocks)
-    n, m = x.shape[0], y.shape[0]
-    return _unblock(d_x, n), _unblock(d_y, m), _unblock(d_weights, m), d_kernel
-
-
-_differentiable = jax.custom_vjp(_value, nondiff_argnums=(4, 5))
-_differentiable.defvjp(_forward, _backward)
-
-
-@partial(jax.jit, static_argnums=(4, 5))
-def tiled_log_partition(
-    x: Float[Array, "n d"],
-    y: Float[Array, "m d"],
-    weights: Float[Array, " m"],
-    kernel: Kernel,
-    exclude_self: bool,
-    block_size: int,
-) -> Float[Array, " n"]:
-    """Log Σ_j w_j κ(x_i, y_j), streamed over blocks of `block_size` points of x and of y."""
-    return _differentiable(x, y, weights, kernel, exclude_self, block_size)
+    x_blocks = blocks(x, rows), _indices(x.shape[0], rows, i0), blocks(value, rows), blocks(cotangent, rows)
+    empty = jax.tree.map(jnp.zeros_like, (kernel, y_blocks[:2]))
+    (d_kernel, (d_y, d_weights)), _ = jax.lax.scan(row, empty, x_blocks)
+    return unblock(d_y, y.shape[0]), unblock(d_weights, y.shape[0]), d_kernel

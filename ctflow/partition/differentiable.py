@@ -1,0 +1,165 @@
+"""The all-pairs sums as differentiable functions: the exact one, and the spectral one with its fallbacks.
+
+The forward pass of a gradient takes ∇_x L along with L; the backward pass computes the gradients in y,
+weights and kernel only where one of them is asked for.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float
+
+from ctflow.kernels import Kernel
+from ctflow.partition.ring import ring_pull, ring_sum
+from ctflow.partition.spectral import spectral_pull, spectral_sum, wide
+
+
+class Settings(NamedTuple):
+    """What is fixed when a sum is traced.
+
+    Attributes:
+        exclude_self: leave out the pairs j = i.
+        block_size: side of a tile.
+        mesh: a mesh of one axis over which x and y are cut, or None.
+        degrees: (degree, dtype name) of each spectral attempt, the cheapest first; none for an exact sum.
+        rtol: error of L, relative to the field e^L, that an attempt must prove.
+    """
+
+    exclude_self: bool
+    block_size: int
+    mesh: Mesh | None
+    degrees: tuple[tuple[int, str], ...]
+    rtol: float
+
+    @property
+    def axis(self) -> str | None:
+        """The mesh's axis, None without a mesh."""
+        return None if self.mesh is None else self.mesh.axis_names[0]
+
+
+def log_sum(
+    settings: Settings,
+    x: Float[Array, "n d"],
+    y: Float[Array, "m d"],
+    weights: Float[Array, " m"],
+    kernel: Kernel,
+) -> Float[Array, " n"]:
+    """L_i = log Σ_j w_j κ(x_i, y_j), reverse-mode differentiable in all four; n, m cut evenly by a mesh."""
+    return _log_sum(settings, x, y, weights, kernel)
+
+
+def attempt(
+    settings: Settings, x: Array, y: Array, weights: Array, kernel: Kernel, *, gradient: bool
+) -> tuple[Array, Array | None, Array]:
+    """L, its gradient in x or None, and which attempt gave them: len(degrees) is the exact sum."""
+
+    def body(x, y, weights, kernel):
+        return _attempt_from(0, settings, x, y, weights, kernel, gradient)
+
+    return _over_mesh(settings, body, "xyw-", "xx-")(x, y, weights, kernel)
+
+
+def _attempt_from(first, settings, x, y, weights, kernel, gradient):
+    options = {"gradient": gradient, "exclude_self": settings.exclude_self, "axis": settings.axis}
+    if first == len(settings.degrees):
+        value, slope = ring_sum(x, y, weights, kernel, block_size=settings.block_size, **options)
+        return value, slope, jnp.int32(first)
+    degree, dtype = settings.degrees[first]
+    value, slope, bound = spectral_sum(x, y, weights, kernel, degree=degree, dtype=dtype, **options)
+    value = value + _top(kernel, x.dtype)
+    with wide():
+        proven = bound.within(settings.rtol)
+    return jax.lax.cond(
+        proven,
+        lambda: (value, slope, jnp.int32(first)),
+        lambda: _attempt_from(first + 1, settings, x, y, weights, kernel, gradient),
+    )
+
+
+def _top(kernel: Kernel, dtype: Any) -> Array:
+    return kernel.log_kernel(jnp.ones((), dtype))
+
+
+def _pull(settings, of_kernel, x, y, weights, kernel, value, cotangent, taken):
+    """Gradients in y, weights and, where asked for, kernel, by the method that the forward pass took."""
+    options = {"exclude_self": settings.exclude_self, "axis": settings.axis}
+
+    def spectral(degree, dtype):
+        top, pull_top = jax.vjp(partial(_top, dtype=x.dtype), kernel)
+        d_y, d_weights, d_kernel = spectral_pull(
+            *(x, y, weights, kernel, value - top, cotangent),
+            **{"degree": degree, "dtype": dtype, "of_kernel": of_kernel, **options},
+        )
+        if of_kernel:
+            total = jnp.sum(cotangent)
+            total = total if settings.axis is None else jax.lax.psum(total, settings.axis)
+            d_kernel = jax.tree.map(jnp.add, d_kernel, pull_top(total)[0])
+        return d_y, d_weights, d_kernel
+
+    def exact():
+        pulled = ring_pull(
+            x, y, weights, kernel, value, cotangent, block_size=settings.block_size, **options
+        )
+        return pulled if of_kernel else (*pulled[:2], None)
+
+    branches = [partial(spectral, *attempt) for attempt in settings.degrees] + [exact]
+    return jax.lax.switch(taken, branches)
+
+
+def _over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: str) -> Callable[..., Any]:
+    """Run `body` on each device's share; a letter an argument or result, `-` for what all devices share.
+
+    Without a mesh, a spectral body takes the instances of a `vmap` one after the other: taken together,
+    every one of them would run every fallback.
+    """
+    if settings.mesh is None:
+        return sequential_vmap(body) if settings.degrees else body
+    spec = {False: PartitionSpec(settings.axis), True: PartitionSpec()}
+    in_specs, out_specs = (tuple(spec[letter == "-"] for letter in letters) for letters in (takes, gives))
+    return jax.shard_map(
+        body, mesh=settings.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _log_sum(settings, x, y, weights, kernel):
+    return attempt(settings, x, y, weights, kernel, gradient=False)[0]
+
+
+def _forward(settings, *arguments):
+    x, y, weights, kernel = jax.tree.map(lambda a: a.value, arguments, is_leaf=_is_primal)
+    asked = [any(leaf.perturbed for leaf in jax.tree.leaves(a, is_leaf=_is_primal)) for a in arguments]
+    value, slope, taken = attempt(settings, x, y, weights, kernel, gradient=True)
+    # Residuals are arrays; what is static about the backward pass is told by which of them are there.
+    of_columns, of_kernel = any(asked[1:]), asked[3]
+    columns = (x, y, weights, kernel, value, taken) if of_columns else None
+    return value, (slope, columns, () if of_kernel else None)
+
+
+def _is_primal(node: Any) -> bool:
+    return isinstance(node, jax.custom_derivatives.CustomVJPPrimal)
+
+
+def _backward(settings, residuals, cotangent):
+    slope, columns, kernel_marker = residuals
+    if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
+        return None, None, None, None
+    d_x = cotangent[:, None] * slope
+    if columns is None:
+        return d_x, None, None, None
+    x, y, weights, kernel, value, taken = columns
+    of_kernel = kernel_marker is not None
+
+    def body(x, y, weights, kernel, value, cotangent, taken):
+        return _pull(settings, of_kernel, x, y, weights, kernel, value, cotangent, taken)
+
+    pull = _over_mesh(settings, body, "xyw-xx-", "yw-")
+    return (d_x, *pull(x, y, weights, kernel, value, cotangent, taken))
+
+
+_log_sum.defvjp(_forward, _backward, symbolic_zeros=True)

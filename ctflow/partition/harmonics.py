@@ -1,0 +1,246 @@
+"""Harmonics on S¹ and S²: moments of a cloud, and band-limited fields with their gradients.
+
+A zonal kernel is diagonal in degree (Funk-Hecke): κ(⟨x, y⟩) = Σ_ℓ c_ℓ Z_ℓ(⟨x, y⟩), Z_ℓ = cos ℓθ on S¹ and
+the Legendre polynomial P_ℓ on S², and Z_ℓ(⟨x, y⟩) = Σ_m Y_ℓm(x)·Y_ℓm(y). So a sum over all pairs is: the
+moments of y, times c_ℓ, evaluated at x; cost O(n·L) on S¹ and O(n·L²) on S².
+
+Arrays of harmonic moments are [orders, L + 1, 2], the degree in the middle and (cos mφ, sin mφ) last; the
+circle has one "order". Points go in as [n, d], and all trigonometry is done on [k, n] with n innermost.
+
+On S² the points see a double Fourier series, in which nothing overflows or cancels at any degree or
+place: for m = 0, cos kθ; for odd m, sin kθ; for even m ≥ 2, sin θ·sin kθ.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import special
+
+DEGREE_STEP = 8  # degrees come in multiples of this: few programs, and a power table in two levels
+_POLE = 1e-12  # a point nearer to a pole of S² is taken to lie this far (radians) from it
+
+
+def _powers(c: Float[Array, " n"], s: Float[Array, " n"], degree: int) -> tuple[Array, Array]:
+    """Cosines and sines [degree, n] of k·a for k = 1 … degree, from those of a."""
+
+    def times(a, b):
+        return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+    low = [(c, s)]
+    for k in range(2, DEGREE_STEP + 1):
+        low.append(times(low[k // 2 - 1], low[k - k // 2 - 1]))
+    high = [(jnp.ones_like(c), jnp.zeros_like(s)), low[-1]]
+    for k in range(2, degree // DEGREE_STEP):
+        high.append(times(high[k // 2], high[k - k // 2]))
+    low_table = [jnp.stack(part)[None] for part in zip(*low, strict=True)]
+    high_table = [jnp.stack(part)[:, None] for part in zip(*high[: degree // DEGREE_STEP], strict=True)]
+    return tuple(part.reshape(degree, -1) for part in times(high_table, low_table))  # pyright: ignore
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
+class Circle(NamedTuple):
+    """Fourier harmonics of S¹ up to `degree`."""
+
+    degree: int
+
+    def _waves(self, z: Float[Array, "n 2"]) -> tuple[Array, Array]:
+        radius = jnp.maximum(jnp.sqrt(jnp.sum(z * z, axis=1)), _POLE)
+        return _powers(z[:, 0] / radius, z[:, 1] / radius, self.degree)
+
+    def moments(self, z: Float[Array, "n 2"], weights: Float[Array, " n"]) -> Array:
+        """Σ_j w_j (cos mφ_j, sin mφ_j) for m ≥ 1, flat."""
+        return _matmul(jnp.concatenate(self._waves(z)), weights)
+
+    def analyse(self, raw: Array, mass: Array) -> Array:
+        """Harmonic moments [1, L + 1, 2] from `moments` and the total weight."""
+        first = jnp.stack([mass, jnp.zeros_like(mass)])[None]
+        return jnp.concatenate([first, raw.reshape(2, self.degree).T])[None]
+
+    def synthesise(self, harmonic: Array) -> Array:
+        """What `field` takes, from harmonic moments times coefficients."""
+        return harmonic[0]
+
+    def field(self, z: Float[Array, "n 2"], series: Array) -> Float[Array, " n"]:
+        """The series at points."""
+        c, s = self._waves(z)
+        return series[0, 0] + _matmul(series[1:, 0], c) + _matmul(series[1:, 1], s)
+
+    def field_and_gradient(self, z: Float[Array, "n 2"], series: Array) -> tuple[Array, Array]:
+        """The series [n] and its tangential gradient [n, 2] at points."""
+        c, s = self._waves(z)
+        order = jnp.arange(1, self.degree + 1, dtype=z.dtype)
+        slope = _matmul(order * series[1:, 1], c) - _matmul(order * series[1:, 0], s)
+        value = series[0, 0] + _matmul(series[1:, 0], c) + _matmul(series[1:, 1], s)
+        return value, slope[:, None] * jnp.stack([-s[0], c[0]], axis=1)
+
+
+class _Angles(NamedTuple):
+    """A cloud's polar and azimuthal tables on S²: cos kθ, sin kθ, cos mφ, sin mφ [degree, n] each."""
+
+    cos_polar: Array
+    sin_polar: Array
+    cos_azimuth: Array
+    sin_azimuth: Array
+
+    def of_even_orders(self) -> Array:
+        return (jnp.arange(1, self.sin_polar.shape[0] + 1) % 2 == 0)[:, None]
+
+    def scale(self) -> Array:
+        """Sin θ for even orders, 1 for odd: the factor of sin kθ in the basis."""
+        return jnp.where(self.of_even_orders(), self.sin_polar[:1], 1)
+
+
+class Sphere(NamedTuple):
+    """Spherical harmonics of S² up to `degree`, Schmidt semi-normalised: Σ_m Y_ℓm² = 1."""
+
+    degree: int
+
+    def _angles(self, z: Float[Array, "n 3"]) -> _Angles:
+        x, y, height = z[:, 0], z[:, 1], z[:, 2]
+        flat = jnp.sqrt(x * x + y * y)
+        away = jnp.maximum(flat, _POLE)
+        radius = jnp.sqrt(away * away + height * height)
+        at_pole = flat < _POLE
+        polar = _powers(height / radius, away / radius, self.degree)
+        azimuth = _powers(jnp.where(at_pole, 1, x / away), jnp.where(at_pole, 0, y / away), self.degree)
+        return _Angles(*polar, *azimuth)
+
+    def moments(self, z: Float[Array, "n 3"], weights: Float[Array, " n"]) -> Array:
+        """Σ_j w_j of every double Fourier wave but the constant, flat."""
+        a = self._angles(z)
+        waves = jnp.concatenate([a.cos_azimuth * a.scale(), a.sin_azimuth * a.scale()]) * weights
+        zonal = _matmul(a.cos_polar, weights)
+        return jnp.concatenate([zonal, _matmul(waves, a.sin_polar.T).ravel()])
+
+    def analyse(self, raw: Array, mass: Array) -> Array:
+        """Harmonic moments [L + 1, L + 1, 2], order m first, from `moments` and the total weight."""
+        size = self.degree
+        basis = jnp.asarray(_double_fourier(size), raw.dtype)
+        zonal = _matmul(jnp.concatenate([mass[None], raw[:size]]), basis[0])
+        other = raw[size:].reshape(2, size, size)
+        orders = jnp.einsum("pmk,mkl->mlp", other, basis[1:, 1:], precision="highest")
+        first = jnp.stack([zonal, jnp.zeros_like(zonal)], axis=-1)[None]
+        return jnp.concatenate([first, orders])
+
+    def synthesise(self, harmonic: Array) -> tuple[Array, Array]:
+        """Coefficients of the double Fourier waves: zonal [L + 1] and others [2, L (m), L (k)]."""
+        basis = jnp.asarray(_double_fourier(self.degree), harmonic.dtype)
+        zonal = _matmul(basis[0], harmonic[0, :, 0])
+        return zonal, jnp.einsum("mkl,mlp->pmk", basis[1:, 1:], harmonic[1:], precision="highest")
+
+    def field(self, z: Float[Array, "n 3"], series: tuple[Array, Array]) -> Float[Array, " n"]:
+        """The series at points."""
+        a = self._angles(z)
+        return self._value(a, *self._azimuthal(a, series))
+
+    def _azimuthal(self, a: _Angles, series: tuple[Array, Array]) -> tuple[Array, Array]:
+        zonal, others = series
+        height = zonal[0] + _matmul(zonal[1:], a.cos_polar)
+        return height, _matmul(others.reshape(2 * self.degree, -1), a.sin_polar).reshape(2, self.degree, -1)
+
+    def _value(self, a: _Angles, zonal: Array, waves: Array) -> Array:
+        return zonal + jnp.sum((a.cos_azimuth * waves[0] + a.sin_azimuth * waves[1]) * a.scale(), axis=0)
+
+    def field_and_gradient(self, z: Float[Array, "n 3"], series: tuple[Array, Array]) -> tuple[Array, Array]:
+        """The series [n] and its tangential gradient [n, 3] at points.
+
+        Every sin kθ is O(sin θ), so that dividing by sin θ after the sum keeps all digits at the poles.
+        """
+        a = self._angles(z)
+        zonal, others = series
+        height, waves = self._azimuthal(a, series)
+        order = jnp.arange(1, self.degree + 1, dtype=z.dtype)
+        slopes = _matmul((others * order).reshape(2 * self.degree, -1), a.cos_polar)
+        slopes = slopes.reshape(2, self.degree, -1)
+        cos, sin = a.cos_polar[0], a.sin_polar[0]
+        cos_azimuth, sin_azimuth = a.cos_azimuth[0], a.sin_azimuth[0]
+        even = a.of_even_orders()
+
+        crest = a.cos_azimuth * waves[0] + a.sin_azimuth * waves[1]
+        value = height + jnp.sum(crest * a.scale(), axis=0)
+        by_polar = (
+            jnp.sum((a.cos_azimuth * slopes[0] + a.sin_azimuth * slopes[1]) * a.scale(), axis=0)
+            + cos * jnp.sum(jnp.where(even, crest, 0), axis=0)
+            - _matmul(order * zonal[1:], a.sin_polar)
+        )
+        turned = order[:, None] * (a.cos_azimuth * waves[1] - a.sin_azimuth * waves[0])
+        by_azimuth = jnp.sum(turned * jnp.where(even, 1, 1 / sin[None, :]), axis=0)
+        gradient = [
+            by_polar * cos * cos_azimuth - by_azimuth * sin_azimuth,
+            by_polar * cos * sin_azimuth + by_azimuth * cos_azimuth,
+            -by_polar * sin,
+        ]
+        return value, jnp.stack(gradient, axis=1)
+
+
+Harmonics = Circle | Sphere
+
+
+def harmonics(d: int, degree: int) -> Harmonics:
+    """The harmonics of S^{d-1}, d = 2 or 3, up to `degree`, a multiple of `DEGREE_STEP`."""
+    return Circle(degree) if d == 2 else Sphere(degree)
+
+
+@lru_cache(maxsize=16)
+def _double_fourier(degree: int) -> np.ndarray:
+    """Y_ℓm's polar factors as double Fourier series: [order m, wave k, degree ℓ], float64.
+
+    Exact projections on the midpoint grid, where products of waves up to `degree` sum without aliasing.
+    """
+    count = degree + 2
+    theta = (np.arange(count) + 0.5) * np.pi / count
+    k, ell = np.arange(degree + 1), np.arange(degree + 1)
+    legendre = special.assoc_legendre_p_all(degree, degree, np.cos(theta), norm=True)[0]
+    legendre = legendre / np.sqrt(ell + 0.5)[:, None, None]
+    cosines = np.cos(k[:, None] * theta) * np.where(k == 0, 1, 2)[:, None] / count
+    sines = np.sin(k[:, None] * theta) * 2 / count
+    table = np.zeros((degree + 1, degree + 1, degree + 1))
+    table[0] = cosines @ legendre[:, 0].T
+    for m in range(1, degree + 1):
+        factor = math.sqrt(2) / (np.sin(theta) if m % 2 == 0 else 1)
+        table[m] = sines @ (legendre[:, m] * factor).T
+    return table
+
+
+class ZonalRule(NamedTuple):
+    """A quadrature of zonal functions, and the zonal harmonics on its nodes; float64, on the host.
+
+    Attributes:
+        cosine: nodes [k] in (-1, 1).
+        sine: of the same angles θ [k].
+        weights: [k], summing to 1.
+        values: Z_ℓ [L + 1, k].
+        slopes: dZ_ℓ/dθ [L + 1, k].
+        multiplicity: 1/∫Z_ℓ² [L + 1]: 1 or 2 on S¹, 2ℓ + 1 on S².
+    """
+
+    cosine: np.ndarray
+    sine: np.ndarray
+    weights: np.ndarray
+    values: np.ndarray
+    slopes: np.ndarray
+    multiplicity: np.ndarray
+
+
+@lru_cache(maxsize=32)
+def zonal_rule(d: int, degree: int) -> ZonalRule:
+    """The rule on 512 equidistant angles (Fejér's first), with the harmonics of S^{d-1} up to `degree`."""
+    count = 512
+    theta, ell = (np.arange(count) + 0.5) * np.pi / count, np.arange(degree + 1)[:, None]
+    t, sine = np.cos(theta), np.sin(theta)
+    if d == 2:
+        values, slopes = np.cos(ell * theta), -ell * np.sin(ell * theta)
+        return ZonalRule(
+            t, sine, np.full(count, 1 / count), values, slopes, np.where(ell[:, 0] == 0, 1, 2)
+        )
+    k = np.arange(1, count // 2)[:, None]
+    weights = (1 - 2 * np.sum(np.cos(2 * k * theta) / (4 * k**2 - 1), axis=0)) / count
+    values, slopes = np.moveaxis(special.assoc_legendre_p_all(degree, 1, t)[0], 1, 0)[:2]
+    return ZonalRule(t, sine, weights, values, slopes, 2 * ell[:, 0] + 1)

@@ -1,0 +1,285 @@
+"""Which method a sum takes, what it costs, and how exact it will be: decided before anything runs."""
+
+from dataclasses import KW_ONLY
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ctflow._pytree import pytree, static
+from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
+from ctflow.kernels import Kernel
+from ctflow.memory import in_words, total_bytes
+from ctflow.partition.harmonics import DEGREE_STEP, zonal_rule
+from ctflow.partition.spectral import CHUNK, GRADIENT_FACTOR, PROBES, coefficients, profile, wide
+
+METHODS = ("auto", "dense", "tiled", "spectral", "ring")
+DENSE_BYTES = 2**30
+BLOCK_SIZE = 512
+# Below this many points a sum in harmonics is not faster than the matrix.
+SPECTRAL_POINTS = 500
+# Programs exist for these degrees only, so that a new temperature rarely compiles a new one.
+DEGREES = {2: (8, 16, 32, 64, 128, 256), 3: (8, 16, 24, 32, 40, 48, 64, 80)}
+# What a spectral sum must prove of L by default; its own round-off decides what is possible.
+RTOL = {"float32": 1e-5, "float64": 1e-9}
+_SMALLEST = 1e-13  # no tail below this can be seen in float64
+
+
+class Degrees(NamedTuple):
+    """Degrees at which to cut a kernel's harmonics.
+
+    Attributes:
+        narrow: for the points' own precision.
+        wide: for the float64 attempt that follows, with room for smaller sums.
+        tail: sup|κ - κ_L| over the field of the uniform law, at `narrow`.
+    """
+
+    narrow: int
+    wide: int
+    tail: float
+
+
+@pytree
+class Planned(Kernel):
+    """A kernel together with how sums over it are taken where its parameter is traced.
+
+    Inside `jax.jit` a temperature is no number yet, so that the degree of its harmonics cannot be chosen:
+    this wrapper says it. `solve` and `evolve` plan every kernel of an energy by themselves.
+
+    Args:
+        kernel: the kernel itself.
+        degrees: narrow and wide degree of its harmonics, multiples of 8, or None for exact sums.
+        rtol: as in `log_partition`.
+        mesh: as in `log_partition`.
+    """
+
+    kernel: Kernel
+    _: KW_ONLY
+    degrees: tuple[int, int] | None = static(default=None)
+    rtol: float | None = static(default=None)
+    mesh: Mesh | None = static(default=None)
+
+    def __post_init__(self):
+        for degree in self.degrees or ():
+            check_count("degrees", degree, minimum=DEGREE_STEP)
+            if degree % DEGREE_STEP:
+                raise ValueError(f"degrees must be multiples of {DEGREE_STEP}, got {self.degrees}")
+
+    def log_kernel(self, cosine):
+        """The kernel's."""
+        return self.kernel.log_kernel(cosine)
+
+    def log_volume(self, d, dtype=None):
+        """The kernel's."""
+        return self.kernel.log_volume(d, dtype)
+
+    def degree_coefficients(self, d, max_degree):
+        """The kernel's."""
+        return self.kernel.degree_coefficients(d, max_degree)
+
+
+def planned(tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None) -> Any:
+    """The tree (an energy) with every kernel of known numbers planned for clouds of n points [n, d]."""
+
+    def plan(node: Any) -> Any:
+        if not isinstance(node, Kernel) or isinstance(node, Planned):
+            return node
+        chosen = choose_degrees(node, n, n, d, dtype, None)
+        degrees = None if chosen is None else (chosen.narrow, chosen.wide)
+        return node if degrees is None and mesh is None else Planned(node, degrees=degrees, mesh=mesh)
+
+    return jax.tree.map(plan, tree, is_leaf=lambda node: isinstance(node, Kernel))
+
+
+def tolerance(rtol: float | None, dtype: Any) -> float:
+    """`rtol`, or the default of the dtype."""
+    return RTOL.get(jnp.dtype(dtype).name, RTOL["float32"]) if rtol is None else float(rtol)
+
+
+def _numbers(kernel: Kernel) -> Kernel:
+    """The kernel without what differentiates it: a parameter that is only differentiated is a number."""
+    return kernel if is_concrete(kernel) else jax.lax.stop_gradient(kernel)
+
+
+def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None) -> Degrees | None:
+    """The lowest degrees whose tail is within `rtol` of the sums to expect; None where there are none.
+
+    To expect are: the field of the uniform law in the narrow attempt; in the wide one also that of a lone
+    point among m, 1/m.
+    """
+    kernel = _numbers(kernel)
+    if d not in DEGREES or jnp.dtype(dtype).name not in RTOL or not is_concrete(kernel):
+        return None
+    with jax.ensure_compile_time_eval(), wide():
+        most = DEGREES[d][-1]
+        c = np.asarray(coefficients(kernel, d, most))
+        exact, exact_slope = (np.asarray(a) for a in profile(kernel, d))
+    rule, level = zonal_rule(d, most), float(c[0])
+    value_tail = np.abs(exact - np.cumsum(c[:, None] * rule.values, axis=0)).max(axis=1)
+    slope_tail = np.abs(exact_slope - np.cumsum(c[:, None] * rule.slopes, axis=0)).max(axis=1)
+    allowed = tolerance(rtol, dtype) / 2
+    tails = np.maximum(value_tail, slope_tail / GRADIENT_FACTOR)
+
+    def lowest(floor: float) -> int | None:
+        good = (degree for degree in DEGREES[d] if tails[degree] <= max(allowed * floor, _SMALLEST))
+        return next(good, None)
+
+    generous, strict = lowest(level / 4), lowest(min(level / 4, 1 / m))
+    if generous is None:
+        return None
+    strict = most if strict is None else strict
+    narrow = generous if jnp.dtype(dtype) == jnp.float32 else strict
+    return Degrees(narrow, strict, float(value_tail[narrow]) / level)
+
+
+def choose_method(n: int, m: int, d: int, dtype: Any, *, spectral: bool, mesh: Mesh | None) -> str:
+    """The method `auto` takes; `spectral` says whether degrees are known for the kernel."""
+    if spectral and min(n, m) >= SPECTRAL_POINTS:
+        return "spectral"
+    if mesh is not None:
+        return "ring"
+    fits = n * m * jnp.dtype(dtype).itemsize <= DENSE_BYTES
+    return "dense" if fits and (d >= 64 or max(n, m) <= 2000) else "tiled"
+
+
+def memory(
+    method: str, n: int, m: int, d: int, dtype: Any, *, block_size: int, degree: int, devices: int
+) -> int:
+    """Predicted bytes of value and gradient together on each device, over the clouds themselves."""
+    size = jnp.dtype(dtype).itemsize
+    n, m = -(-n // devices), -(-m // devices)
+    points = 3 * (n + m) * (d + 3) * size
+    tiles = 6 * min(block_size, n) * min(block_size, m) * size
+    if method == "dense":
+        return points + int(1.1 * n * m * size)
+    if method in ("tiled", "ring"):
+        return points + tiles
+    waves = 14 * min(max(n, m), CHUNK) * degree * size
+    probes = 3 * PROBES * devices * m * 8 + 2 * m * d * 8
+    return 2 * points + tiles + waves + probes + 4 * (degree + 1) ** 3 * 8
+
+
+def check_memory(method: str, n: int, m: int, needed: int) -> None:
+    """Raise MemoryError if so many bytes are more than there are."""
+    there = total_bytes()
+    if needed > there:
+        raise MemoryError(
+            f"method={method!r} needs about {in_words(needed)} for {n} x {m} pairs and the device has "
+            f"{in_words(there)}; use method='tiled', a smaller block_size, or a mesh over more devices"
+        )
+
+
+class Explanation(NamedTuple):
+    """What a sum would do.
+
+    Attributes:
+        method: `dense`, `tiled`, `spectral` or `ring`.
+        reason: why this one.
+        pairs: pairs summed on each device; for `spectral`, what it stands for.
+        bytes: predicted memory of value and gradient on each device, over the clouds.
+        degree: degree of the harmonics, or None.
+        error_bound: sup|κ - κ_L| over the field of the uniform law, or None for an exact sum. At run time
+            the round-off is added and the smallest field of the cloud itself is put below.
+        fallback: what follows where the run-time bound fails, or None.
+    """
+
+    method: str
+    reason: str
+    pairs: int
+    bytes: int
+    degree: int | None
+    error_bound: float | None
+    fallback: str | None
+
+    def __str__(self) -> str:
+        lines = [
+            f"method        {self.method} ({self.reason})",
+            f"pairs         {self.pairs:.4g} a device",
+            f"memory        {in_words(self.bytes)} a device for value and gradient, over the clouds",
+        ]
+        if self.degree is not None:
+            lines.append(f"degree        {self.degree}")
+            lines.append(
+                f"error bound   {self.error_bound:.1e} of a uniform cloud's field, before round-off"
+            )
+            lines.append(f"fallback      {self.fallback}")
+        return "\n".join(lines)
+
+
+def explain(
+    n: int,
+    m: int,
+    d: int,
+    kernel: Kernel,
+    dtype: Any = "float32",
+    *,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    devices: int = 1,
+) -> Explanation:
+    """What `log_partition` would do for n points against m on S^{d-1}; nothing is run.
+
+    Args:
+        n: points x.
+        m: points y.
+        d: dimension of their space.
+        kernel: the kernel, its parameters plain numbers.
+        dtype: of the points, float32 or float64.
+        method: as in `log_partition`.
+        rtol: as in `log_partition`.
+        block_size: as in `log_partition`.
+        devices: devices of the mesh.
+
+    Raises:
+        ValueError: an argument out of range, or a method that these arguments do not allow.
+    """
+    for name, count, least in (("n", n, 1), ("m", m, 1), ("d", d, 2), ("devices", devices, 1)):
+        check_count(name, count, minimum=least)
+    check_choice("method", method, METHODS)
+    check_count("block_size", block_size)
+    check_numbers(kernel)
+    check_choice("dtype", jnp.dtype(dtype).name, tuple(RTOL))
+    degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
+    asked = method
+    if method == "auto":
+        method = choose_method(n, m, d, dtype, spectral=degrees is not None, mesh=None)
+        method = "ring" if devices > 1 and method != "spectral" else method
+    if method == "spectral" and degrees is None:
+        raise ValueError(no_degrees(kernel, d))
+    degree = degrees.narrow if method == "spectral" and degrees is not None else None
+    reasons = {
+        "spectral": "harmonics on the circle and S², O(n)",
+        "dense": "the matrix is small or the dimension high",
+        "tiled": "exact, in tiles",
+        "ring": "exact, the columns going round the devices",
+    }
+    needed = memory(method, n, m, d, dtype, block_size=block_size, degree=degree or 0, devices=devices)
+    exact = "ring" if devices > 1 else "tiled"
+    steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact
+    return Explanation(
+        method=method,
+        reason="asked for" if asked != "auto" else reasons[method],
+        pairs=-(-n // devices) * m,
+        bytes=needed,
+        degree=degree,
+        error_bound=degrees.tail if degree is not None and degrees is not None else None,
+        fallback=steps if degree is not None else None,
+    )
+
+
+def no_degrees(kernel: Kernel, d: int) -> str:
+    """Why a kernel has no spectral sum here, and what to do."""
+    if d not in DEGREES:
+        return f"method='spectral' is for the circle and S², d = 2 or 3, got d = {d}; use method='tiled'"
+    if not is_concrete(_numbers(kernel)):
+        return (
+            "method='spectral' needs the degree of a kernel whose parameter is traced: wrap it as "
+            "ct.partition.Planned(kernel, degrees=(32, 48)), or leave method='auto'"
+        )
+    return (
+        f"{kernel} is too sharp or too rough for harmonics of degree {DEGREES[d][-1]} in this precision; "
+        f"use method='tiled' or a larger rtol"
+    )

@@ -1,0 +1,86 @@
+"""The exact sum over devices: each holds its rows, and the columns go round in a ring.
+
+After D hops every block of columns has met every row and is home again; going round a second time
+backwards, its gradient travels with it. Without a mesh axis there is one device and no hop.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ctflow.kernels import Kernel
+from ctflow.partition.tiled import add_columns, finish, no_sums, pull_columns
+
+
+def _place(axis: str | None) -> tuple[Any, int]:
+    """This device's rank on the ring, and how many there are."""
+    return (0, 1) if axis is None else (jax.lax.axis_index(axis), jax.lax.axis_size(axis))
+
+
+def _next(tree: Any, axis: str | None) -> Any:
+    """What the device before this one holds."""
+    if axis is None:
+        return tree
+    size = jax.lax.axis_size(axis)
+    return jax.lax.ppermute(tree, axis, [(i, (i + 1) % size) for i in range(size)])
+
+
+def _own(exclude_self: bool, rank: Any, owner: Any, n: int, m: int) -> Any:
+    return (rank * n, owner * m) if exclude_self else None
+
+
+def ring_sum(
+    x: Float[Array, "n d"],
+    y: Float[Array, "m d"],
+    weights: Float[Array, " m"],
+    kernel: Kernel,
+    *,
+    gradient: bool,
+    exclude_self: bool,
+    block_size: int,
+    axis: str | None,
+) -> tuple[Float[Array, " n"], Float[Array, "n d"] | None]:
+    """Log Σ_j w_j κ(x_i, y_j) over all devices' columns, and its gradient in x where asked for."""
+    rank, size = _place(axis)
+
+    def hop(carry, step):
+        sums, columns = carry
+        own = _own(exclude_self, rank, (rank - step) % size, x.shape[0], y.shape[0])
+        sums = add_columns(sums, x, *columns, kernel, own=own, block_size=block_size)
+        return (sums, _next(columns, axis)), None
+
+    start = no_sums(x, gradient=gradient), (y, weights)
+    (sums, _), _ = jax.lax.scan(hop, start, jnp.arange(size))
+    return finish(sums)
+
+
+def ring_pull(
+    x: Float[Array, "n d"],
+    y: Float[Array, "m d"],
+    weights: Float[Array, " m"],
+    kernel: Kernel,
+    value: Float[Array, " n"],
+    cotangent: Float[Array, " n"],
+    *,
+    exclude_self: bool,
+    block_size: int,
+    axis: str | None,
+) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel]:
+    """Gradients of Σ_i g_i L_i, over all devices' rows, in this device's y and weights, and in the kernel."""
+    rank, size = _place(axis)
+
+    def hop(carry, step):
+        d_kernel, (columns, d_columns) = carry
+        own = _own(exclude_self, rank, (rank - step) % size, x.shape[0], y.shape[0])
+        d_y, d_weights, d_kernel_here = pull_columns(
+            x, *columns, kernel, value, cotangent, own=own, block_size=block_size
+        )
+        d_columns = jax.tree.map(jnp.add, d_columns, (d_y, d_weights))
+        return (jax.tree.map(jnp.add, d_kernel, d_kernel_here), _next((columns, d_columns), axis)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, (kernel, (y, weights)))
+    start = zeros[0], ((y, weights), zeros[1])
+    (d_kernel, (_, (d_y, d_weights))), _ = jax.lax.scan(hop, start, jnp.arange(size))
+    return d_y, d_weights, d_kernel if axis is None else jax.lax.psum(d_kernel, axis)
