@@ -84,7 +84,8 @@ def check_cloud(name: str, cloud: Any) -> Any:
         raise ValueError(f"{name} must hold real floating-point numbers, got {z.dtype}; cast it first")
     if not is_concrete(z):
         return z
-    rows = np.asarray(z, dtype=np.float64)
+    rows = _rows_here(z)
+    n = rows.shape[0]
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         raise ValueError(f"{name} must be finite: {bad.size} of {n} rows are not, the first is row {bad[0]}")
@@ -99,6 +100,13 @@ def check_cloud(name: str, cloud: Any) -> Any:
             f"{norms[bad[0]]:.9g}; use ct.sphere.normalize({name})"
         )
     return z
+
+
+def _rows_here(z: Array) -> np.ndarray:
+    """The array as NumPy float64; of one cut over several processes, the rows that this process holds."""
+    if z.is_fully_addressable:
+        return np.asarray(z, np.float64)
+    return np.concatenate([np.asarray(shard.data, np.float64) for shard in z.addressable_shards])
 
 
 def as_dtype(tree: Any, dtype: Any) -> Any:
@@ -120,10 +128,10 @@ def check_weights(name: str, values: Any, n: int, dtype: Any) -> Float[Array, " 
     if w.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one weight a point, got {w.shape}")
     if is_concrete(w):
-        numbers = np.asarray(w, dtype=np.float64)
+        numbers = _rows_here(w)
         if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
             raise ValueError(f"{name} must be finite and >= 0, got a smallest value of {numbers.min()}")
-        if abs(numbers.sum() - 1) > 64 * n**0.5 * float(jnp.finfo(w.dtype).eps):
+        if w.is_fully_addressable and abs(numbers.sum() - 1) > 64 * n**0.5 * float(jnp.finfo(w.dtype).eps):
             raise ValueError(f"{name} must sum to 1, got {numbers.sum():.9g}; divide them by their sum")
     return w
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ctflow import sphere
 from ctflow.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import check_clouds, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
@@ -50,9 +51,10 @@ def loss(
 
 
 def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:
-    """∇L_N in the points of both clouds (Euclidean), shaped like those; options as in `loss`."""
+    """∇L_N in the points of both clouds, tangential, shaped like those; options as in `loss`."""
 
     def of_points(moved):
         return loss(key, with_points(clouds, moved), coupling, **options)
 
-    return jax.grad(of_points)(points(clouds))
+    z = points(clouds)
+    return jax.tree.map(sphere.project_tangent, z, jax.grad(of_points)(z))

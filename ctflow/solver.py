@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from ctflow.checks import check_count, check_numbers
 from ctflow.clouds import as_dtype, points
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
+from ctflow.partition import planned
 
 
 class Status(StrEnum):
@@ -62,7 +64,6 @@ def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
     return State(clouds, step, state.key, memory, finite)
 
 
-@partial(jax.jit, static_argnames=("num_steps", "save_every", "save"))
 def evolve(
     energy: Any,
     flow: Flow,
@@ -86,16 +87,29 @@ def evolve(
         The last State; with `save_every`, the pair (State, saved), saved stacked along a leading axis of
         length num_steps/save_every + 1, the start first.
     """
+    if (save_every is None) != (save is None):
+        raise ValueError("save_every and save go together: give both or neither")
+    if save_every is not None and num_steps % save_every:
+        raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
+    energy = _planned(energy, state.clouds, None)
+    return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
+
+
+def _planned(energy: Any, clouds: Any, mesh: Mesh | None) -> Any:
+    """The energy with its kernel sums planned, while its temperatures are still numbers."""
+    cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
+    return planned(energy, *cloud.shape, cloud.dtype, mesh=mesh)
+
+
+@partial(jax.jit, static_argnames=("num_steps", "save_every", "save"))
+def _evolve(energy, flow, state, *, num_steps, save_every, save):
+    """`evolve`, traced."""
 
     def steps(state, count):
         return jax.lax.scan(lambda s, _: (_guarded_step(energy, flow, s), None), state, length=count)[0]
 
-    if (save_every is None) != (save is None):
-        raise ValueError("save_every and save go together: give both or neither")
-    if save_every is None or save is None:
+    if save_every is None:
         return steps(state, num_steps)
-    if num_steps % save_every:
-        raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
 
     def chunk(state, _):
         state = steps(state, save_every)
@@ -104,6 +118,20 @@ def evolve(
     start = save(state.clouds)
     state, saved = jax.lax.scan(chunk, state, length=num_steps // save_every)
     return state, jax.tree.map(lambda a, rest: jnp.concatenate([a[None], rest]), start, saved)
+
+
+def shard(clouds: Any, mesh: Mesh) -> Any:
+    """The clouds cut over the devices of a mesh of one axis, along their points.
+
+    Raises:
+        ValueError: the mesh has several axes, or a cloud's size is no multiple of its devices.
+    """
+    if len(mesh.axis_names) != 1:
+        raise ValueError(f"mesh must have one axis, got {mesh.axis_names}")
+    for z in jax.tree.leaves(points(clouds)):
+        if z.shape[0] % mesh.size:
+            raise ValueError(f"a cloud's size must be a multiple of {mesh.size} devices, got {z.shape[0]}")
+    return jax.device_put(clouds, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
 
 
 @jax.jit
@@ -122,6 +150,7 @@ def solve(
     save: Callable[[Any], Any] | None = None,
     progress: bool = False,
     raise_on_failure: bool = True,
+    mesh: Mesh | None = None,
 ) -> Solution:
     """Move clouds down an energy by a flow, saving statistics on the way.
 
@@ -139,6 +168,8 @@ def solve(
             clouds` saves everything.
         progress: show a progress bar.
         raise_on_failure: raise NonFiniteError, or return the Solution with its status.
+        mesh: a `jax.sharding.Mesh` of one axis: every cloud is cut over its devices, and so are the sums
+            over pairs. Each cloud's size must be a multiple of the number of devices.
 
     Raises:
         ValueError: bad clouds, energy, flow, key or counts; nothing has been run.
@@ -152,7 +183,9 @@ def solve(
     save_every = max(1, num_steps // 100) if save_every is None else save_every
     check_count("save_every", save_every)
     dtype = jax.tree.leaves(points(clouds))[0].dtype
-    energy, flow = as_dtype(energy, dtype), as_dtype(flow, dtype)
+    if mesh is not None:
+        clouds = shard(clouds, mesh)
+    energy, flow = _planned(as_dtype(energy, dtype), clouds, mesh), as_dtype(flow, dtype)
     state = flow.init(clouds, key)
     look = partial(_report, energy) if save is None else jax.jit(save)
 
@@ -160,7 +193,7 @@ def solve(
     bar = tqdm(total=num_steps, disable=not progress, unit="step")
     while steps[-1] < num_steps:
         target = min(steps[-1] + save_every, num_steps)
-        state = evolve(energy, flow, state, num_steps=target - steps[-1])
+        state = _evolve(energy, flow, state, num_steps=target - steps[-1], save_every=None, save=None)
         if not state.finite:
             break
         steps.append(target)

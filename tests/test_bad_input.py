@@ -277,7 +277,7 @@ CASES = {
     "no flow": (lambda: solve(flow=optax.adam(0.1)), "flow must be a flow of ct.flows, got GradientTransf"),
     "method": (
         lambda: ct.log_partition(X, Y, KERNEL, method="fast"),
-        "method must be one of auto, dense, tiled; got 'fast'",
+        "method must be one of auto, dense, tiled, spectral, ring; got 'fast'",
     ),
     "block size": (
         lambda: ct.log_partition(X, Y, KERNEL, block_size=0),

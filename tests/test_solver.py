@@ -6,6 +6,7 @@ import pytest
 
 import ctflow as ct
 from ctflow import energies, flows
+from ctflow.solver import _evolve
 
 KEY = jax.random.key(3)
 
@@ -82,12 +83,12 @@ def test_numbers_of_another_precision_do_not_change_the_runs():
 
 def test_a_sweep_over_temperature_and_step_size_traces_evolve_once():
     _, start = setup()
-    before = ct.evolve._cache_size()
+    before = _evolve._cache_size()
     for tau, h in ((0.1, 0.01), (0.3, 0.02), (1.0, 0.05)):
         flow = flows.GradientFlow(h)
         energy = energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=tau)
         ct.evolve(energy, flow, flow.init(start), num_steps=11)
-    assert ct.evolve._cache_size() == before + 1
+    assert _evolve._cache_size() == before + 1
 
 
 def test_a_non_finite_step_stops_the_run_and_keeps_the_state_before_it():

@@ -8,7 +8,7 @@ in harmonics on the circle and S², in O(n + m) time, within a proven error or e
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,9 @@ from ctflow.partition.dense import dense_log_partition
 from ctflow.partition.differentiable import Settings, log_sum
 from ctflow.partition.plan import (
     BLOCK_SIZE,
+    DEGREES,
     METHODS,
+    SPECTRAL_POINTS,
     Degrees,
     Explanation,
     Planned,
@@ -36,8 +38,18 @@ from ctflow.partition.plan import (
     planned,
     tolerance,
 )
+from ctflow.partition.spectral import proves, spectral_sum
 
-__all__ = ["Explanation", "Planned", "explain", "log_partition", "planned", "value_and_gradient"]
+__all__ = [
+    "Certificate",
+    "Explanation",
+    "Planned",
+    "certify",
+    "explain",
+    "log_partition",
+    "planned",
+    "value_and_gradient",
+]
 
 
 def log_partition(
@@ -98,7 +110,7 @@ def log_partition(
         if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
             raise ValueError("weights must be < 1 with exclude_self: a point that has all is left alone")
 
-    kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh)
+    kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
@@ -111,11 +123,7 @@ def log_partition(
     if method == "dense":
         total = dense_log_partition(x, y, weights, kernel, exclude_self=exclude_self)
     else:
-        attempts: tuple[tuple[int, str], ...] = ()
-        if method == "spectral" and degrees is not None:
-            attempts = ((degrees.narrow, x.dtype.name),)
-            if x.dtype != jnp.float64:
-                attempts += ((degrees.wide, "float64"),)
+        attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
         settings = Settings(exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
         w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
         total = _streamed(settings, x, y, w, kernel)
@@ -139,17 +147,73 @@ def value_and_gradient(
     return value, pull(jnp.ones_like(value))[0]
 
 
-def _hints(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Mesh | None) -> Any:
-    """The kernel itself, its degrees or None, rtol and mesh, from a plan where there is one."""
-    if not isinstance(kernel, Planned):
-        return kernel, choose_degrees(kernel, n, m, d, dtype, rtol), rtol, mesh
-    degrees = None if kernel.degrees is None or d not in (2, 3) else Degrees(*kernel.degrees, tail=math.nan)
-    return (
-        kernel.kernel,
-        degrees,
-        kernel.rtol if rtol is None else rtol,
-        kernel.mesh if mesh is None else mesh,
-    )
+class Certificate(NamedTuple):
+    """What a spectral sum proved of itself on a cloud, in the attempt that was taken.
+
+    Attributes:
+        method: `spectral`, or the exact `tiled` if no attempt could prove enough.
+        dtype: of the attempt.
+        degree: of its harmonics.
+        value: bound on the error of L before rounding to the points' dtype; of the last attempt where
+            all failed.
+        gradient: bound on the error of its gradient in x, in 1/radian.
+    """
+
+    method: str
+    dtype: str
+    degree: int
+    value: float
+    gradient: float
+
+
+def certify(
+    x: Float[Array, "n d"],
+    y: Float[Array, "m d"],
+    kernel: Kernel,
+    *,
+    weights: Float[Array, " m"] | None = None,
+    exclude_self: bool = False,
+    rtol: float | None = None,
+) -> Certificate:
+    """How exact the spectral sum is on these clouds, and whether it would be taken.
+
+    Args are those of `log_partition`, all of them numbers.
+
+    Raises:
+        ValueError: the kernel has no spectral sum here.
+    """
+    check_numbers(kernel)
+    x, y = check_cloud("x", x), check_cloud("y", y)
+    (n, d), m = x.shape, y.shape[0]
+    kernel, degrees, rtol, _ = _hints(kernel, n, m, d, x.dtype, rtol, None, "spectral")
+    if degrees is None:
+        raise ValueError(no_degrees(kernel, d))
+    w = jnp.full(m, 1 / m, x.dtype) if weights is None else check_weights("weights", weights, m, x.dtype)
+    for degree, dtype in _attempts(degrees, x.dtype):
+        options = {"degree": degree, "dtype": dtype, "gradient": True, "exclude_self": exclude_self}
+        *_, bound = jax.jit(partial(spectral_sum, axis=None, **options))(x, y, w, as_dtype(kernel, x.dtype))
+        value, gradient = float(bound.value), float(bound.gradient)
+        if proves(value, gradient, tolerance(rtol, x.dtype)):
+            return Certificate("spectral", dtype, degree, value, gradient)
+    return Certificate("tiled", dtype, degree, value, gradient)
+
+
+def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
+    """(degree, dtype) of the spectral attempts: in the points' dtype, then in float64."""
+    own = (degrees.narrow, jnp.dtype(dtype).name)
+    return (own,) if dtype == jnp.float64 else (own, (degrees.wide, "float64"))
+
+
+def _hints(
+    kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Mesh | None, method: str
+) -> tuple[Kernel, Degrees | None, float | None, Mesh | None]:
+    """The kernel itself, its degrees where they matter, rtol and mesh, from a plan where there is one."""
+    if isinstance(kernel, Planned):
+        degrees = None if kernel.degrees is None or d not in DEGREES else Degrees(*kernel.degrees, math.nan)
+        rtol = kernel.rtol if rtol is None else rtol
+        return kernel.kernel, degrees, rtol, kernel.mesh if mesh is None else mesh
+    asked = method == "spectral" or (method == "auto" and min(n, m) >= SPECTRAL_POINTS)
+    return kernel, choose_degrees(kernel, n, m, d, dtype, rtol) if asked else None, rtol, mesh
 
 
 def _method(
@@ -163,7 +227,9 @@ def _method(
     if method == "ring" and mesh is None:
         raise ValueError("method='ring' needs mesh=, a jax.sharding.Mesh of one axis")
     if method == "dense" and mesh is not None:
-        raise ValueError("method='dense' holds the matrix on one device; with a mesh use 'ring' or 'spectral'")
+        raise ValueError(
+            "method='dense' holds the matrix on one device; with a mesh use 'ring' or 'spectral'"
+        )
     if method == "spectral" and degrees is None:
         raise ValueError(no_degrees(kernel, d))
     return method

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ctflow.kernels import Kernel
 from ctflow.partition.ring import ring_pull, ring_sum
-from ctflow.partition.spectral import spectral_pull, spectral_sum, wide
+from ctflow.partition.spectral import GRADIENT_FACTOR, proves, spectral_pull, spectral_sum, wide
 
 
 class Settings(NamedTuple):
@@ -57,28 +57,39 @@ def attempt(
     settings: Settings, x: Array, y: Array, weights: Array, kernel: Kernel, *, gradient: bool
 ) -> tuple[Array, Array | None, Array]:
     """L, its gradient in x or None, and which attempt gave them: len(degrees) is the exact sum."""
+    options = {"gradient": gradient, "exclude_self": settings.exclude_self, "axis": settings.axis}
 
     def body(x, y, weights, kernel):
-        return _attempt_from(0, settings, x, y, weights, kernel, gradient)
+        def spectral(degree, dtype):
+            value, slope, bound = spectral_sum(x, y, weights, kernel, degree=degree, dtype=dtype, **options)
+            with wide():
+                proven = proves(*bound, settings.rtol)
+            return (value + _top(kernel, x.dtype), slope), proven
+
+        def exact():
+            return ring_sum(x, y, weights, kernel, block_size=settings.block_size, **options), True
+
+        runs = [partial(spectral, *attempt) for attempt in settings.degrees]
+        (value, slope), taken = _first_proven([*runs, exact])
+        return value, slope, taken
 
     return _over_mesh(settings, body, "xyw-", "xx-")(x, y, weights, kernel)
 
 
-def _attempt_from(first, settings, x, y, weights, kernel, gradient):
-    options = {"gradient": gradient, "exclude_self": settings.exclude_self, "axis": settings.axis}
-    if first == len(settings.degrees):
-        value, slope = ring_sum(x, y, weights, kernel, block_size=settings.block_size, **options)
-        return value, slope, jnp.int32(first)
-    degree, dtype = settings.degrees[first]
-    value, slope, bound = spectral_sum(x, y, weights, kernel, degree=degree, dtype=dtype, **options)
-    value = value + _top(kernel, x.dtype)
-    with wide():
-        proven = bound.within(settings.rtol)
-    return jax.lax.cond(
-        proven,
-        lambda: (value, slope, jnp.int32(first)),
-        lambda: _attempt_from(first + 1, settings, x, y, weights, kernel, gradient),
-    )
+def _first_proven(runs: list[Callable[[], tuple[Any, Any]]], first: Any = 0) -> tuple[Any, Array]:
+    """What the first run from number `first` on gives that proves itself, and its number; the last always."""
+    if len(runs) == 1:
+        return runs[0]()[0], jnp.int32(0)
+    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(runs[-1])[0])
+    state = empty, jnp.zeros((), bool), jnp.int32(0)
+    for number, run in enumerate(runs):
+
+        def go(state, run=run, number=number):
+            result, proven = run()
+            return result, jnp.asarray(proven), jnp.int32(number)
+
+        state = jax.lax.cond(state[1] | (number < first), lambda state: state, go, state)
+    return state[0], state[2]
 
 
 def _top(kernel: Kernel, dtype: Any) -> Array:
@@ -86,12 +97,12 @@ def _top(kernel: Kernel, dtype: Any) -> Array:
 
 
 def _pull(settings, of_kernel, x, y, weights, kernel, value, cotangent, taken):
-    """Gradients in y, weights and, where asked for, kernel, by the method that the forward pass took."""
+    """Gradients in y, weights and, where asked for, kernel, by the first method from `taken` on that can."""
     options = {"exclude_self": settings.exclude_self, "axis": settings.axis}
 
     def spectral(degree, dtype):
         top, pull_top = jax.vjp(partial(_top, dtype=x.dtype), kernel)
-        d_y, d_weights, d_kernel = spectral_pull(
+        (d_y, d_weights, d_kernel), bound = spectral_pull(
             *(x, y, weights, kernel, value - top, cotangent),
             **{"degree": degree, "dtype": dtype, "of_kernel": of_kernel, **options},
         )
@@ -99,16 +110,16 @@ def _pull(settings, of_kernel, x, y, weights, kernel, value, cotangent, taken):
             total = jnp.sum(cotangent)
             total = total if settings.axis is None else jax.lax.psum(total, settings.axis)
             d_kernel = jax.tree.map(jnp.add, d_kernel, pull_top(total)[0])
-        return d_y, d_weights, d_kernel
+        with wide():
+            proven = proves(bound.value / GRADIENT_FACTOR, bound.gradient, settings.rtol)
+        return (d_y, d_weights, d_kernel), proven
 
     def exact():
-        pulled = ring_pull(
-            x, y, weights, kernel, value, cotangent, block_size=settings.block_size, **options
-        )
-        return pulled if of_kernel else (*pulled[:2], None)
+        pulled = ring_pull(x, y, weights, kernel, value, cotangent, block_size=settings.block_size, **options)
+        return (pulled if of_kernel else (*pulled[:2], None)), True
 
-    branches = [partial(spectral, *attempt) for attempt in settings.degrees] + [exact]
-    return jax.lax.switch(taken, branches)
+    runs = [partial(spectral, *attempt) for attempt in settings.degrees]
+    return _first_proven([*runs, exact], taken)[0]
 
 
 def _over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: str) -> Callable[..., Any]:
@@ -121,9 +132,7 @@ def _over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: 
         return sequential_vmap(body) if settings.degrees else body
     spec = {False: PartitionSpec(settings.axis), True: PartitionSpec()}
     in_specs, out_specs = (tuple(spec[letter == "-"] for letter in letters) for letters in (takes, gives))
-    return jax.shard_map(
-        body, mesh=settings.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
-    )
+    return jax.shard_map(body, mesh=settings.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -131,8 +140,21 @@ def _log_sum(settings, x, y, weights, kernel):
     return attempt(settings, x, y, weights, kernel, gradient=False)[0]
 
 
+@jax.custom_jvp
+def _once(tree: Any) -> Any:
+    """The tree, which must not be differentiated: what it feeds is a first derivative already."""
+    return tree
+
+
+@_once.defjvp
+def _once_jvp(primals, tangents):
+    raise NotImplementedError(
+        "log_partition has first derivatives only, but for method='dense'; use that for second ones"
+    )
+
+
 def _forward(settings, *arguments):
-    x, y, weights, kernel = jax.tree.map(lambda a: a.value, arguments, is_leaf=_is_primal)
+    x, y, weights, kernel = _once(jax.tree.map(lambda a: a.value, arguments, is_leaf=_is_primal))
     asked = [any(leaf.perturbed for leaf in jax.tree.leaves(a, is_leaf=_is_primal)) for a in arguments]
     value, slope, taken = attempt(settings, x, y, weights, kernel, gradient=True)
     # Residuals are arrays; what is static about the backward pass is told by which of them are there.

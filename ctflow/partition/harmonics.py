@@ -238,9 +238,9 @@ def zonal_rule(d: int, degree: int) -> ZonalRule:
     if d == 2:
         values, slopes = np.cos(ell * theta), -ell * np.sin(ell * theta)
         return ZonalRule(
-            t, sine, np.full(count, 1 / count), values, slopes, np.where(ell[:, 0] == 0, 1, 2)
+            t, sine, np.full(count, 1 / count), values, slopes, np.where(ell[:, 0] == 0, 1.0, 2.0)
         )
     k = np.arange(1, count // 2)[:, None]
     weights = (1 - 2 * np.sum(np.cos(2 * k * theta) / (4 * k**2 - 1), axis=0)) / count
     values, slopes = np.moveaxis(special.assoc_legendre_p_all(degree, 1, t)[0], 1, 0)[:2]
-    return ZonalRule(t, sine, weights, values, slopes, 2 * ell[:, 0] + 1)
+    return ZonalRule(t, sine, weights, values, slopes, 2.0 * ell[:, 0] + 1)

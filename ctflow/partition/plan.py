@@ -86,7 +86,7 @@ def planned(tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None) 
     def plan(node: Any) -> Any:
         if not isinstance(node, Kernel) or isinstance(node, Planned):
             return node
-        chosen = choose_degrees(node, n, n, d, dtype, None)
+        chosen = choose_degrees(node, n, n, d, dtype, None) if n >= SPECTRAL_POINTS else None
         degrees = None if chosen is None else (chosen.narrow, chosen.wide)
         return node if degrees is None and mesh is None else Planned(node, degrees=degrees, mesh=mesh)
 
@@ -201,9 +201,7 @@ class Explanation(NamedTuple):
         ]
         if self.degree is not None:
             lines.append(f"degree        {self.degree}")
-            lines.append(
-                f"error bound   {self.error_bound:.1e} of a uniform cloud's field, before round-off"
-            )
+            lines.append(f"error bound   {self.error_bound:.1e} of a uniform cloud's field, before round-off")
             lines.append(f"fallback      {self.fallback}")
         return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from ctflow import sphere
 from ctflow.clouds import as_dtype
@@ -30,7 +30,7 @@ wide = partial(jax.enable_x64, True)
 
 
 class Bound(NamedTuple):
-    """How far a spectral sum can be from the exact one, at most over all points.
+    """How far a spectral sum can be from the exact one, at most over all points; float64.
 
     Attributes:
         value: error of L.
@@ -41,9 +41,10 @@ class Bound(NamedTuple):
     value: Float[Array, ""]
     gradient: Float[Array, ""]
 
-    def within(self, rtol: float) -> Bool[Array, ""]:
-        """Whether value <= rtol and gradient <= GRADIENT_FACTOR · rtol; False for NaN. Inside `wide()`."""
-        return (self.value <= rtol) & (self.gradient <= GRADIENT_FACTOR * rtol)
+
+def proves(value: Any, gradient: Any, rtol: float) -> Any:
+    """Whether bounds are within rtol, and GRADIENT_FACTOR · rtol for the gradient; False for NaN."""
+    return (value <= rtol) & (gradient <= GRADIENT_FACTOR * rtol)
 
 
 def _relative(kernel: Kernel, cosine: Array) -> Array:
@@ -120,7 +121,14 @@ def _own(x: Array, y: Array, weights: Array, kernel: Kernel) -> Array:
 
 
 def _round_off(
-    x: Array, y: Array, weights: Array, own: tuple[Array, Array], kernel: Kernel, f: Array, slope: Any, axis: Any
+    x: Array,
+    y: Array,
+    weights: Array,
+    own: tuple[Array, Array],
+    kernel: Kernel,
+    f: Array,
+    slope: Any,
+    axis: Any,
 ) -> tuple[Array, Array]:
     """The largest distance of f, and of its gradient, from direct sums at a few points.
 
@@ -214,10 +222,11 @@ def spectral_pull(
     of_kernel: bool,
     exclude_self: bool,
     axis: str | None,
-) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel | None]:
+) -> tuple[tuple[Float[Array, "m d"], Float[Array, " m"], Kernel | None], Bound]:
     """Gradients of Σ_i g_i (L_i - log κ(1)) in y, in weights and, where asked for, in the kernel.
 
-    They are the field of the signed measure Σ_i (g_i/f_i) δ_{x_i}, seen from y.
+    They are the field of the signed measure Σ_i (g_i/f_i) δ_{x_i}, seen from y, and its gradient. The
+    bounds are on these two fields, relative to Σ_i |g_i|.
     """
     d, given = x.shape[1], x.dtype
     h = harmonics(d, degree)
@@ -227,6 +236,17 @@ def spectral_pull(
         seen = _moments(h, x.astype(dtype), share, axis)
         d_weights, slope = _evaluate(h, y.astype(dtype), seen, c, gradient=True)
         d_y = slope * weights.astype(dtype)[:, None]
+
+        wide_kernel = as_dtype(kernel, jnp.float64)
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float64), (d_weights, y))
+        doubts = _round_off(y, x, share, nothing, wide_kernel, d_weights, slope, axis)
+        masses = jnp.stack([jnp.sum(jnp.abs(a.astype(jnp.float64))) for a in (share, cotangent)])
+        masses = masses if axis is None else jax.lax.psum(masses, axis)
+        # No cotangent at all: nothing to be wrong about.
+        scale = jnp.where(masses[1] > 0, masses[1], 1)
+        cut = _truncation(wide_kernel, d, c)
+        bound = Bound(*((a * masses[0] + SAFETY * b) / scale for a, b in zip(cut, doubts, strict=True)))
+
         d_kernel = None
         if of_kernel:
             moments = _moments(h, y.astype(dtype), weights.astype(dtype), axis)
@@ -239,4 +259,4 @@ def spectral_pull(
                 d_own = (*d_own[:2], jax.lax.psum(d_own[2], axis))
             d_own = d_own if of_kernel else (*d_own[:2], None)
             gradients = jax.tree.map(jnp.add, gradients, d_own)
-        return gradients
+        return gradients, bound

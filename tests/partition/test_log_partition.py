@@ -97,9 +97,14 @@ def test_gradient_matches_finite_differences():
     x, y, w = clouds(5, 6, 3)
     for method in ("dense", "tiled"):
         check_grads(
-            jax.jit(  # traced, so that points may leave the sphere
+            jax.jit(  # gradients are tangential: steps off the sphere are brought back to it
                 lambda x, y, w, tau, method=method: ct.log_partition(
-                    x, y, kernels.Exponential(tau), weights=w, method=method, block_size=4
+                    ct.sphere.normalize(x),
+                    ct.sphere.normalize(y),
+                    kernels.Exponential(tau),
+                    weights=w,
+                    method=method,
+                    block_size=4,
                 )
             ),
             (x, y, w, 0.3),
@@ -141,12 +146,14 @@ def test_tiled_gradient_peaks_under_150_mib_when_run():
 
 
 def test_auto_takes_dense_for_small_sums_and_tiles_for_large():
-    from ctflow.partition import choose_method
-
-    assert choose_method(500, 500, 3, jnp.float32) == "dense"
-    assert choose_method(65_536, 65_536, 3, jnp.float32) == "tiled"
-    assert choose_method(10_000, 10_000, 512, jnp.float32) == "dense"
-    assert choose_method(100_000, 100_000, 512, jnp.float32) == "tiled"
+    kernel = kernels.Exponential(0.1)
+    for n, d, method in (
+        (400, 3, "dense"),
+        (10_000, 512, "dense"),
+        (65_536, 4, "tiled"),
+        (10**5, 512, "tiled"),
+    ):
+        assert ct.partition.explain(n, n, d, kernel).method == method
 
 
 @pytest.mark.parametrize("method", ["dense", "tiled"])

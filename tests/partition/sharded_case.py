@@ -1,0 +1,79 @@
+"""Run on every device and process there is: sharded sums against one device's. Not a test by itself.
+
+Usage: python sharded_case.py [process_id num_processes port]
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+if len(sys.argv) > 1:
+    rank, count, port = map(int, sys.argv[1:])
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"localhost:{port}", count, rank)
+
+import ctflow as ct
+from ctflow.partition.differentiable import Settings
+
+mesh = Mesh(np.array(jax.devices()), ("points",))
+devices = mesh.size
+cut = NamedSharding(mesh, PartitionSpec("points"))
+whole = NamedSharding(mesh, PartitionSpec())
+
+
+def compare(name, n, d, kernel, *, exclude_self=False, rtol=None, **one_device):
+    """Value and every gradient, by the mesh and by one device, to 1e-6.
+
+    Of the largest number; of a gradient in points, of the kernel's slope 1/√τ times the cotangent.
+    """
+    x = ct.sphere.uniform(jax.random.key(1), n, d, jnp.float32)
+    y = x if exclude_self else ct.sphere.uniform(jax.random.key(2), n, d, jnp.float32)
+    w = jax.random.uniform(jax.random.key(3), (n,), jnp.float32, 0.5, 1.5)
+    arguments = jax.tree.map(np.asarray, (x, y, w / w.sum()))
+    probe = np.linspace(-1, 2, n, dtype=np.float32)
+
+    def total(x, y, w, kernel, probe, method, mesh):
+        options = {"exclude_self": exclude_self, "rtol": rtol, "method": method, "mesh": mesh, "block_size": 64}
+        value = ct.log_partition(x, y, kernel, weights=w, **options)
+        return jnp.sum(probe * value), value
+
+    def run(method, mesh, place):
+        kernels = ct.partition.Planned(kernel, degrees=one_device.get("degrees"))
+        function = jax.jit(
+            jax.value_and_grad(total, argnums=(0, 1, 2, 3), has_aux=True),
+            static_argnums=(5, 6),
+            out_shardings=whole if mesh is not None else None,
+        )
+        put = [jax.device_put(a, place) if place is not None else a for a in (*arguments, probe)]
+        out = function(*put[:3], kernels, put[3], method, mesh)
+        return [np.asarray(leaf.addressable_data(0)) for leaf in jax.tree.leaves(out)]
+
+    sharded, single = run(name, mesh, cut), run("tiled" if name == "ring" else name, None, None)
+    for a, b in zip(sharded, single, strict=True):
+        slope = np.abs(probe).max() / np.sqrt(kernel.temperature) if a.ndim == 2 else 1
+        off, scale = np.abs(a - b).max(), max(np.abs(b).max(), slope)
+        assert off <= 1e-6 * scale, (name, d, exclude_self, a.shape, off, scale)
+
+
+kernel = ct.kernels.Exponential(jnp.float32(0.2))
+for exclude_self in (False, True):
+    compare("ring", 16 * devices, 3, kernel, exclude_self=exclude_self)
+    compare("ring", 16 * devices, 5, kernel, exclude_self=exclude_self)
+    compare("spectral", 80 * devices, 3, kernel, exclude_self=exclude_self, degrees=(16, 24))
+    compare("spectral", 80 * devices, 2, kernel, exclude_self=exclude_self, degrees=(16, 24))
+    # A tolerance that nothing can prove: every device falls back to the ring.
+    compare("spectral", 80 * devices, 3, kernel, exclude_self=exclude_self, degrees=(16, 24), rtol=1e-30)
+
+# A whole flow, sharded, against one device.
+start = ct.Pair(*(np.asarray(ct.sphere.uniform(jax.random.key(i), 64 * devices, 3, jnp.float32)) for i in (5, 6)))
+energy = ct.energies.symmetric(ct.couplings.paired(64 * devices), temperature=0.5)
+ends = [
+    ct.solve(energy, start, ct.flows.GradientFlow(0.05), num_steps=4, save_every=2, mesh=m).saved["energy"]
+    for m in (mesh, None)
+]
+np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5, atol=1e-5)
+assert Settings(False, 8, mesh, (), 1e-5).axis == "points"
+print(f"ok on {devices} devices, {jax.process_count()} processes")
