@@ -98,7 +98,8 @@ def evolve(
 def _planned(energy: Any, clouds: Any, mesh: Mesh | None) -> Any:
     """The energy with its kernel sums planned, while its temperatures are still numbers."""
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
-    return planned(energy, *cloud.shape, cloud.dtype, mesh=mesh)
+    n, d = cloud.shape
+    return planned(energy, n, d, cloud.dtype, mesh=mesh)
 
 
 @partial(jax.jit, static_argnames=("num_steps", "save_every", "save"))

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from ctflow import sphere
-from ctflow.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
+from ctflow.checks import check_choice, check_count, check_positive, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel
 from ctflow.partition.dense import dense_log_partition
@@ -29,6 +29,7 @@ from ctflow.partition.plan import (
     Degrees,
     Explanation,
     Planned,
+    check_kernel,
     check_memory,
     choose_degrees,
     choose_method,
@@ -94,9 +95,7 @@ def log_partition(
     check_count("block_size", block_size)
     if rtol is not None:
         check_positive("rtol", rtol)
-    check_numbers(kernel)
-    if not isinstance(kernel, Kernel):
-        raise ValueError(f"kernel must be a kernel of ct.kernels, got {type(kernel).__name__}")
+    check_kernel(kernel)
     x, y = check_cloud("x", x), check_cloud("y", y)
     (n, d), m = x.shape, y.shape[0]
     if y.shape[1] != d:
@@ -182,20 +181,24 @@ def certify(
     Raises:
         ValueError: the kernel has no spectral sum here.
     """
-    check_numbers(kernel)
+    check_kernel(kernel)
     x, y = check_cloud("x", x), check_cloud("y", y)
     (n, d), m = x.shape, y.shape[0]
     kernel, degrees, rtol, _ = _hints(kernel, n, m, d, x.dtype, rtol, None, "spectral")
     if degrees is None:
         raise ValueError(no_degrees(kernel, d))
     w = jnp.full(m, 1 / m, x.dtype) if weights is None else check_weights("weights", weights, m, x.dtype)
+    certificate = None
     for degree, dtype in _attempts(degrees, x.dtype):
         options = {"degree": degree, "dtype": dtype, "gradient": True, "exclude_self": exclude_self}
         *_, bound = jax.jit(partial(spectral_sum, axis=None, **options))(x, y, w, as_dtype(kernel, x.dtype))
         value, gradient = float(bound.value), float(bound.gradient)
-        if proves(value, gradient, tolerance(rtol, x.dtype)):
-            return Certificate("spectral", dtype, degree, value, gradient)
-    return Certificate("tiled", dtype, degree, value, gradient)
+        proven = proves(value, gradient, tolerance(rtol, x.dtype))
+        certificate = Certificate("spectral" if proven else "tiled", dtype, degree, value, gradient)
+        if proven:
+            break
+    assert certificate is not None
+    return certificate
 
 
 def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:

@@ -115,7 +115,7 @@ class Sphere(NamedTuple):
     def moments(self, z: Float[Array, "n 3"], weights: Float[Array, " n"]) -> Array:
         """Σ_j w_j of every double Fourier wave but the constant, flat."""
         a = self._angles(z)
-        waves = jnp.concatenate([a.cos_azimuth * a.scale(), a.sin_azimuth * a.scale()]) * weights
+        waves = jnp.concatenate([a.cos_azimuth * a.scale(), a.sin_azimuth * a.scale()]) * weights[None, :]
         zonal = _matmul(a.cos_polar, weights)
         return jnp.concatenate([zonal, _matmul(waves, a.sin_polar.T).ravel()])
 
@@ -157,7 +157,7 @@ class Sphere(NamedTuple):
         zonal, others = series
         height, waves = self._azimuthal(a, series)
         order = jnp.arange(1, self.degree + 1, dtype=z.dtype)
-        slopes = _matmul((others * order).reshape(2 * self.degree, -1), a.cos_polar)
+        slopes = _matmul((others * order[None, None, :]).reshape(2 * self.degree, -1), a.cos_polar)
         slopes = slopes.reshape(2, self.degree, -1)
         cos, sin = a.cos_polar[0], a.sin_polar[0]
         cos_azimuth, sin_azimuth = a.cos_azimuth[0], a.sin_azimuth[0]

@@ -98,6 +98,13 @@ def tolerance(rtol: float | None, dtype: Any) -> float:
     return RTOL.get(jnp.dtype(dtype).name, RTOL["float32"]) if rtol is None else float(rtol)
 
 
+def check_kernel(kernel: Any) -> None:
+    """Raise ValueError unless it is a kernel whose numbers are in range."""
+    check_numbers(kernel)
+    if not isinstance(kernel, Kernel):
+        raise ValueError(f"kernel must be a kernel of ct.kernels, got {type(kernel).__name__}")
+
+
 def _numbers(kernel: Kernel) -> Kernel:
     """The kernel without what differentiates it: a parameter that is only differentiated is a number."""
     return kernel if is_concrete(kernel) else jax.lax.stop_gradient(kernel)
@@ -150,10 +157,10 @@ def memory(
     """Predicted bytes of value and gradient together on each device, over the clouds themselves."""
     size = jnp.dtype(dtype).itemsize
     n, m = -(-n // devices), -(-m // devices)
-    points = 3 * (n + m) * (d + 3) * size
+    points = 5 * (n + m) * (d + 3) * size
     tiles = 6 * min(block_size, n) * min(block_size, m) * size
     if method == "dense":
-        return points + int(1.1 * n * m * size)
+        return points + int(2.2 * n * m * size)
     if method in ("tiled", "ring"):
         return points + tiles
     waves = 14 * min(max(n, m), CHUNK) * degree * size
@@ -238,7 +245,7 @@ def explain(
         check_count(name, count, minimum=least)
     check_choice("method", method, METHODS)
     check_count("block_size", block_size)
-    check_numbers(kernel)
+    check_kernel(kernel)
     check_choice("dtype", jnp.dtype(dtype).name, tuple(RTOL))
     degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
     asked = method

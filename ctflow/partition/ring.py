@@ -46,13 +46,13 @@ def ring_sum(
     rank, size = _place(axis)
 
     def hop(carry, step):
-        sums, columns = carry
+        sums, (y, weights) = carry
         own = _own(exclude_self, rank, (rank - step) % size, x.shape[0], y.shape[0])
-        sums = add_columns(sums, x, *columns, kernel, own=own, block_size=block_size)
-        return (sums, _next(columns, axis)), None
+        sums = add_columns(sums, x, y, weights, kernel, own=own, block_size=block_size)
+        return (sums, _next((y, weights), axis)), None
 
     start = no_sums(x, gradient=gradient), (y, weights)
-    (sums, _), _ = jax.lax.scan(hop, start, jnp.arange(size))
+    (sums, _), _ = jax.lax.scan(hop, start, jnp.arange(size, dtype=jnp.int32))
     return finish(sums)
 
 
@@ -72,15 +72,15 @@ def ring_pull(
     rank, size = _place(axis)
 
     def hop(carry, step):
-        d_kernel, (columns, d_columns) = carry
+        d_kernel, ((y, weights), d_columns) = carry
         own = _own(exclude_self, rank, (rank - step) % size, x.shape[0], y.shape[0])
         d_y, d_weights, d_kernel_here = pull_columns(
-            x, *columns, kernel, value, cotangent, own=own, block_size=block_size
+            x, y, weights, kernel, value, cotangent, own=own, block_size=block_size
         )
         d_columns = jax.tree.map(jnp.add, d_columns, (d_y, d_weights))
-        return (jax.tree.map(jnp.add, d_kernel, d_kernel_here), _next((columns, d_columns), axis)), None
+        return (jax.tree.map(jnp.add, d_kernel, d_kernel_here), _next(((y, weights), d_columns), axis)), None
 
     zeros = jax.tree.map(jnp.zeros_like, (kernel, (y, weights)))
     start = zeros[0], ((y, weights), zeros[1])
-    (d_kernel, (_, (d_y, d_weights))), _ = jax.lax.scan(hop, start, jnp.arange(size))
+    (d_kernel, (_, (d_y, d_weights))), _ = jax.lax.scan(hop, start, jnp.arange(size, dtype=jnp.int32))
     return d_y, d_weights, d_kernel if axis is None else jax.lax.psum(d_kernel, axis)

@@ -56,7 +56,7 @@ def coefficients(kernel: Kernel, d: int, degree: int) -> Float[Array, " L"]:
     """Funk-Hecke coefficients c_ℓ of κ/κ(1), ℓ = 0 … degree, float64; to be called inside `wide()`."""
     rule = zonal_rule(d, degree)
     profile = _relative(as_dtype(kernel, jnp.float64), jnp.asarray(rule.cosine)) * rule.weights
-    return rule.multiplicity * jnp.matmul(jnp.asarray(rule.values), profile, precision="highest")
+    return jnp.asarray(rule.multiplicity) * jnp.matmul(jnp.asarray(rule.values), profile, precision="highest")
 
 
 def profile(kernel: Kernel, d: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:

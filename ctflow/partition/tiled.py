@@ -29,7 +29,7 @@ def unblock(a: Array, n: int) -> Array:
 
 
 def _indices(n: int, size: int, first: Any) -> Array:
-    return first + jnp.arange(-(-n // size) * size).reshape(-1, size)
+    return first + jnp.arange(-(-n // size) * size, dtype=jnp.int32).reshape(-1, size)
 
 
 def _scores(kernel: Kernel, x: Array, y: Array) -> Array:

@@ -1,0 +1,169 @@
+"""What is decided before a sum runs: method, degree, memory, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ctflow as ct
+from ctflow import kernels
+from ctflow.memory import in_words
+from ctflow.partition.plan import DENSE_BYTES, SPECTRAL_POINTS
+
+KERNEL = kernels.Exponential(0.05)
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "kernel", "dtype", "method"),
+    [
+        (10_000, 3, KERNEL, "float32", "spectral"),
+        (10_000, 2, KERNEL, "float64", "spectral"),
+        (SPECTRAL_POINTS - 1, 3, KERNEL, "float32", "dense"),
+        (10_000, 3, kernels.Exponential(1e-3), "float32", "tiled"),
+        (10_000, 3, kernels.GeodesicGaussian(0.3), "float32", "spectral"),
+        (10_000, 3, kernels.GeodesicGaussian(1.5), "float64", "tiled"),
+        (10_000, 4, KERNEL, "float32", "tiled"),
+        (10_000, 64, KERNEL, "float32", "dense"),
+        (100_000, 64, KERNEL, "float32", "tiled"),
+    ],
+)
+def test_auto_takes_what_is_fastest_and_fits(n, d, kernel, dtype, method):
+    assert ct.partition.explain(n, n, d, kernel, dtype).method == method
+    assert DENSE_BYTES < 100_000**2 * 4
+
+
+def test_degrees_grow_as_the_kernel_sharpens():
+    degrees = [
+        ct.partition.explain(1000, 1000, 3, kernels.Exponential(t)).degree for t in (1, 0.1, 0.05, 0.01)
+    ]
+    assert degrees == sorted(degrees)
+    assert degrees[0] == 8
+    assert degrees[-1] <= 80
+    errors = [ct.partition.explain(1000, 1000, 3, kernels.Exponential(t)).error_bound for t in (1, 0.1, 0.01)]
+    assert max(errors) <= 1e-5
+
+
+def test_what_is_explained_can_be_read():
+    text = str(ct.partition.explain(10**6, 10**6, 3, KERNEL))
+    for words in ("spectral", "1e+12", "MiB", "degree        32", "float64 harmonics, then tiled"):
+        assert words in text
+    assert "degree" not in str(ct.partition.explain(100, 100, 5, KERNEL))
+
+
+def test_a_request_that_cannot_fit_is_refused_with_the_numbers():
+    z = jax.ShapeDtypeStruct((3_000_000, 8), jnp.float32)
+    with pytest.raises(MemoryError, match=r"needs about .* TiB for 3000000 x 3000000 pairs"):
+        jax.eval_shape(lambda z: ct.log_partition(z, z, KERNEL, method="dense"), z)
+
+
+@pytest.mark.parametrize(("method", "n", "d"), [("dense", 3000, 3), ("tiled", 4000, 3), ("tiled", 2000, 512)])
+def test_predicted_memory_is_what_the_compiler_takes(method, n, d):
+    """Within a factor of three, and never far below."""
+    z = jax.ShapeDtypeStruct((n, d), jnp.float32)
+
+    def total(x, y):
+        return ct.log_partition(x, y, KERNEL, method=method).sum()
+
+    compiled = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).lower(z, z).compile()
+    memory = compiled.memory_analysis()
+    taken = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    predicted = ct.partition.explain(n, n, d, KERNEL, method=method).bytes
+    assert 0.8 * taken <= predicted <= 3 * taken + 2 * MIB, (taken / MIB, predicted / MIB)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "n must be an integer >= 1, got 0"),
+        ({"d": 1}, "d must be an integer >= 2, got 1"),
+        ({"method": "fast"}, "method must be one of"),
+        ({"dtype": "float16"}, "dtype must be one of float32, float64; got 'float16'"),
+        ({"method": "spectral", "d": 5}, "for the circle and S², d = 2 or 3, got d = 5"),
+        ({"devices": 0}, "devices must be an integer >= 1"),
+        ({"kernel": 0.5}, "kernel must be a kernel of ct.kernels, got float"),
+    ],
+)
+def test_bad_questions_are_refused(options, message):
+    arguments = {"n": 10, "m": 10, "d": 3, "kernel": KERNEL} | options
+    with pytest.raises(ValueError, match=message):
+        ct.partition.explain(**arguments)
+
+
+def test_a_traced_temperature_needs_a_plan_for_harmonics():
+    x = ct.sphere.uniform(jax.random.key(0), 600, 3)
+    with pytest.raises(ValueError, match="wrap it as"):
+        jax.jit(lambda t: ct.log_partition(x, x, kernels.Exponential(t), method="spectral"))(0.5)
+    with pytest.raises(ValueError, match="degrees must be multiples of 8"):
+        ct.partition.Planned(KERNEL, degrees=(10, 20))
+    with pytest.raises(ValueError, match="rtol must be finite and > 0"):
+        ct.log_partition(x, x, KERNEL, rtol=-1.0)
+
+
+def test_solve_plans_its_sums_and_a_planned_energy_is_the_same_energy():
+    x = ct.sphere.uniform(jax.random.key(0), 600, 3)
+    energy = ct.energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.3)
+    planned = ct.partition.planned(energy, 600, 3, x.dtype)
+    np.testing.assert_allclose(jax.jit(lambda e: e(x))(planned), energy(x), rtol=1e-9)
+    text = jax.jit(lambda e: e(x)).lower(planned).as_text()
+    assert "600x600" not in text
+    solution = ct.solve(energy, x, ct.flows.GradientFlow(0.05), num_steps=2)
+    dense = ct.partition.Planned(ct.kernels.Exponential(0.3))  # no degrees: exact
+    exact = ct.energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.3, kernel=dense)
+    wanted = ct.solve(exact, x, ct.flows.GradientFlow(0.05), num_steps=2)
+    np.testing.assert_allclose(solution.cloud, wanted.cloud, atol=1e-8)
+
+
+def test_bytes_in_words():
+    assert [in_words(b) for b in (12, 2048, 3 * 2**30, 2**41)] == ["12 B", "2 KiB", "3 GiB", "2 TiB"]
+
+
+ENERGIES = {
+    "smoothed entropy": (1, lambda k, pi: ct.energies.SmoothedEntropy(k)),
+    "unimodal": (
+        1,
+        lambda k, pi: ct.energies.unimodal(lambda z: z[0], temperature=0.1, kernel=k),
+    ),
+    "cross entropy": (2, lambda k, pi: ct.energies.CrossEntropy(k)),
+    "divergence": (2, lambda k, pi: ct.energies.SymmetricDivergence(k)),
+    "directional": (2, lambda k, pi: ct.energies.directional(pi, temperature=0.1, kernel=k)),
+    "symmetric": (2, lambda k, pi: ct.energies.symmetric(pi, temperature=0.1, kernel=k)),
+}
+
+
+def shapes(jaxpr):
+    """Shapes of every value in a jaxpr and in those inside it."""
+    for equation in jaxpr.eqns:
+        for variable in equation.outvars:
+            yield getattr(variable.aval, "shape", ())
+        for value in jax.tree.leaves(tuple(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from shapes(inner)
+
+
+@pytest.mark.parametrize("d", [2, 3, 5])
+@pytest.mark.parametrize("name", list(ENERGIES))
+def test_no_public_energys_gradient_builds_an_n_by_n_array(name, d):
+    n = 3001
+    count, make = ENERGIES[name]
+    cloud = ct.sphere.uniform(jax.random.key(0), n, d)
+    clouds = cloud if count == 1 else ct.Pair(cloud, cloud)
+    energy = make(kernels.Exponential(0.1), ct.couplings.paired(n))
+    for jaxpr in (
+        jax.make_jaxpr(jax.grad(energy))(clouds).jaxpr,
+        jax.make_jaxpr(lambda z: ct.diagnostics.energy_distance(z, cloud))(cloud).jaxpr,
+    ):
+        largest = max(np.prod(shape, dtype=int) for shape in shapes(jaxpr))
+        assert largest < n * n / 4, largest
+
+
+def test_the_search_for_n_by_n_arrays_finds_one():
+    n = 300
+    cloud = ct.sphere.uniform(jax.random.key(0), n, 3)
+
+    def dense(z):
+        return ct.log_partition(z, z, KERNEL, method="dense").sum()
+
+    jaxpr = jax.make_jaxpr(jax.jit(jax.grad(dense)))(cloud).jaxpr
+    assert max(np.prod(shape, dtype=int) for shape in shapes(jaxpr)) >= n * n
