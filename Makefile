@@ -6,12 +6,13 @@ PRESET ?= paper
 BIN := $(VENV)/bin
 EXPERIMENTS := unimodal_gibbs gap_formation
 
-.PHONY: help figures smoke test test-slow lint clean
+.PHONY: help figures smoke test test-slow bench lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 10 minutes on 2 cores)"
 	@echo "make smoke      the same, tiny, into runs/ (about a minute)"
 	@echo "make test       the test suite            make test-slow   the long tests too"
+	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make lint       ruff and pyright          make clean       remove $(VENV)"
 
 $(VENV)/.ready: pyproject.toml
@@ -31,6 +32,13 @@ smoke: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+# In an environment of its own: PyTorch and KeOps, which it compares with, are left out unless BENCH_GROUP=bench.
+BENCH_GROUP ?= test
+bench: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable . --group $(BENCH_GROUP)
+	@for name in partition flow; do \
+	  $(BIN)/python benchmarks/bench_$$name.py --preset $(PRESET) --out benchmarks/results || exit 1; done
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'slow or not slow'

@@ -252,8 +252,8 @@ def _tangential_jvp(primals, tangents):
 @partial(jax.jit, static_argnums=0)
 def _streamed(settings, x, y, weights, kernel):
     """`log_sum` of clouds of any size: a mesh needs its devices' shares to be equal."""
-    n, m = x.shape[0], y.shape[0]
-    devices = 1 if settings.mesh is None else settings.mesh.size
-    x = jnp.pad(x, ((0, -n % devices), (0, 0)), mode="edge")
-    y = jnp.pad(y, ((0, -m % devices), (0, 0)), mode="edge")
-    return log_sum(settings, x, y, jnp.pad(weights, (0, -m % devices)), kernel)[:n]
+    if settings.mesh is None:
+        return log_sum(settings, x, y, weights, kernel)
+    n, short = x.shape[0], [-z.shape[0] % settings.mesh.size for z in (x, y)]
+    x, y = (jnp.pad(z, ((0, s), (0, 0)), mode="edge") for z, s in zip((x, y), short, strict=True))
+    return log_sum(settings, x, y, jnp.pad(weights, (0, short[1])), kernel)[:n]

@@ -14,15 +14,13 @@ from ctflow.kernels import Kernel
 from ctflow.partition.tiled import add_columns, finish, no_sums, pull_columns
 
 
-def _place(axis: str | None) -> tuple[Any, int]:
+def _place(axis: str) -> tuple[Any, int]:
     """This device's rank on the ring, and how many there are."""
-    return (0, 1) if axis is None else (jax.lax.axis_index(axis), jax.lax.axis_size(axis))
+    return jax.lax.axis_index(axis), jax.lax.axis_size(axis)
 
 
-def _next(tree: Any, axis: str | None) -> Any:
+def _next(tree: Any, axis: str) -> Any:
     """What the device before this one holds."""
-    if axis is None:
-        return tree
     size = jax.lax.axis_size(axis)
     return jax.lax.ppermute(tree, axis, [(i, (i + 1) % size) for i in range(size)])
 
@@ -43,12 +41,16 @@ def ring_sum(
     axis: str | None,
 ) -> tuple[Float[Array, " n"], Float[Array, "n d"] | None]:
     """Log Σ_j w_j κ(x_i, y_j) over all devices' columns, and its gradient in x where asked for."""
+    options = {"gradient": gradient, "block_size": block_size}
+    if axis is None:
+        own = _own(exclude_self, 0, 0, x.shape[0], y.shape[0])
+        return finish(add_columns(None, x, y, weights, kernel, own=own, **options))
     rank, size = _place(axis)
 
     def hop(carry, step):
         sums, (y, weights) = carry
         own = _own(exclude_self, rank, (rank - step) % size, x.shape[0], y.shape[0])
-        sums = add_columns(sums, x, y, weights, kernel, own=own, block_size=block_size)
+        sums = add_columns(sums, x, y, weights, kernel, own=own, **options)
         return (sums, _next((y, weights), axis)), None
 
     start = no_sums(x, gradient=gradient), (y, weights)
@@ -69,13 +71,17 @@ def ring_pull(
     axis: str | None,
 ) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel]:
     """Gradients of Σ_i g_i L_i, over all devices' rows, in this device's y and weights, and in the kernel."""
+    options = {"block_size": block_size}
+    if axis is None:
+        own = _own(exclude_self, 0, 0, x.shape[0], y.shape[0])
+        return pull_columns(x, y, weights, kernel, value, cotangent, own=own, **options)
     rank, size = _place(axis)
 
     def hop(carry, step):
         d_kernel, ((y, weights), d_columns) = carry
         own = _own(exclude_self, rank, (rank - step) % size, x.shape[0], y.shape[0])
         d_y, d_weights, d_kernel_here = pull_columns(
-            x, y, weights, kernel, value, cotangent, own=own, block_size=block_size
+            x, y, weights, kernel, value, cotangent, own=own, **options
         )
         d_columns = jax.tree.map(jnp.add, d_columns, (d_y, d_weights))
         return (jax.tree.map(jnp.add, d_kernel, d_kernel_here), _next(((y, weights), d_columns), axis)), None
@@ -83,4 +89,4 @@ def ring_pull(
     zeros = jax.tree.map(jnp.zeros_like, (kernel, (y, weights)))
     start = zeros[0], ((y, weights), zeros[1])
     (d_kernel, (_, (d_y, d_weights))), _ = jax.lax.scan(hop, start, jnp.arange(size, dtype=jnp.int32))
-    return d_y, d_weights, d_kernel if axis is None else jax.lax.psum(d_kernel, axis)
+    return d_y, d_weights, jax.lax.psum(d_kernel, axis)

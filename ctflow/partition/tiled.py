@@ -5,7 +5,6 @@ Backwards, each tile is computed again, so that the other gradients need no n ×
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import jax
@@ -49,26 +48,36 @@ def no_sums(x: Float[Array, "n d"], *, gradient: bool) -> Sums:
 
 
 def add_columns(
-    sums: Sums, x: Array, y: Array, weights: Array, kernel: Kernel, *, own: Any, block_size: int
+    sums: Sums | None,
+    x: Array,
+    y: Array,
+    weights: Array,
+    kernel: Kernel,
+    *,
+    gradient: bool,
+    own: Any,
+    block_size: int,
 ) -> Sums:
     """Add the columns y to the sums over the rows x.
 
     Args:
-        sums: (top, total, pull): the largest score so far, Σ_j w_j e^{s_ij - top} and the x-gradient of it.
+        sums: (top, total, pull): the largest score so far, Σ_j w_j e^{s_ij - top} and the x-gradient of it;
+            None to begin.
         x: rows [n, d].
         y: columns [m, d].
         weights: [m], >= 0; a column of weight 0 counts for nothing.
         kernel: gives the scores s_ij = log κ(⟨x_i, y_j⟩).
+        gradient: whether the gradient is wanted.
         own: None, or (first row, first column): leave out the pairs of equal index, counted from these.
         block_size: side of a tile.
     """
     rows, columns = min(block_size, x.shape[0]), min(block_size, y.shape[0])
-    gradient = sums[2] is not None
     i0, j0 = (0, 0) if own is None else own
     y_blocks = blocks(y, columns), blocks(weights, columns), _indices(y.shape[0], columns, j0)
 
     def row(_, block):
         x_block, i, start = block
+        start = no_sums(x_block, gradient=gradient) if start is None else start
 
         def column(sums, block):
             top, total, pull = sums
@@ -127,30 +136,29 @@ def pull_columns(
     """
     rows, columns = min(block_size, x.shape[0]), min(block_size, y.shape[0])
     i0, j0 = (0, 0) if own is None else own
+    # Padded rows carry cotangent 0 and a finite value, so that they add nothing.
+    x_blocks = blocks(x, rows), _indices(x.shape[0], rows, i0), blocks(value, rows), blocks(cotangent, rows)
     y_blocks = blocks(y, columns), blocks(weights, columns), _indices(y.shape[0], columns, j0)
     cap = 0.9 * math.log(float(jnp.finfo(x.dtype).max))
-    add = partial(jax.tree.map, jnp.add)
 
-    def row(carry, block):
-        x_block, i, value_block, g = block
+    def column(d_kernel, block):
+        y_block, w, j = block
 
-        def column(d_kernel, block):
-            y_block, w, j = block
+        def row(carry, block):
+            x_block, i, value_block, g = block
             scores, pull = jax.vjp(lambda kernel, y: _scores(kernel, x_block, y), kernel, y_block)
             # Only a point of (nearly) weight 0 reaches the cap: then 0 times its share is 0.
             exponent = jnp.minimum(scores - value_block[:, None], cap)
             if own is not None:
                 exponent = jnp.where(i[:, None] != j[None, :], exponent, -jnp.inf)
             share = g[:, None] * jnp.exp(exponent)
-            d_kernel_tile, d_y = pull(share * w[None, :])
-            return add(d_kernel, d_kernel_tile), (d_y, share.sum(axis=0))
+            gradients = (*pull(share * w[None, :]), share.sum(axis=0))
+            return jax.tree.map(jnp.add, carry, gradients), None
 
-        d_kernel, d_columns = carry
-        d_kernel, d_tiles = jax.lax.scan(column, d_kernel, y_blocks)
-        return (d_kernel, add(d_columns, d_tiles)), None
+        start = d_kernel, *jax.tree.map(jnp.zeros_like, (y_block, w))
+        (d_kernel, *d_columns), _ = jax.lax.scan(row, start, x_blocks)
+        return d_kernel, d_columns
 
-    # Padded rows carry cotangent 0 and a finite value, so that they add nothing.
-    x_blocks = blocks(x, rows), _indices(x.shape[0], rows, i0), blocks(value, rows), blocks(cotangent, rows)
-    empty = jax.tree.map(jnp.zeros_like, (kernel, y_blocks[:2]))
-    (d_kernel, (d_y, d_weights)), _ = jax.lax.scan(row, empty, x_blocks)
+    empty = jax.tree.map(jnp.zeros_like, kernel)
+    d_kernel, (d_y, d_weights) = jax.lax.scan(column, empty, y_blocks)
     return unblock(d_y, y.shape[0]), unblock(d_weights, y.shape[0]), d_kernel
