@@ -57,8 +57,8 @@ def starts(config: Config) -> jax.Array:
 
 def sweep(config: Config, method: str) -> tuple[np.ndarray, float, float]:
     """Final clouds [runs, n, 3], wall and CPU seconds of the whole sweep, compilation included."""
-    potential = ct.potentials.VonMisesFisherMixture(wells(), concentration=np.float32(CONCENTRATION))
-    flow = ct.flows.GradientFlow(np.float32(STEP_SIZE))
+    potential = ct.potentials.VonMisesFisherMixture(jnp.asarray(wells()), concentration=CONCENTRATION)
+    flow = ct.flows.GradientFlow(STEP_SIZE)
     degrees = (24, 32) if method == "spectral" else None
 
     def run(inputs: Any) -> Any:
@@ -67,7 +67,7 @@ def sweep(config: Config, method: str) -> tuple[np.ndarray, float, float]:
         energy = ct.energies.unimodal(potential, temperature=tau, kernel=kernel)
         return ct.evolve(energy, flow, flow.init(start), num_steps=config.num_steps).clouds
 
-    taus = np.repeat(np.float32(config.temperatures), config.num_seeds)
+    taus = np.repeat(np.array(config.temperatures, np.float32), config.num_seeds)
     clouds = np.tile(np.asarray(starts(config)), (len(config.temperatures), 1, 1))
     wall, cpu = time.perf_counter(), time.process_time()
     ends = ct.sweep(run, (taus, clouds), progress=f"ctflow {method}")

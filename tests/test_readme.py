@@ -35,6 +35,11 @@ def test_every_other_block_runs(block, tmp_path):
     run(block, tmp_path)
 
 
+def test_the_page_on_several_devices_runs_on_one(tmp_path):
+    page = (ROOT / "docs" / "several-devices.md").read_text()
+    run(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], tmp_path)
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
