@@ -541,7 +541,7 @@ def plot_ratios(ax: Any, rows: list[Row]) -> None:
     ax.minorticks_off()
     ax.set_xlabel("temperature τ")
     ax.set_ylabel("times faster than dense")
-    ax.legend(loc="best")
+    ax.legend(loc="center left", bbox_to_anchor=(0.0, 0.58), ncols=2)
 
 
 def report(result: Result) -> str:
