@@ -95,20 +95,8 @@ def log_partition(
     check_count("block_size", block_size)
     if rtol is not None:
         check_positive("rtol", rtol)
-    check_kernel(kernel)
-    x, y = check_cloud("x", x), check_cloud("y", y)
+    x, y, weights = _checked(x, y, kernel, weights, exclude_self)
     (n, d), m = x.shape, y.shape[0]
-    if y.shape[1] != d:
-        raise ValueError(f"x and y must have the same d, got x {x.shape} and y {y.shape}")
-    if y.dtype != x.dtype:
-        raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}; cast one")
-    if exclude_self and (n != m or n < 2):
-        raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
-    if weights is not None:
-        weights = check_weights("weights", weights, m, x.dtype)
-        if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
-            raise ValueError("weights must be < 1 with exclude_self: a point that has all is left alone")
-
     kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
@@ -181,14 +169,13 @@ def certify(
     Raises:
         ValueError: the kernel has no spectral sum here.
     """
-    check_kernel(kernel)
-    x, y = check_cloud("x", x), check_cloud("y", y)
+    x, y, weights = _checked(x, y, kernel, weights, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     kernel, degrees, rtol, _ = _hints(kernel, n, m, d, x.dtype, rtol, None, "spectral")
     if degrees is None:
         raise ValueError(no_degrees(kernel, d))
-    w = jnp.full(m, 1 / m, x.dtype) if weights is None else check_weights("weights", weights, m, x.dtype)
-    certificate = None
+    w = jnp.full(m, 1 / m, x.dtype) if weights is None else weights
+    certificate = Certificate("tiled", x.dtype.name, 0, math.inf, math.inf)
     for degree, dtype in _attempts(degrees, x.dtype):
         options = {"degree": degree, "dtype": dtype, "gradient": True, "exclude_self": exclude_self}
         *_, bound = jax.jit(partial(spectral_sum, axis=None, **options))(x, y, w, as_dtype(kernel, x.dtype))
@@ -197,8 +184,25 @@ def certify(
         certificate = Certificate("spectral" if proven else "tiled", dtype, degree, value, gradient)
         if proven:
             break
-    assert certificate is not None
     return certificate
+
+
+def _checked(x: Any, y: Any, kernel: Kernel, weights: Any, exclude_self: bool) -> tuple[Array, Array, Any]:
+    """The clouds and weights as JAX arrays, or a ValueError that says what is wrong with them."""
+    check_kernel(kernel)
+    x, y = check_cloud("x", x), check_cloud("y", y)
+    (n, d), m = x.shape, y.shape[0]
+    if y.shape[1] != d:
+        raise ValueError(f"x and y must have the same d, got x {x.shape} and y {y.shape}")
+    if y.dtype != x.dtype:
+        raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}; cast one")
+    if exclude_self and (n != m or n < 2):
+        raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
+    if weights is not None:
+        weights = check_weights("weights", weights, m, x.dtype)
+        if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
+            raise ValueError("weights must be < 1 with exclude_self: a point that has all is left alone")
+    return x, y, weights
 
 
 def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
