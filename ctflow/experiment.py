@@ -9,7 +9,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +32,17 @@ class Result(NamedTuple):
     tables: dict[str, dict[str, np.ndarray]]
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any]
+
+
+def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
+    """The function `plot` of `plots/NAME.py` beside the script NAME.py.
+
+    It is loaded by its path, so that a script works both run and imported, from anywhere.
+    """
+    path = Path(script).resolve()
+    module = ModuleType(f"experiments.plots.{path.stem}")
+    SourceFileLoader(module.__name__, str(path.parent / "plots" / path.name)).exec_module(module)
+    return module.plot
 
 
 def save(folder: Path, result: Result, record: Mapping[str, Any]) -> None:

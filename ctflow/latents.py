@@ -1,0 +1,103 @@
+"""Laws of latent angles: what two modalities see of one thing, and how far apart they see it.
+
+The paper's toy (arXiv 2601.19597) draws θ from a mixture on the circle and shows it to one modality as it
+is, to the other displaced by σξ, both with a little observation noise. Here are draws of θ, and the exact
+law of the pairs that a population of such draws has.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import special, stats
+
+from ctflow import couplings
+from ctflow.checks import check_count, check_key, check_positive
+
+_QUANTILES = 2**14
+
+
+def wrap(angle: Any) -> Any:
+    """Angles in radians, brought to [-π, π)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+@dataclass(frozen=True)
+class VonMisesMixture:
+    """Σ_k p_k vM(m_k, κ) on the circle, density w.r.t. the angle in radians.
+
+    Args:
+        means: the angles m_k, radians.
+        concentration: κ > 0.
+        weights: p_k > 0, summing to 1.
+    """
+
+    means: tuple[float, ...] = (0.0, np.pi)
+    concentration: float = 6.0
+    weights: tuple[float, ...] = (0.7, 0.3)
+
+    def __post_init__(self):
+        check_positive("concentration", self.concentration)
+        fits = len(self.weights) == len(self.means) > 0 and min(self.weights) > 0
+        if not fits or abs(sum(self.weights) - 1) > 1e-9:
+            raise ValueError(
+                f"weights must be > 0, one a mean, and sum to 1, got {self.weights} for {self.means}"
+            )
+
+    def density(self, angles: Any) -> np.ndarray:
+        """p(θ) at angles [...], in 1/radian; its integral over the circle is 1."""
+        offsets = np.asarray(angles, np.float64)[..., None] - np.asarray(self.means)
+        bumps = np.exp(self.concentration * (np.cos(offsets) - 1))
+        return bumps @ np.asarray(self.weights) / (2 * np.pi * special.i0e(self.concentration))
+
+    def _quantiles(self) -> np.ndarray:
+        """Angles at equally spaced probabilities from 0 to 1, on (-π, π]."""
+        angles = np.linspace(-np.pi, np.pi, 4 * _QUANTILES + 1)
+        distribution = np.zeros_like(angles)
+        for mean, weight in zip(self.means, self.weights, strict=True):
+            whole = stats.vonmises.cdf(angles, self.concentration, loc=mean)
+            distribution += weight * (whole - whole[0])
+        return np.interp(np.linspace(0, 1, _QUANTILES + 1), distribution / distribution[-1], angles)
+
+    def sample(self, key: Array, shape: tuple[int, ...], dtype: Any = float) -> Float[Array, "..."]:
+        """Independent angles θ in [-π, π] of the given shape, by a table of 2¹⁴ quantiles."""
+        check_key("key", key)
+        table = jnp.asarray(self._quantiles(), dtype)
+        at = jax.random.uniform(key, shape, dtype) * _QUANTILES
+        cell = jnp.minimum(at.astype(jnp.int32), _QUANTILES - 1)
+        part = at - cell.astype(at.dtype)
+        return table[cell] * (1 - part) + table[cell + 1] * part
+
+    def pair_law(
+        self, count: int, *, sigma: float, noise: float
+    ) -> tuple[np.ndarray, couplings.Coupling, np.ndarray, np.ndarray]:
+        """The exact law of a pair (θ + ε, θ + σξ + ε'), ε and ε' of deviation `noise`, on a grid.
+
+        The joint density is the mixture on the diagonal, blurred along either axis (in Fourier series,
+        so that the circle is closed exactly), read at equally spaced angles. Sums over such a grid
+        converge exponentially once its spacing is below √2·noise or so.
+
+        Args:
+            count: grid points.
+            sigma: σ >= 0, radians: the displacement of the second modality.
+            noise: >= 0.005, radians: the deviation of either modality's observation.
+
+        Returns:
+            The grid [count] in radians from -π on, π as a complete coupling, and its two marginals.
+        """
+        check_count("count", count, minimum=4)
+        for name, value, least in (("sigma", sigma, 0), ("noise", noise, 0.005)):
+            if not (np.isfinite(value) and value >= least):
+                raise ValueError(f"{name} must be finite and >= {least}, got {value!r}")
+        # As many waves as the blur leaves alive: exp(-(7/noise)²·noise²/2) = 2e-11.
+        finer = max(1, -(-int(14 / noise) // count))
+        angles = -np.pi + 2 * np.pi / (finer * count) * np.arange(finer * count)
+        waves = np.fft.fftfreq(angles.size, 1 / angles.size)
+        blurs = [np.exp(-(waves**2) * (noise**2 + s**2) / 2) for s in (0.0, sigma)]
+        joint = np.fft.ifft2(np.fft.fft2(np.diag(self.density(angles))) * np.multiply.outer(*blurs)).real
+        matrix = np.maximum(joint[::finer, ::finer], 0)
+        matrix /= matrix.sum()
+        return angles[::finer], couplings.from_matrix(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
