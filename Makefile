@@ -4,7 +4,6 @@ VENV ?= .venv
 OUT ?= figures
 PRESET ?= paper
 BIN := $(VENV)/bin
-EXPERIMENTS := unimodal_gibbs gap_formation
 
 .PHONY: help figures smoke test test-slow bench lint clean
 
@@ -24,11 +23,10 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 figures: $(VENV)/.ready
-	@for name in $(EXPERIMENTS); do \
-	  $(BIN)/python experiments/$$name.py --preset $(PRESET) --out $(OUT) || exit 1; done
+	$(BIN)/python experiments/reproduce.py --preset $(PRESET) --out $(OUT) $(ARGS)
 
 smoke: $(VENV)/.ready
-	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs
+	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs ARGS=--fresh
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

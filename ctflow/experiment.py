@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from ctflow import io
 from ctflow.checks import check_choice
@@ -94,28 +95,36 @@ def main(
         if options.replot:
             result = load(folder)
         else:
-            result = _run_and_save(options, folder, run)
+            result = run_and_save(folder, run, options.config, preset=options.preset)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    for file, figure in plot(result).items():
-        figure.save(folder / file)
-        print(f"wrote {folder / file}")
+    for file in draw(folder, plot, result):
+        print(f"wrote {file}")
     return result
 
 
-def _run_and_save(options: Any, folder: Path, run: Callable[[Any], Result]) -> Result:
+def draw(folder: Path, plot: Callable[[Result], Mapping[str, Any]], result: Result) -> list[Path]:
+    """Draw a result's figures into a folder; returns their paths."""
+    figures = plot(result)
+    for file, figure in figures.items():
+        figure.save(folder / file)
+    return [folder / file for file in figures]
+
+
+def run_and_save(folder: Path, run: Callable[[Any], Result], config: Any, *, preset: str) -> Result:
+    """Run an experiment and write its tables, arrays and record, with the time it took."""
     started, cpu_started = time.perf_counter(), time.process_time()
-    result = run(options.config)
+    result = run(config)
     record = {
-        "preset": options.preset,
-        "config": dataclasses.asdict(options.config),
+        "preset": preset,
+        "config": dataclasses.asdict(config),
         "seconds": round(time.perf_counter() - started, 1),
         "cpu_seconds": round(time.process_time() - cpu_started, 1),
         **io.provenance(),
     }
     save(folder, result, record)
-    print(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
+    tqdm.write(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
     return result
 
 

@@ -324,7 +324,7 @@ def run(config: Config) -> Result:
     return Result(
         {
             "published_runs": columns(rows["published"]),
-            "published": summarize(columns(rows["published"])),
+            "published": summarize(config, columns(rows["published"])),
             "limit_runs": limit,
             "slopes": slopes(config, limit),
         },
@@ -337,14 +337,14 @@ def columns(rows: list[dict]) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def summarize(runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def summarize(config: Config, runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Mean and deviation over seeds, beside the published code's, and their distance in standard errors."""
     theirs = read_csv(Path(__file__).parent / "published" / "gradient_consistency.csv")
     rows = []
     for critic in CRITICS:
         for size in np.unique(runs["N"]):
             pick = (runs["critic"] == critic) & (runs["N"] == size)
-            same = (theirs["kind"] == critic) & (theirs["N"] == size)
+            same = (theirs["kind"] == critic) & (theirs["N"] == size) & (config.reference_size == 4096)
             row: dict[str, Any] = {"critic": critic, "N": size, "seeds": pick.sum()}
             for name, short in (("cosine", "cos"), ("relative_error", "relerr")):
                 mean, std = runs[name][pick].mean(), runs[name][pick].std(ddof=1)

@@ -4,7 +4,9 @@ Langevin particles sample it exactly. The deterministic flow of J_τ replaces th
 smoothed with a kernel: with InfoNCE's own kernel (temperature τ) its equilibrium is far from Gibbs wherever
 that kernel is wide compared with the Gibbs measure; with a kernel fitted to the number of particles it
 comes close. Started in one well at the lowest temperature, Langevin particles cross at the rate that the
-spectral gap says; noiseless ones lag behind, and with the wide kernel never leave.
+spectral gap says; noiseless ones lag behind, and with the wide kernel never leave. Beside them runs the
+published procedure: Adam on J with a kernel of 0.35 rad, and noise of a fixed size on unnormalised vectors;
+its equilibrium is no Gibbs measure, and at τ = 0.1 all its particles sit at the bottom of the wells.
 
     python experiments/unimodal_gibbs.py --preset paper --out figures
 """
@@ -13,17 +15,19 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy import stats
 from tqdm import tqdm
 
 import ctflow as ct
-from ctflow import plotting as pl
 from ctflow.checks import check_count, check_positive
-from ctflow.experiment import Result, main
+from ctflow.experiment import Result, main, plot_of
+from ctflow.io import read_csv
 
 STARTS = ("uniform", "one well")
 METHODS = ("Langevin", "J flow: kernel τ", "J flow: fitted kernel")
@@ -35,7 +39,9 @@ class Config:
 
     temperatures: tuple[float, ...] = (10.0, 5.0, 2.5, 1.0, 0.5, 0.2, 0.1)
     num_seeds: int = 20
-    num_flow_seeds: int = 5
+    num_flow_seeds: int = 3
+    num_published_seeds: int = 3
+    published_steps: int = 5000
     num_particles: int = 768
     well_concentration: float = 12.0
     cap_radius: float = 0.5
@@ -52,10 +58,16 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("num_seeds", "num_flow_seeds", "num_particles"):
+        for name in (
+            "num_seeds",
+            "num_flow_seeds",
+            "num_published_seeds",
+            "published_steps",
+            "num_particles",
+        ):
             check_count(name, getattr(self, name))
         for field in dataclasses.fields(self):
-            if not field.name.startswith(("num_", "seed")):
+            if not field.name.startswith(("num_", "seed", "published_")):
                 check_positive(field.name, np.asarray(getattr(self, field.name)))
         if not self.temperatures:
             raise ValueError("temperatures must not be empty")
@@ -64,7 +76,13 @@ class Config:
 PRESETS = {
     "paper": Config(),
     "smoke": Config(
-        temperatures=(1.0, 0.2), num_seeds=3, num_flow_seeds=1, num_particles=256, max_flow_time=2.0
+        temperatures=(1.0, 0.2),
+        num_seeds=3,
+        num_flow_seeds=1,
+        num_published_seeds=1,
+        published_steps=300,
+        num_particles=256,
+        max_flow_time=2.0,
     ),
 }
 
@@ -164,6 +182,63 @@ def run_flows(config: Config, temperature: float, kind: str, rate: float):
     return ends.reshape(2, *starts.shape), timing(step_size, num_steps)
 
 
+def run_as_published(config: Config) -> np.ndarray:
+    """The published procedure at every τ, in its float32: clouds [τ, seeds, n, 3].
+
+    Adam (5e-2) on free vectors, normalised in the loss mean U/τ + mean log of a density estimate by a
+    geodesic Gaussian of 0.35 rad, the particle itself included; after each step every vector is moved
+    by 0.06 times a normal draw.
+    """
+    kernel, optimizer = ct.kernels.GeodesicGaussian(0.35), optax.adam(5e-2)
+
+    def one(inputs):
+        temperature, seed = inputs
+        key = jax.random.fold_in(jax.random.key(config.seed + 3), seed)
+        energy = ct.energies.unimodal(potential(config), temperature=temperature, kernel=kernel)
+        start = jax.random.normal(key, (config.num_particles, 3), jnp.float32)
+
+        def step(carry, index):
+            vectors, memory = carry
+            gradient = jax.grad(lambda v: energy(ct.sphere.normalize(v)))(vectors)
+            update, memory = optimizer.update(gradient, memory)
+            noise = jax.random.normal(jax.random.fold_in(key, index), start.shape, start.dtype)
+            return (vectors + update + 0.06 * noise, memory), None
+
+        steps = jnp.arange(1, config.published_steps + 1, dtype=jnp.int32)
+        (vectors, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), steps)
+        return ct.sphere.normalize(vectors)
+
+    shape = len(config.temperatures), config.num_published_seeds
+    inputs = (
+        np.repeat(np.array(config.temperatures, np.float32), shape[1]),
+        np.tile(np.arange(shape[1], dtype=np.int32), shape[0]),
+    )
+    return ct.sweep(one, inputs, progress="as published").reshape(*shape, config.num_particles, 3)
+
+
+def side_by_side(config: Config, clouds: np.ndarray, summary: dict, exact_rows: list[dict]) -> dict:
+    """Mass in the caps at every τ: exact, by Langevin, by the published procedure and by its own code."""
+    theirs = read_csv(Path(__file__).parent / "published" / "gibbs.csv")
+    look = jax.jit(partial(statistics, config))
+    langevin = (summary["method"] == METHODS[0]) & (summary["start"] == "uniform")
+    rows = []
+    for index, row in enumerate(exact_rows):
+        masses = np.array([float(look(jnp.asarray(cloud))["cap_mass"]) for cloud in clouds[index]])
+        ours, same = langevin & (summary["tau"] == row["tau"]), np.isclose(theirs["tau"], row["tau"])
+        rows.append(
+            {
+                "tau": row["tau"],
+                "exact": row["cap_mass"],
+                "langevin": summary["cap_mass"][ours][0],
+                "langevin_standard_error": summary["standard_error"][ours][0],
+                "as_published": masses.mean(),
+                "as_published_standard_deviation": masses.std(ddof=1) if len(masses) > 1 else np.nan,
+                "published_code": theirs["cap_mass_trained"][same].mean() if same.any() else np.nan,
+            }
+        )
+    return _columns(rows)
+
+
 def rows_of(config: Config, gibbs, clouds, **facts) -> list[dict]:
     """A table row for each seed's cloud at the end of a run, with tests of it and of all seeds together."""
     look = jax.jit(partial(statistics, config))
@@ -215,6 +290,7 @@ def run(config: Config) -> Result:
 
 def _run(config: Config) -> Result:
     rows, exact_rows, arrays, relaxations = [], [], {}, []
+    langevin_ends, gibbs_samples = [], []
     bar = tqdm(total=len(config.temperatures) * len(STARTS), desc="unimodal Gibbs", unit="setting")
     for temperature in config.temperatures:
         gibbs = ct.gibbs.GibbsMeasure(potential(config), temperature=temperature, d=3)
@@ -223,20 +299,39 @@ def _run(config: Config) -> Result:
         for kind in STARTS:
             new_rows, solution, ends = run_setting(config, gibbs, reference, kind)
             rows += new_rows
+            if kind == "uniform":
+                n = config.num_particles
+                langevin_ends.append(solution.cloud[:n])
+                gibbs_samples.append(gibbs.sample(jax.random.key(config.seed + 2), n))
             if temperature == config.closeup_temperature:
                 relaxations.append(relaxation(config, reference, gibbs, solution, kind))
                 n = config.num_particles
                 arrays[f"langevin_{kind}"] = solution.saved[:, :n].astype(np.float32)
                 arrays[f"times_{kind}"] = solution.times
                 arrays[f"flow_{kind}"] = ends[:, 0].astype(np.float32)
-                arrays["gibbs"] = gibbs.sample(jax.random.key(config.seed + 2), n).astype(np.float32)
             bar.update()
     bar.close()
+    published = run_as_published(config)
     runs = _columns(rows)
-    tables = {"runs": runs, "exact": _columns(exact_rows), "summary": summarize(runs, exact_rows)}
+    summary = summarize(runs, exact_rows)
+    tables = {
+        "runs": runs,
+        "exact": _columns(exact_rows),
+        "summary": summary,
+        "side_by_side": side_by_side(config, published, summary, exact_rows),
+    }
+    arrays["langevin"], arrays["gibbs"] = (
+        np.stack(a).astype(np.float32) for a in (langevin_ends, gibbs_samples)
+    )
+    arrays["published"] = published[:, 0]
     if relaxations:
         tables["relaxation"] = {k: np.concatenate([r[k] for r in relaxations]) for k in relaxations[0]}
-    facts = {"closeup_temperature": config.closeup_temperature, "cap_radius": config.cap_radius}
+    facts = {
+        "closeup_temperature": config.closeup_temperature,
+        "cap_radius": config.cap_radius,
+        "well_concentration": config.well_concentration,
+        "wells": wells().tolist(),
+    }
     return Result(tables, arrays, facts)
 
 
@@ -297,121 +392,7 @@ def summarize(runs: dict[str, np.ndarray], exact_rows: list[dict]) -> dict[str, 
     return _columns(rows)
 
 
-COLORS = dict(zip(METHODS, (pl.BLUE, pl.RED, pl.GREEN), strict=True))
-MARKERS = dict(zip(METHODS, "osv", strict=True))
-VIEW = (18.0, 35.0)
-
-
-@pl.styled
-def plot(result: Result) -> dict:
-    """Every figure of this experiment, by file name."""
-    figures = {"cap_mass.png": plot_cap_mass(result)}
-    if "relaxation" in result.tables:
-        figures |= {
-            "clouds.png": plot_clouds(result),
-            "relaxation.png": plot_relaxation(result),
-            "unimodal_gibbs.gif": animate(result),
-        }
-    return figures
-
-
-def plot_cap_mass(result: Result) -> pl.Picture:
-    """Mass near the wells, and the first well's share, against τ, with the exact curves."""
-    runs, exact = result.tables["runs"], result.tables["exact"]
-    figure, axes = pl.panels(2, 2, size=(6.8, 5.0), sharey=False)
-    for column, kind in enumerate(STARTS):
-        for method in METHODS:
-            pick = (runs["start"] == kind) & (runs["method"] == method)
-            taus = np.unique(runs["tau"][pick])
-            for ax, name in zip(axes[:, column], ("cap_mass", "first_well"), strict=True):
-                samples = np.stack([runs[name][pick & (runs["tau"] == tau)] for tau in taus])
-                pl.band(ax, taus, samples, color=COLORS[method], marker=MARKERS[method], label=method)
-        order = np.argsort(exact["tau"])
-        axes[0, column].plot(
-            exact["tau"][order], exact["cap_mass"][order], color="black", linestyle="--", label="exact Gibbs"
-        )
-        axes[1, column].axhline(0.5, color="black", linestyle="--", label="exact Gibbs")
-        axes[0, column].set_title(f"start: {kind}")
-        axes[1, column].set_xlabel("temperature τ")
-        for ax in axes[:, column]:
-            ax.set_xscale("log")
-            ax.set_ylim(-0.03, 1.05)
-    axes[0, 0].set_ylabel(f"mass within {result.facts['cap_radius']:g} rad of a well")
-    axes[1, 0].set_ylabel("share of the first well")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return pl.Picture(figure)
-
-
-def plot_relaxation(result: Result) -> pl.Picture:
-    """F - F* = KL against time, particles on the exact curve, with the spectral slope."""
-    table = result.tables["relaxation"]
-    figure, axes = pl.panels(1, 2, size=(6.8, 3.4))
-    for ax, kind in zip(axes[0], STARTS, strict=True):
-        t = {name: column[table["start"] == kind] for name, column in table.items()}
-        ax.plot(t["time"], t["kl_exact"], color="black", label="Fokker–Planck, exact")
-        ax.plot(t["time"], t["kl_smoothed_exact"], color=pl.GREY, linestyle=":", label="the same, smoothed")
-        ax.plot(t["time"], t["kl_particles"], "o", color=pl.BLUE, label="Langevin particles, smoothed")
-        floor, slope = t["kl_floor_of_exact_samples"][0], t["late_slope"][0]
-        ax.axhline(floor, color=pl.ORANGE, linewidth=1, label="exact samples, as many")
-        anchor = len(t["time"]) // 3
-        line = t["kl_exact"][anchor] * np.exp(slope * (t["time"] - t["time"][anchor]))
-        ax.plot(t["time"], 2 * line, color=pl.RED, linestyle="--", label="slope −2·rate, raised twofold")
-        ax.set_yscale("log")
-        ax.set_ylim(floor / 3, 2 * t["kl_exact"].max())
-        ax.set_xlabel("time")
-        ax.set_title(f"start: {kind} (rate {-slope / 2:.3g})")
-    axes[0, 0].set_ylabel("F − F* = KL to Gibbs (nats)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return pl.Picture(figure)
-
-
-def _potential_fn(z: np.ndarray) -> np.ndarray:
-    return np.asarray(potential(Config())(jnp.asarray(z)))
-
-
-def plot_clouds(result: Result) -> pl.Picture:
-    """Potential and clouds: on the sphere above, on an equal-area map below."""
-    tau = result.facts["closeup_temperature"]
-    arrays = result.arrays
-    clouds = {
-        "exact Gibbs samples": (arrays["gibbs"], "black"),
-        "Langevin": (arrays["langevin_uniform"][-1], pl.BLUE),
-        "J flow: kernel τ": (arrays["flow_uniform"][0], pl.RED),
-        "J flow: fitted kernel": (arrays["flow_uniform"][1], pl.GREEN),
-    }
-    figure, axes = pl.panels(2, 5, size=(9.0, 2.9), projection=("3d", "mollweide"))
-    frame = pl.map_frame(*wells())
-    for top, bottom, title in zip(*axes, ("potential U (dark: low)", *clouds), strict=True):
-        pl.globe(top, view=VIEW)
-        pl.equal_area_map(bottom, frame, _potential_fn, filled=title not in clouds)
-        top.set_title(title, y=1.0)
-        if title in clouds:
-            cloud, color = clouds[title]
-            pl.globe_points(top, cloud, color=color, view=VIEW, size=4)
-            bottom.scatter(*pl.longitude_latitude(cloud, frame), s=2, color=color, linewidths=0, alpha=0.7)
-        else:
-            pl.globe_surface(top, _potential_fn)
-    figure.suptitle(f"two wells at τ = {tau:g}, uniform start; below, the same on equal-area maps")
-    return pl.Picture(figure)
-
-
-def animate(result: Result) -> pl.Movie:
-    """Langevin particles from both starts, on equal-area maps."""
-    frame, arrays = pl.map_frame(*wells()), result.arrays
-    figure, axes = pl.panels(1, 2, size=(6.6, 2.3), projection="mollweide")
-    dots = []
-    for ax in axes[0]:
-        pl.equal_area_map(ax, frame, _potential_fn)
-        dots.append(ax.scatter([], [], s=4, color=pl.BLUE, linewidths=0, alpha=0.8))
-
-    def draw(index: int) -> None:
-        for ax, dot, kind in zip(axes[0], dots, STARTS, strict=True):
-            longitude, latitude = pl.longitude_latitude(arrays[f"langevin_{kind}"][index], frame)
-            dot.set_offsets(np.column_stack([longitude, latitude]))
-            ax.set_title(f"start: {kind}, time {arrays[f'times_{kind}'][index]:.2f}")
-
-    return pl.Movie(figure, draw, frames=len(arrays["langevin_uniform"]), fps=8)
-
+plot = plot_of(__file__)
 
 if __name__ == "__main__":
     main(name="unimodal_gibbs", presets=PRESETS, run=run, plot=plot, description=__doc__ or "")

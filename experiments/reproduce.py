@@ -1,0 +1,236 @@
+"""The whole numerical section: every experiment, every figure, and one table of claims.
+
+Runs the experiments one after the other, each into its own folder, and writes README.md beside them: claim,
+published number, number found here, exact value where one is known, seconds. An experiment whose saved
+settings are those asked for is not run again (`--fresh` does).
+
+    python experiments/reproduce.py --preset paper --out figures
+"""
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from ctflow import io
+from ctflow.checks import check_choice
+from ctflow.experiment import Result, draw, load, run_and_save
+
+EXPERIMENTS = ("large_batch_consistency", "unimodal_gibbs", "multimodal_toy", "gap_formation")
+PRESETS = ("paper", "smoke")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row of the summary: what is claimed, and the published, the found and the exact number as text."""
+
+    claim: str
+    published: str
+    found: str
+    exact: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run, and where to."""
+
+    preset: Annotated[str, tyro.conf.arg(help="paper or smoke")] = "paper"
+    out: Annotated[Path, tyro.conf.arg(help="folders and README.md go here")] = Path("runs")
+    fresh: Annotated[bool, tyro.conf.arg(help="run again what is there already")] = False
+
+
+def module_of(name: str) -> Any:
+    """The experiment script of that name, as a module, from this script's own folder."""
+    module = ModuleType(f"experiments.{name}")
+    path = Path(__file__).resolve().parent / f"{name}.py"
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    SourceFileLoader(module.__name__, str(path)).exec_module(module)
+    return module
+
+
+def is_done(folder: Path, config: Any) -> bool:
+    """Whether a folder holds a complete result of exactly these settings."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return record["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def claims_of_consistency(result: Result) -> list[Claim]:
+    """Agreement with the published curve, and the slopes against the true limit."""
+    t, slopes = result.tables["published"], result.tables["slopes"]
+    claims = []
+    for critic in ("cosine", "rbf"):
+        at = np.flatnonzero(t["critic"] == critic)[-1]
+        claims.append(
+            Claim(
+                f"relative error of the gradient at N = {t['N'][at]} "
+                f"to N = {result.facts['reference_size']}, {critic} critic",
+                f"{t['relative_error_published'][at]:.3f}",
+                f"{t['relative_error'][at]:.3f}",
+            )
+        )
+    off = [t[f"{name}_errors_off"] for name in ("cosine", "relative_error")]
+    claims.append(
+        Claim(
+            "largest distance of any mean of that figure from the published one, combined standard errors",
+            "",
+            f"{np.nanmax(np.abs(off)):.1f}",
+        )
+    )
+    runs = result.tables["limit_runs"]
+    pick = (runs["setting"] == "cosine encoder") & (runs["positive"] == 1)
+    for size in np.unique(runs["N"][pick]):
+        error = runs["error"][pick & (runs["N"] == size)].mean()
+        if size == result.facts["reference_size"]:
+            claims.append(
+                Claim(f"relative error of ∇L_N to the limit ∇J at N = {size}, cosine", "", f"{error:.2f}")
+            )
+    names = {"scatter": "gradient's scatter", "value_bias": "value's bias L_N − J − log(N V)"}
+    for i in range(len(slopes["slope"])):
+        positive = "" if slopes["positive"][i] else ", positive left out"
+        claims.append(
+            Claim(
+                f"{slopes['setting'][i]}: exponent of N in the {names[slopes['quantity'][i]]}{positive}",
+                "",
+                f"{slopes['slope'][i]:.3f} ± {slopes['standard_error'][i]:.3f}",
+                f"{slopes['theory'][i]:g}",
+            )
+        )
+    return claims
+
+
+def claims_of_unimodal(result: Result) -> list[Claim]:
+    """Mass at the wells, a row a temperature."""
+    t = result.tables["side_by_side"]
+    return [
+        Claim(
+            f"one modality, τ = {tau:g}: mass within 0.5 rad of a well",
+            f"{t['published_code'][i]:.4f} (run here: {t['as_published'][i]:.4f})",
+            f"{t['langevin'][i]:.4f} ± {t['langevin_standard_error'][i]:.4f}",
+            f"{t['exact'][i]:.4f}",
+        )
+        for i, tau in enumerate(t["tau"])
+    ]
+
+
+def claims_of_toy(result: Result) -> list[Claim]:
+    """The gap's medians, the collapsed runs, and what objective and particles say."""
+    s = result.tables["summary"]
+    claims = [
+        Claim(
+            f"two modalities, encoders, σ = {sigma:g}: median gap (histograms, nats)",
+            f"{s['published_median'][i]:.4f} [{s['published_q25'][i]:.4f}, {s['published_q75'][i]:.4f}]",
+            f"{s['minibatches_gap'][i]:.4f} "
+            f"[{s['minibatches_gap_q25'][i]:.4f}, {s['minibatches_gap_q75'][i]:.4f}]",
+            f"{s['population_exact_gap'][i]:.4f} (population)",
+        )
+        for i, sigma in enumerate(s["sigma"])
+    ]
+    claims.append(
+        Claim(
+            f"the same: runs with a gap above 0.5, of {int(s['seeds'].sum())} here",
+            f"{np.nansum(s['published_above_half']):.0f}",
+            f"{s['minibatches_above_half'].sum():.0f} "
+            f"(condition number above 8: {s['minibatches_collapsed'].sum():.0f})",
+        )
+    )
+    at = len(s["sigma"]) - 1
+    claims.append(
+        Claim(
+            f"divergence D̃(1‖2) + D̃(2‖1) at σ = {s['sigma'][at]:g}: population encoders; particles set free",
+            "",
+            f"{s['population_divergence'][at]:.2f}; {s['particles_from_trained_divergence'][at]:.1f}",
+        )
+    )
+    return claims
+
+
+def claims_of_gap(result: Result) -> list[Claim]:
+    """Free particles on S²: no gap without heterogeneity, a gap with it."""
+    s = result.tables["summary"]
+    return [
+        Claim(
+            f"free particles on S², start {kind}, σ = {sigma:g}: median energy distance",
+            "",
+            f"{s['energy_distance_median'][pick][0]:.4f}",
+        )
+        for kind in ("same place", "opposite cones")
+        for sigma in (0.0, 0.5)
+        if (pick := (s["d"] == 3) & (s["start"] == kind) & (s["sigma"] == sigma)).any()
+    ]
+
+
+CLAIMS = dict(
+    zip(EXPERIMENTS, (claims_of_consistency, claims_of_unimodal, claims_of_toy, claims_of_gap), strict=True)
+)
+
+
+def page(folder: Path, preset: str) -> str:
+    """The summary in Markdown, from what the folders hold."""
+    lines = [
+        "# Numerical section of arXiv 2601.19597, regenerated",
+        "",
+        f"Written by `python experiments/reproduce.py --preset {preset}`; `±` is one standard error, brackets",
+        "are quartiles. Settings, versions and device of every number are in the folders' `run.json`.",
+    ]
+    for name in EXPERIMENTS:
+        record = json.loads((folder / name / "run.json").read_text())
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"{record['seconds']:.0f} s, {record['cpu_seconds']:.0f} s of CPU on {record['cores']} cores "
+            f"({record['device']}), commit {str(record['git'])[:10]}.",
+            "",
+            "| claim | published | ctflow | exact |",
+            "| --- | --- | --- | --- |",
+        ]
+        for c in CLAIMS[name](load(folder / name)):
+            lines.append(f"| {c.claim} | {c.published} | {c.found} | {c.exact} |")
+        pictures = sorted(path.name for path in (folder / name).iterdir() if path.suffix in (".png", ".gif"))
+        lines += ["", " · ".join(f"[{picture}]({name}/{picture})" for picture in pictures)]
+    return "\n".join(lines) + "\n"
+
+
+def reproduce(options: Options) -> None:
+    """Run, draw and sum up everything."""
+    check_choice("--preset", options.preset, PRESETS)
+    io.prepare_folder(options.out)
+    with tqdm(EXPERIMENTS, unit="experiment", position=0) as bar:
+        for name in bar:
+            bar.set_description(name)
+            module, folder = module_of(name), options.out / name
+            config = module.PRESETS[options.preset]
+            io.prepare_folder(folder)
+            if options.fresh or not is_done(folder, config):
+                draw(folder, module.plot, run_and_save(folder, module.run, config, preset=options.preset))
+            else:
+                bar.write(f"{name}: these settings are there already; only drawn again (--fresh runs them)")
+                draw(folder, module.plot, load(folder))
+    with io.atomic(options.out / "README.md") as file:
+        file.write(page(options.out, options.preset).encode())
+    print(f"wrote {options.out / 'README.md'}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run from the command line."""
+    try:
+        reproduce(tyro.cli(Options, args=argv, description=__doc__, prog="reproduce.py"))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
