@@ -274,7 +274,7 @@ def on_clouds(config: Config, seed: int) -> list[dict]:
 
     value, ambient = jax.value_and_grad(energy)(clouds)
     limit = gradients(jax.tree.map(ct.sphere.project_tangent, clouds, ambient))
-    log_volume = energy.parts[1].kernel.log_volume(3)
+    log_volume = ct.kernels.Exponential(tau).log_volume(3, float)
     rows = []
     for size in config.cloud_batch_sizes:
         for positive in (0, 1):

@@ -133,7 +133,7 @@ def train(config: Config, loss: Callable[[Any, Any], Any], start: Any, learning_
 
     indices = jnp.arange(config.num_steps, dtype=jnp.int32).reshape(-1, config.save_every)
     _, later = jax.lax.scan(save, (start, optimizer.init(start)), indices)
-    return jnp.concatenate([start[None], later])
+    return jnp.concatenate([start[None], jnp.asarray(later)])
 
 
 def batch_loss(x: jax.Array, y: jax.Array, temperature: float) -> jax.Array:
@@ -154,9 +154,8 @@ def train_on_minibatches(config: Config, inputs: Any) -> jax.Array:
 
     def loss(encoders, step):
         features = draw(config, jax.random.fold_in(key, step), sigma, config.batch_size)
-        return batch_loss(
-            *(encode(*pair) for pair in zip(encoders, features, strict=True)), config.temperature
-        )
+        x, y = (encode(*pair) for pair in zip(encoders, features, strict=True))
+        return batch_loss(x, y, config.temperature)
 
     return train(config, loss, start, config.learning_rate)
 

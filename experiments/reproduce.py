@@ -181,8 +181,8 @@ def page(folder: Path, preset: str) -> str:
     lines = [
         "# Numerical section of arXiv 2601.19597, regenerated",
         "",
-        f"Written by `python experiments/reproduce.py --preset {preset}`; `±` is one standard error, brackets",
-        "are quartiles. Settings, versions and device of every number are in the folders' `run.json`.",
+        f"Written by `python experiments/reproduce.py --preset {preset}`; `±` is one standard error,",
+        "brackets are quartiles. Settings, versions and device of each are in the folders' `run.json`.",
     ]
     for name in EXPERIMENTS:
         record = json.loads((folder / name / "run.json").read_text())

@@ -12,7 +12,22 @@ from ctflow import io
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = {
-    "unimodal_gibbs": {"cap_mass.png", "clouds.png", "relaxation.png", "unimodal_gibbs.gif"},
+    "large_batch_consistency": {"as_published.png", "against_the_limit.png"},
+    "multimodal_toy": {
+        "gap_against_misalignment.png",
+        "collapsed_runs.png",
+        "polar_densities.png",
+        "joint_angles.png",
+        "angle_shift.png",
+        "joint_angles.gif",
+    },
+    "unimodal_gibbs": {
+        "side_by_side.png",
+        "cap_mass.png",
+        "clouds.png",
+        "relaxation.png",
+        "unimodal_gibbs.gif",
+    },
     "gap_formation": {
         "gap_against_heterogeneity.png",
         "energy_against_bound.png",
@@ -21,6 +36,7 @@ FIGURES = {
         "gap_formation.gif",
     },
 }
+TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
 
 
 @pytest.fixture(scope="module", params=FIGURES)
@@ -36,7 +52,10 @@ def experiment(request, tmp_path_factory):
 def test_writes_figures_tables_and_their_provenance(experiment):
     name, folder = experiment
     written = {path.name for path in folder.iterdir()}
-    assert written >= FIGURES[name] | {"runs.csv", "summary.csv", "arrays.npz", "run.json"}
+    assert written >= FIGURES[name] | TABLES.get(name, {"runs.csv", "summary.csv"}) | {
+        "arrays.npz",
+        "run.json",
+    }
     assert not [path for path in written if "part" in path or path.startswith(".")]
     record = json.loads((folder / "run.json").read_text())
     assert record["preset"] == "smoke"
@@ -45,16 +64,21 @@ def test_writes_figures_tables_and_their_provenance(experiment):
 
 def test_the_claims_hold_at_the_smoke_preset_too(experiment):
     name, folder = experiment
-    runs = io.read_csv(folder / "runs.csv")
-    if name == "gap_formation":
-        assert (runs["decomposition_error"] < 1e-10).all()
-        assert (runs["lowest_energy_above_bound"] > 0).all()
-        same = (runs["d"] == 3) & (runs["start"] == "same place")
-        gap = {sigma: runs["energy_distance"][same & (runs["sigma"] == sigma)] for sigma in (0, 0.5)}
-        assert np.median(gap[0]) < 0.02
-        assert np.median(gap[0.5]) > 0.3
-        return
-    summary = io.read_csv(folder / "summary.csv")
+    CLAIMS[name]({path.stem: io.read_csv(path) for path in folder.glob("*.csv")})
+
+
+def check_gap_formation(tables):
+    runs = tables["runs"]
+    assert (runs["decomposition_error"] < 1e-10).all()
+    assert (runs["lowest_energy_above_bound"] > 0).all()
+    same = (runs["d"] == 3) & (runs["start"] == "same place")
+    gap = {sigma: runs["energy_distance"][same & (runs["sigma"] == sigma)] for sigma in (0, 0.5)}
+    assert np.median(gap[0]) < 0.02
+    assert np.median(gap[0.5]) > 0.3
+
+
+def check_unimodal(tables):
+    summary = tables["summary"]
     langevin = summary["method"] == "Langevin"
     exact, n = summary["exact"], 3 * 256
     error = np.sqrt(exact * (1 - exact) / n)
@@ -62,9 +86,41 @@ def test_the_claims_hold_at_the_smoke_preset_too(experiment):
     assert (np.abs(summary["first_well"] - 0.5) < 4 * 0.5 / np.sqrt(n))[langevin].all()
 
 
+def check_consistency(tables):
+    """Scatter falls as N^{-1/2}, and the published loss is far from its limit where the other is not."""
+    slopes, runs = tables["slopes"], tables["limit_runs"]
+    scatter = (slopes["quantity"] == "scatter") & (slopes["positive"] == 0)
+    assert (np.abs(slopes["slope"] + 0.5) < 0.06)[scatter].all()
+    cosine = (runs["setting"] == "cosine encoder") & (runs["N"] == 4**7)
+    error = {p: runs["error"][cosine & (runs["positive"] == p)].mean() for p in (0, 1)}
+    assert error[1] > 3 * error[0]
+
+
+def check_toy(tables):
+    """The exact gap grows with σ, encoders undo part of the data's, and the population does the same."""
+    summary = tables["summary"]
+    for method in ("minibatches", "population"):
+        gap = summary[f"{method}_exact_gap"]
+        assert (np.diff(gap) > 0).all()
+        assert (gap < summary["data_exact_gap"])[1:].all()
+    np.testing.assert_allclose(summary["minibatches_energy"], summary["population_energy"], atol=0.02)
+    assert (summary["particles_from_trained_energy"] < summary["population_energy"]).all()
+    assert (
+        tables["runs"]["energy"] > np.interp(tables["runs"]["sigma"], summary["sigma"], summary["bound"])
+    ).all()
+
+
+CLAIMS = {
+    "gap_formation": check_gap_formation,
+    "unimodal_gibbs": check_unimodal,
+    "large_batch_consistency": check_consistency,
+    "multimodal_toy": check_toy,
+}
+
+
 BAD_WORDS = {
     "--preset huge": "--preset must be one of paper, smoke; got 'huge'",
-    "--num-particles 0": "num_particles must be an integer >= 1, got 0",
+    "--num-seeds 0": "num_seeds must be an integer >= 1, got 0",
     "--out /dev/null": "--out must be a folder that can be written to, got '/dev/null' (File exists); "
     "choose another",
 }
@@ -87,6 +143,11 @@ def test_bad_words_are_named_and_nothing_is_written(name, words, tmp_path):
         ("unimodal_gibbs", {"temperatures": (0.1, -1.0)}),
         ("unimodal_gibbs", {"temperatures": ()}),
         ("unimodal_gibbs", {"max_step_size": float("nan")}),
+        ("large_batch_consistency", {"batch_sizes": (8192,)}),
+        ("large_batch_consistency", {"limit_batch_sizes": (4, 4)}),
+        ("multimodal_toy", {"temperature": 0.01}),
+        ("multimodal_toy", {"num_steps": 30}),
+        ("multimodal_toy", {"num_particle_seeds": 21}),
         ("gap_formation", {"dims": (1,)}),
         ("gap_formation", {"sigmas": (-0.1,)}),
         ("gap_formation", {"num_steps": 150}),

@@ -1,0 +1,28 @@
+"""The summary page, and that finished settings are recognised."""
+
+import dataclasses
+
+from ctflow import io
+from experiments import multimodal_toy, reproduce
+
+
+def test_finished_settings_are_recognised_and_others_are_not(tmp_path):
+    config = multimodal_toy.PRESETS["smoke"]
+    assert not reproduce.is_done(tmp_path, config)
+    io.write_json(tmp_path / "run.json", {"config": dataclasses.asdict(config)})
+    assert reproduce.is_done(tmp_path, config)
+    assert not reproduce.is_done(tmp_path, dataclasses.replace(config, seed=1))
+
+
+def test_every_experiment_has_claims_and_both_presets():
+    for name in reproduce.EXPERIMENTS:
+        assert set(reproduce.module_of(name).PRESETS) >= set(reproduce.PRESETS)
+        assert callable(reproduce.CLAIMS[name])
+
+
+def test_bad_preset_is_named(capsys):
+    try:
+        reproduce.main(["--preset", "huge"])
+    except SystemExit as stop:
+        assert stop.code == 2
+    assert "--preset must be one of paper, smoke; got 'huge'" in capsys.readouterr().err
