@@ -26,7 +26,7 @@ figures: $(VENV)/.ready
 	$(BIN)/python experiments/reproduce.py --preset $(PRESET) --out $(OUT) $(ARGS)
 
 smoke: $(VENV)/.ready
-	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs ARGS=--fresh
+	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

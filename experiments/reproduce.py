@@ -1,8 +1,8 @@
 """The whole numerical section: every experiment, every figure, and one table of claims.
 
 Runs the experiments one after the other, each into its own folder, and writes README.md beside them: claim,
-published number, number found here, exact value where one is known, seconds. An experiment whose saved
-settings are those asked for is not run again (`--fresh` does).
+published number, number found here, exact value where one is known, seconds. With `--resume` an experiment
+whose saved settings are those asked for is only drawn again.
 
     python experiments/reproduce.py --preset paper --out figures
 """
@@ -44,7 +44,7 @@ class Options:
 
     preset: Annotated[str, tyro.conf.arg(help="paper or smoke")] = "paper"
     out: Annotated[Path, tyro.conf.arg(help="folders and README.md go here")] = Path("runs")
-    fresh: Annotated[bool, tyro.conf.arg(help="run again what is there already")] = False
+    resume: Annotated[bool, tyro.conf.arg(help="do not run again what is there already")] = False
 
 
 def module_of(name: str) -> Any:
@@ -213,10 +213,10 @@ def reproduce(options: Options) -> None:
             module, folder = module_of(name), options.out / name
             config = module.PRESETS[options.preset]
             io.prepare_folder(folder)
-            if options.fresh or not is_done(folder, config):
+            if not (options.resume and is_done(folder, config)):
                 draw(folder, module.plot, run_and_save(folder, module.run, config, preset=options.preset))
             else:
-                bar.write(f"{name}: these settings are there already; only drawn again (--fresh runs them)")
+                bar.write(f"{name}: these settings are there already; only drawn again")
                 draw(folder, module.plot, load(folder))
     with io.atomic(options.out / "README.md") as file:
         file.write(page(options.out, options.preset).encode())
