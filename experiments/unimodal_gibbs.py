@@ -40,7 +40,7 @@ class Config:
     temperatures: tuple[float, ...] = (10.0, 5.0, 2.5, 1.0, 0.5, 0.2, 0.1)
     num_seeds: int = 20
     num_flow_seeds: int = 3
-    num_published_seeds: int = 3
+    num_published_seeds: int = 2
     published_steps: int = 5000
     num_particles: int = 768
     well_concentration: float = 12.0

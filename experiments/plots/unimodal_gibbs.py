@@ -146,7 +146,7 @@ def animate(result: Result) -> pl.Movie:
 def plot_layout(result: Result, rows: int, taus: tuple[float, ...]) -> pl.Picture:
     """The potential, then exact Gibbs samples and Langevin particles at each τ, on globes."""
     columns = (len(taus) + 1) // rows
-    figure, axes = pl.panels(rows, columns, size=(7.0, 1.15 + 7.0 * rows / columns), projection="3d")
+    figure, axes = pl.panels(rows, columns, size=(7.0, 0.5 + 7.0 * rows / columns), projection="3d")
     first, *others = axes.ravel()
     pl.globe(first, view=VIEW)
     pl.globe_surface(first, _potential_of(result))
