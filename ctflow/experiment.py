@@ -113,7 +113,11 @@ def draw(folder: Path, plot: Callable[[Result], Mapping[str, Any]], result: Resu
 
 
 def run_and_save(folder: Path, run: Callable[[Any], Result], config: Any, *, preset: str) -> Result:
-    """Run an experiment and write its tables, arrays and record, with the time it took."""
+    """Run an experiment and write its tables, arrays and record, with the time it took.
+
+    Returns:
+        The result as it stands on disk, so that a figure drawn now is one drawn again later.
+    """
     started, cpu_started = time.perf_counter(), time.process_time()
     result = run(config)
     record = {
@@ -125,7 +129,7 @@ def run_and_save(folder: Path, run: Callable[[Any], Result], config: Any, *, pre
     }
     save(folder, result, record)
     tqdm.write(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
-    return result
+    return load(folder)
 
 
 def _parse(name: str, presets: Mapping[str, Any], description: str, argv: list[str]) -> Any:
