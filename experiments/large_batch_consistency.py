@@ -99,7 +99,7 @@ PRESETS = {
     "smoke": Config(
         batch_sizes=(16, 128),
         reference_size=1024,
-        num_seeds=3,
+        num_seeds=2,
         limit_batch_sizes=(4**7, 4**8, 4**9),
         limit_seeds=2,
         limit_draws=4,

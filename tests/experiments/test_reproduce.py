@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from ctflow import io
 from experiments import multimodal_toy, reproduce
 
@@ -21,8 +23,6 @@ def test_every_experiment_has_claims_and_both_presets():
 
 
 def test_bad_preset_is_named(capsys):
-    try:
+    with pytest.raises(SystemExit, match="2"):
         reproduce.main(["--preset", "huge"])
-    except SystemExit as stop:
-        assert stop.code == 2
     assert "--preset must be one of paper, smoke; got 'huge'" in capsys.readouterr().err

@@ -40,6 +40,7 @@ def test_eight_devices_give_what_one_gives():
     assert "ok on 8 devices, 1 processes" in output
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
