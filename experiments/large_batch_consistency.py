@@ -130,17 +130,18 @@ def mixture(config: Config, key: Any, n: int) -> jax.Array:
 
 
 def draw(config: Config, critic: str, seed: int) -> Problem:
-    """The published data of one seed; anchors and pool come from different mixtures, as published."""
+    """One seed's data as published: float32, anchors and pool from different mixtures."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed), 4)
     shape = (config.embedding_dim, config.input_dim)
     augmentation = config.cosine_augmentation if critic == "cosine" else config.rbf_augmentation
     anchors = mixture(config, keys[1], config.num_anchors)
-    return Problem(
+    problem = Problem(
         jax.random.normal(keys[0], shape) / np.sqrt(config.input_dim),
         anchors,
         anchors + augmentation * jax.random.normal(keys[2], anchors.shape),
         mixture(config, keys[3], config.reference_size),
     )
+    return Problem(*(part.astype(jnp.float32) for part in problem))
 
 
 def embed(critic: str, encoder: Any, inputs: Any) -> jax.Array:
@@ -177,7 +178,8 @@ def loss(
 def as_published(config: Config, critic: str, seed: int) -> list[dict]:
     """Cosine and relative error between the gradients with the first N of the pool and with all of it."""
     sizes = jnp.array([*config.batch_sizes, config.reference_size])
-    *found, reference = np.asarray(nested_gradients(config, critic, draw(config, critic, seed), sizes))
+    problem = draw(config, critic, seed)
+    *found, reference = np.asarray(nested_gradients(config, critic, problem, sizes), np.float64)
     return [
         {
             "critic": critic,
@@ -235,7 +237,7 @@ def nested_gradients(config: Config, critic: str, problem: Problem, sizes: Any) 
 
 def against_limit(config: Config, critic: str, seed: int) -> list[dict]:
     """Errors of value and gradient against J and ∇J, with and without the positive in the denominator."""
-    problem = Problem(*(a.astype(jnp.float32) for a in draw(config, critic, seed)))
+    problem = draw(config, critic, seed)
     rng = np.random.default_rng([config.seed, seed])
     members = config.reference_size
     both = partial(values_and_gradients, config, critic, problem)
