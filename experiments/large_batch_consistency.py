@@ -51,7 +51,7 @@ class Config:
     rbf_temperature: float = 1.0
     rbf_augmentation: float = 0.2
     limit_batch_sizes: tuple[int, ...] = (4**2, 4**4, 4**6, 4**8, 4**9, 4**10)
-    limit_seeds: int = 4
+    limit_seeds: int = 3
     limit_draws: int = 8
     """Independent draws of N negatives for every seed, to tell scatter from bias."""
     cloud_batch_sizes: tuple[int, ...] = tuple(4**k for k in range(1, 7))
