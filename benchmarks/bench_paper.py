@@ -115,7 +115,7 @@ def plot(result: Result) -> dict[str, pl.Picture]:
     ax.invert_yaxis()
     ax.set_xscale("log")
     ax.set_xlabel("CPU seconds")
-    ax.set_title(f"whole section: {result.facts['times_less_cpu']:.0f} times less CPU")
+    ax.set_title(f"whole section: {result.facts['times_less_cpu']:.1f} times less CPU")
     ax.legend()
     return {"bench_paper.png": pl.Picture(figure)}
 
