@@ -19,7 +19,7 @@ import numpy as np
 
 from ctflow import plotting as pl
 from ctflow.checks import check_count
-from ctflow.experiment import Result, main
+from ctflow.experiment import Result, columns, main
 from experiments import reproduce
 
 PUBLISHED = {
@@ -88,7 +88,7 @@ def run(config: Config) -> Result:
                 "published_cpu_seconds": published,
             }
         )
-    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    table = columns(rows)
     facts: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
         "preset": config.experiments_preset,

@@ -35,6 +35,11 @@ class Result(NamedTuple):
     facts: dict[str, Any]
 
 
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """A table of a Result from its rows, which share their names."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
 def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
     """The function `plot` of `plots/NAME.py` beside the script NAME.py.
 

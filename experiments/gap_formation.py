@@ -24,7 +24,7 @@ import ctflow as ct
 from ctflow import plotting as pl
 from ctflow.checks import check_count, check_positive
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
-from ctflow.experiment import Result, main
+from ctflow.experiment import Result, columns, main
 
 STARTS = ("same place", "random", "opposite cones")
 
@@ -226,7 +226,7 @@ def summarize(runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             low, middle, high = np.quantile(runs[name][pick], [0.1, 0.5, 0.9])
             row |= {f"{name}_median": middle, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return columns(rows)
 
 
 COLORS = dict(zip(STARTS, (pl.BLUE, pl.GREEN, pl.RED), strict=True))

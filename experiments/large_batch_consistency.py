@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow.checks import check_count, check_positive
-from ctflow.experiment import Result, main, plot_of
+from ctflow.experiment import Result, columns, main, plot_of
 from ctflow.io import read_csv
 
 CRITICS = ("cosine", "rbf")
@@ -333,10 +333,6 @@ def run(config: Config) -> Result:
         {},
         {"reference_size": config.reference_size},
     )
-
-
-def columns(rows: list[dict]) -> dict[str, np.ndarray]:
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def summarize(config: Config, runs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

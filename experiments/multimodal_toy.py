@@ -29,7 +29,7 @@ import optax
 import ctflow as ct
 from ctflow.checks import check_count, check_positive
 from ctflow.couplings import Coupling
-from ctflow.experiment import Result, main, plot_of
+from ctflow.experiment import Result, columns, main, plot_of
 from ctflow.io import read_csv
 from ctflow.latents import VonMisesMixture
 
@@ -350,7 +350,7 @@ def _run(config: Config) -> Result:
 
         rows += rows_of(config, same_grid, method, runs[few], clouds, None)
 
-    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    table = columns(rows)
     shown = int(np.argmin(_by_sigma(config, table, METHODS[0], "collapsed").sum(axis=0)))
     arrays = showcase(config, paths, shown)
     summary = summarize(config, table, data_alone(config, fine))
@@ -419,7 +419,7 @@ def summarize(config: Config, table: dict, data: list[dict]) -> dict[str, np.nda
         row["minibatches_above_half"] = int((gap > 0.5).sum())
         row["floor"] = np.median(_by_sigma(config, table, METHODS[0], "floor")[which])
         rows.append({**row, **data[which], **published_row(sigma, row["minibatches_gap"])})
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return columns(rows)
 
 
 def published() -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow.checks import check_count, check_positive
-from ctflow.experiment import Result, main, plot_of
+from ctflow.experiment import Result, columns, main, plot_of
 from ctflow.io import read_csv
 
 STARTS = ("uniform", "one well")
@@ -236,7 +236,7 @@ def side_by_side(config: Config, clouds: np.ndarray, summary: dict, exact_rows: 
                 "published_code": theirs["cap_mass_trained"][same].mean() if same.any() else np.nan,
             }
         )
-    return _columns(rows)
+    return columns(rows)
 
 
 def rows_of(config: Config, gibbs, clouds, **facts) -> list[dict]:
@@ -312,11 +312,11 @@ def _run(config: Config) -> Result:
             bar.update()
     bar.close()
     published = run_as_published(config)
-    runs = _columns(rows)
+    runs = columns(rows)
     summary = summarize(runs, exact_rows)
     tables = {
         "runs": runs,
-        "exact": _columns(exact_rows),
+        "exact": columns(exact_rows),
         "summary": summary,
         "side_by_side": side_by_side(config, published, summary, exact_rows),
     }
@@ -359,10 +359,6 @@ def exact_row(config: Config, gibbs, reference) -> dict[str, float]:
     }
 
 
-def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
 def summarize(runs: dict[str, np.ndarray], exact_rows: list[dict]) -> dict[str, np.ndarray]:
     """Mean over seeds, standard error, distance to the exact value in errors, and tests passed."""
     rows = []
@@ -389,7 +385,7 @@ def summarize(runs: dict[str, np.ndarray], exact_rows: list[dict]) -> dict[str, 
                     "time": runs["time"][pick][0],
                 }
             )
-    return _columns(rows)
+    return columns(rows)
 
 
 plot = plot_of(__file__)
