@@ -91,15 +91,16 @@ def evolve(
         raise ValueError("save_every and save go together: give both or neither")
     if save_every is not None and num_steps % save_every:
         raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
-    energy = _planned(energy, state.clouds, None)
+    energy, flow = _prepared(energy, flow, state.clouds, None)
     return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
 
 
-def _planned(energy: Any, clouds: Any, mesh: Mesh | None) -> Any:
-    """The energy with its kernel sums planned, while its temperatures are still numbers."""
+def _prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
+    """Kernel sums planned, while temperatures are still numbers; then all numbers in the clouds' dtype."""
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
     n, d = cloud.shape
-    return planned(energy, n, d, cloud.dtype, mesh=mesh)
+    energy = planned(energy, n, d, cloud.dtype, mesh=mesh)
+    return as_dtype(energy, cloud.dtype), as_dtype(flow, cloud.dtype)
 
 
 @partial(jax.jit, static_argnames=("num_steps", "save_every", "save"))
@@ -183,10 +184,9 @@ def solve(
     check_count("num_steps", num_steps)
     save_every = max(1, num_steps // 100) if save_every is None else save_every
     check_count("save_every", save_every)
-    dtype = jax.tree.leaves(points(clouds))[0].dtype
     if mesh is not None:
         clouds = shard(clouds, mesh)
-    energy, flow = _planned(as_dtype(energy, dtype), clouds, mesh), as_dtype(flow, dtype)
+    energy, flow = _prepared(energy, flow, clouds, mesh)
     state = flow.init(clouds, key)
     look = partial(_report, energy) if save is None else jax.jit(save)
 

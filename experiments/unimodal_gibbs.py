@@ -6,7 +6,8 @@ that kernel is wide compared with the Gibbs measure; with a kernel fitted to the
 comes close. Started in one well at the lowest temperature, Langevin particles cross at the rate that the
 spectral gap says; noiseless ones lag behind, and with the wide kernel never leave. Beside them runs the
 published procedure: Adam on J with a kernel of 0.35 rad, and noise of a fixed size on unnormalised vectors;
-its equilibrium is no Gibbs measure, and at τ = 0.1 all its particles sit at the bottom of the wells.
+its equilibrium is no Gibbs measure: at τ = 0.1 all its particles sit at the bottom of the wells, at larger
+τ they line up on filaments, since the noise turns them less and less as their vectors grow.
 
     python experiments/unimodal_gibbs.py --preset paper --out figures
 """
@@ -106,14 +107,16 @@ def start_density(config: Config, kind: str):
 
 
 def start_cloud(config: Config, kind: str, key, n: int):
+    """A start of n particles. They move in float32; what they are compared with is exact in float64."""
     if kind == "uniform":
-        return ct.sphere.uniform(key, n, 3)
-    return ct.sphere.von_mises_fisher(key, jnp.asarray(wells()[0]), config.start_concentration, n)
+        return ct.sphere.uniform(key, n, 3, jnp.float32)
+    first = jnp.asarray(wells()[0], jnp.float32)
+    return ct.sphere.von_mises_fisher(key, first, config.start_concentration, n)
 
 
 def statistics(config: Config, cloud) -> dict:
     """Mass in the caps about the wells, and share of the particles nearer to the first well."""
-    centers = jnp.asarray(wells())
+    centers = jnp.asarray(wells(), cloud.dtype)
     nearer = jnp.mean((cloud @ centers[0] > cloud @ centers[1]).astype(cloud.dtype))
     return {
         "cap_mass": ct.gibbs.cap_fraction(cloud, centers, radius=config.cap_radius),

@@ -57,7 +57,8 @@ def plot_limit(result: Result) -> pl.Picture:
             note = "" if positive else ", positive left out"
 
             def mean(name, of=of, sizes=sizes):
-                return np.array([np.abs(runs[name][of & (runs["N"] == size)]).mean() for size in sizes])
+                means = [np.abs(runs[name][of & (runs["N"] == size)]).mean() for size in sizes]
+                return np.where(np.array(means) > 0, means, np.nan)  # a bias not told from its noise is 0
 
             for name, (label, color, _) in PARTS.items():
                 if name != "error" or positive:
@@ -82,6 +83,7 @@ def plot_limit(result: Result) -> pl.Picture:
             ax.set_yscale("log")
     axes[0, 0].set_ylabel("error of the gradient, relative to ∇J")
     axes[1, 0].set_ylabel("|L_N − J − log(N V)| (nats)")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles.append(axes[1, 0].lines[-1])
+    figure.legend(handles, [*labels, "$N^{-1}$, below"], loc="outside upper center", ncols=3)
     return pl.Picture(figure)

@@ -41,18 +41,14 @@ def plot_gap(result: Result) -> pl.Picture:
     left, right = axes[0]
     sigma, gap = _samples(result, METHODS[0], "gap")
     pl.band(left, sigma, gap, color=pl.BLUE, label="minibatches: median, quartiles", shown=(0.25, 0.5, 0.75))
-    published = [summary[f"published_{name}"] for name in ("median", "q25", "q75", "mean", "sem")]
-    errors = np.stack([published[0] - published[1], published[2] - published[0]])
-    left.errorbar(
-        sigma + 0.008,
-        published[0],
-        yerr=errors,
-        fmt="D",
-        color="black",
-        markersize=3,
-        linewidth=1,
-        label="published runs: the same",
-    )
+    for shift, prefix, marker, label in (
+        (0.008, "published", "D", "published code, 20 seeds: the same"),
+        (0.016, "all_published", "o", "published procedure, 80 seeds"),
+    ):
+        middle, low, high = (summary[f"{prefix}_{name}"] for name in ("median", "q25", "q75"))
+        style: dict = {"fmt": marker, "color": "black", "markersize": 3, "linewidth": 1}
+        errors = np.stack([middle - low, high - middle])
+        left.errorbar(sigma + shift, middle, yerr=errors, markerfacecolor="white", label=label, **style)
     thin = {"linewidth": 0.8, "capsize": 2}
     left.errorbar(
         sigma,
@@ -62,9 +58,8 @@ def plot_gap(result: Result) -> pl.Picture:
         label="minibatches: mean ± SEM",
         **thin,
     )
-    left.errorbar(
-        sigma, published[3], yerr=published[4], color=pl.GREY, label="published: mean ± SEM", **thin
-    )
+    mean, error = summary["published_mean"], summary["published_sem"]
+    left.errorbar(sigma, mean, yerr=error, color=pl.GREY, label="published: mean ± SEM", **thin)
     left.plot(sigma, summary["floor"], color=pl.GREY, linestyle=":", label="two samples of one law")
     left.plot(
         sigma, summary["minibatches_exact_gap"], color=pl.GREEN, marker="s", label="exact densities, median"

@@ -144,9 +144,14 @@ def animate(result: Result) -> pl.Movie:
 
 
 def plot_layout(result: Result, rows: int, taus: tuple[float, ...]) -> pl.Picture:
-    """The potential, then exact Gibbs samples and Langevin particles at each τ, on globes."""
+    """The potential, then exact Gibbs samples, Langevin and the published procedure's particles at each τ."""
     columns = (len(taus) + 1) // rows
-    figure, axes = pl.panels(rows, columns, size=(7.0, 0.5 + 7.0 * rows / columns), projection="3d")
+    kinds = {
+        "gibbs": ("exact Gibbs samples", pl.GREY),
+        "langevin": ("Langevin particles", pl.BLUE),
+        "published": ("published procedure", pl.RED),
+    }
+    figure, axes = pl.panels(rows, columns, size=(7.0, 0.55 + 6.4 * rows / columns), projection="3d")
     first, *others = axes.ravel()
     pl.globe(first, view=VIEW)
     pl.globe_surface(first, _potential_of(result))
@@ -154,12 +159,11 @@ def plot_layout(result: Result, rows: int, taus: tuple[float, ...]) -> pl.Pictur
     for ax, tau in zip(others, taus, strict=True):
         at = np.flatnonzero(result.tables["exact"]["tau"] == tau)[0]
         pl.globe(ax, view=VIEW)
-        pl.globe_points(ax, result.arrays["gibbs"][at], color=pl.GREY, view=VIEW, size=4)
-        pl.globe_points(ax, result.arrays["langevin"][at], color=pl.BLUE, view=VIEW, size=4)
+        for name, (_, color) in kinds.items():
+            pl.globe_points(ax, result.arrays[name][at], color=color, view=VIEW, size=4)
         ax.set_title(f"τ = {tau:g}", y=0.97)
-    shown = ((pl.GREY, "exact Gibbs samples"), (pl.BLUE, "Langevin particles"))
-    handles = [first.scatter([], [], [], color=color, s=14, label=label) for color, label in shown]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    handles = [first.scatter([], [], [], color=color, s=14, label=label) for label, color in kinds.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return pl.Picture(figure)
 
 

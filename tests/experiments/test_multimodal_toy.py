@@ -1,9 +1,13 @@
 """The toy's formulas: its loss is an energy, and its exact gap is that of the densities."""
 
+import dataclasses
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import ctflow as ct
 from experiments import multimodal_toy as toy
@@ -43,3 +47,25 @@ def test_the_grid_of_the_training_is_fine_enough():
         population = toy.Population(CONFIG, count, np.float64)
         values.append(float(population.energy(0)(population.images(0, encoders))))
     assert abs(values[0] - values[1]) < 1e-3
+
+
+@pytest.mark.slow
+def test_gaps_of_80_seeds_are_a_sample_of_the_published_procedures():
+    """Two samples of 80 at each of 8 σ: medians in the other's quartiles, no KS test below 1 % / 8."""
+    config = dataclasses.replace(toy.Config(), num_seeds=80)
+    runs = [(which, seed) for seed in range(80) for which in range(len(config.sigmas))]
+    which, seed = np.array(runs, np.int32).T
+    starts = np.stack([toy.initial_encoders(config, s) for s in range(80)])[seed]
+    sigmas = np.asarray(config.sigmas, np.float32)[which]
+    paths = ct.sweep(partial(toy.train_on_minibatches, config), (seed, starts, sigmas))
+    gaps = [
+        toy.histogram_gap(config, *toy.evaluation_angles(config, path[-1], config.sigmas[w], s))
+        for path, (w, s) in zip(paths, runs, strict=True)
+    ]
+    published = toy.published("gap_runs", "gap_runs_more_seeds")
+    for sigma, ours in zip(config.sigmas, np.reshape(gaps, (80, -1)).T, strict=True):
+        theirs = published["gap"][np.isclose(published["sigma"], sigma)]
+        low, high = np.quantile(theirs, [0.25, 0.75])
+        assert len(theirs) == 80
+        assert low <= np.median(ours) <= high
+        assert stats.ks_2samp(ours, theirs).pvalue > 0.01 / 8
