@@ -1,7 +1,7 @@
 """The paper's three synthetic procedures as eager PyTorch loops: their cost, and runs at more seeds.
 
-Written from the procedures' description, drawing random numbers in the public code's order, so that equal seeds
-give the public code's numbers (PyTorch's CPU generator has not changed between versions). What the script
+Written from the procedures' description, drawing random numbers in the public code's order, so that equal
+seeds give the public code's numbers (PyTorch's CPU generator has not changed between versions). What it
 writes, `experiments/published/gap_runs_more_seeds.csv`, is more of the public code's sample of gaps.
 
     python benchmarks/published_in_torch.py --preset paper --out runs
