@@ -453,7 +453,7 @@ def published_row(sigma: float, ours: np.ndarray) -> dict[str, float]:
             f"{prefix}_sem": gap.std() / np.sqrt(gap.size),
             f"{prefix}_above_half": float((gap > 0.5).sum()),
             f"{prefix}_within": float(low <= np.median(ours) <= high),
-            f"{prefix}_ks_p": stats.ks_2samp(ours, gap).pvalue,
+            f"{prefix}_ks_p": float(np.asarray(stats.ks_2samp(ours, gap))[1]),
         }
     return row
 
