@@ -1,7 +1,7 @@
 """How a cloud moves down an energy: one step at a time.
 
 A flow has `init(clouds, key) → State` and `step(energy, state) → State`. Physical flows (GradientFlow,
-Langevin) have a time, `step_size` a step; `Descent` has iterations only.
+Langevin, WassersteinFisherRao) have a time, `step_size` a step; `Descent` has iterations only.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from jaxtyping import Array, Bool, Int
 from ctflow import sphere
 from ctflow._pytree import positive, pytree, static
 from ctflow.checks import check_key
-from ctflow.clouds import points, weights, with_points
+from ctflow.clouds import Pair, WeightedCloud, points, weights, with_points
+from ctflow.energies import log_density
+from ctflow.kernels import Kernel
 
 
 class State(NamedTuple):
@@ -154,6 +156,74 @@ class Langevin(Flow):
     def time(self, steps):
         """step_size · steps."""
         return np.asarray(self.step_size) * np.asarray(steps)
+
+
+@pytree
+class WassersteinFisherRao(Flow):
+    """Langevin transport plus birth and death, for the free energy F(ρ) = E(ρ) + ∫ρ log ρ dμ of one cloud.
+
+    ∂ρ = [∇·(ρ∇δE) + Δρ] - ρ(δF - ∫δF dρ), δF = δE + log ρ: mass moves along the sphere and, by the second
+    bracket, also straight from where F's first variation is high to where it is low. Masses of wells
+    behind a barrier then balance at rate 1, whatever the barrier (Lu, Lu, Nolen, arXiv 1905.09863).
+
+    A step is one of `Langevin`, then w_i ← w_i·exp(-h(δF_i - mean)), weights divided by their sum: mass is
+    conserved exactly. log ρ is read off a kernel density estimate, so that F's equilibrium is blurred by
+    as much as the kernel is wide compared with the wells; wells of one shape get their masses right all
+    the same. When the effective number of points 1/Σw² falls below `resample_below`·n, n points of
+    weight 1/n are drawn from them (systematic resampling); the noise then parts the copies.
+
+    Args:
+        step_size: time a step h, > 0, as in `Langevin`.
+        kernel: of the density estimate.
+        resample_below: share of n in (0, 1).
+    """
+
+    step_size: float = positive()
+    kernel: Kernel
+    resample_below: float = positive(default=0.5)
+    stochastic = True
+
+    def __post_init__(self):
+        if isinstance(self.resample_below, int | float) and self.resample_below >= 1:
+            raise ValueError(f"resample_below must lie in (0, 1), got {self.resample_below}")
+
+    def init(self, clouds, key=None):
+        """The state at step 0, weights made explicit.
+
+        Raises:
+            ValueError: several clouds, or no key.
+        """
+        if isinstance(clouds, Pair) or type(clouds) is tuple:
+            raise ValueError("WassersteinFisherRao moves one cloud [n, d], got several")
+        return super().init(WeightedCloud(points(clouds), weights(clouds)), key)
+
+    def step(self, energy, state):
+        """Drift and diffuse; be born and die; draw again if too few points carry the weight."""
+        moved = Langevin(self.step_size).step(energy, state)
+        z, w = moved.clouds
+        variation = jax.grad(lambda w: energy(WeightedCloud(z, w)))(w)
+        variation = variation + log_density(z, moved.clouds, self.kernel)
+        log_w = jnp.log(w) - self.step_size * (variation - jnp.sum(w * variation))
+        w = jax.nn.softmax(log_w)
+        key = jax.random.fold_in(jax.random.fold_in(jnp.asarray(state.key), state.step), _RESAMPLING)
+        few = 1 / jnp.sum(w**2) < self.resample_below * len(w)
+        cloud = jax.lax.cond(few, _resampled, lambda key, cloud: cloud, key, WeightedCloud(z, w))
+        return moved._replace(clouds=cloud)
+
+    def time(self, steps):
+        """step_size · steps."""
+        return np.asarray(self.step_size) * np.asarray(steps)
+
+
+_RESAMPLING = 1  # sets the resampling's random numbers apart from the same step's noise
+
+
+def _resampled(key: Any, cloud: WeightedCloud) -> WeightedCloud:
+    """Systematic resampling: n points of equal weight, each point drawn n·w times up to rounding."""
+    n, dtype = len(cloud.weights), cloud.weights.dtype
+    ticks = (jnp.arange(n, dtype=dtype) + jax.random.uniform(key, (), dtype)) / n
+    chosen = jnp.searchsorted(jnp.cumsum(cloud.weights), ticks)
+    return WeightedCloud(cloud.points[jnp.minimum(chosen, n - 1)], jnp.full(n, 1 / n, dtype))
 
 
 @pytree

@@ -1,4 +1,4 @@
-"""References without particles: the Fokker-Planck equation on S¹ and S², by its generator's eigenpairs.
+"""The Fokker-Planck equation on S¹ and S², by its generator's eigenpairs.
 
 In the unimodal case the law of Langevin particles obeys ∂ρ = ∇·(ρ∇U/τ) + Δρ. With V = U/τ the ground
 state transform ρ = √ρ*·f turns it into ∂f = -(−Δ + W)f, W = ‖∇V‖²/4 - ΔV/2, which is symmetric: its
@@ -15,7 +15,7 @@ from scipy import linalg, special
 
 from ctflow.checks import check_count
 from ctflow.gibbs import GibbsMeasure
-from ctflow.polar import azimuths, from_polar, polar_rule
+from ctflow.meanfield.harmonics import HarmonicGrid
 
 
 class FokkerPlanck:
@@ -38,30 +38,17 @@ class FokkerPlanck:
         if gibbs.d > 3:
             raise ValueError(f"the Fokker-Planck reference needs d = 2 or 3, got {gibbs.d}")
         self.gibbs = gibbs
-        basis, degrees = self._grid(2 * max_degree + 32, max_degree)
+        grid = HarmonicGrid(gibbs.d, max_degree, count=2 * max_degree + 32)
+        self.nodes, self.node_weights = grid.nodes, grid.weights
         well = self._effective_potential() * self.node_weights
-        generator = np.diag(degrees * (degrees + gibbs.d - 2.0)) + basis.T @ (basis * well[:, None])
+        generator = np.diag(grid.laplacian) + grid.basis.T @ (grid.basis * well[:, None])
         self.rates, vectors = linalg.eigh(generator)
         if not abs(self.rates[0]) < 1e-3 * self.rates[1]:
             raise ValueError(
                 f"max_degree = {max_degree} is too small: "
                 f"the equilibrium's rate is {self.rates[0]:.1e}, not 0"
             )
-        self._modes = basis @ vectors
-
-    def _grid(self, count: int, max_degree: int) -> tuple[np.ndarray, np.ndarray]:
-        """Set the nodes; return real orthonormal harmonics there, [k, basis], and their degrees."""
-        d, axis = self.gibbs.d, np.eye(self.gibbs.d)[-1]
-        theta, log_weight = polar_rule(d, np.pi, count)
-        phi = azimuths(d, 2 * count, zonal=False)
-        self.nodes = from_polar(axis, np.repeat(theta, phi.size), np.tile(phi, theta.size))
-        self.node_weights = np.repeat(np.exp(log_weight) / phi.size, phi.size)
-        columns, degrees = [], []
-        for degree in range(max_degree + 1):
-            for order in range(degree + 1) if d == 3 else (degree,):
-                columns += _harmonics(d, degree, order, theta, phi)
-                degrees += [degree] * (len(columns) - len(degrees))
-        return np.stack(columns, axis=1), np.array(degrees)
+        self._modes = grid.synthesise(vectors.T).T
 
     def _effective_potential(self) -> np.ndarray:
         """W = ‖∇V‖²/4 - ΔV/2 at the nodes, from the extension of V constant along rays."""
@@ -108,15 +95,3 @@ class FokkerPlanck:
         """KL(ρ_t‖ρ*) = F(ρ_t) - F(ρ*) in nats, [times]."""
         rho = self.density(initial, times)
         return special.xlogy(rho, rho / np.exp(self.gibbs.log_density(self.nodes))) @ self.node_weights
-
-
-def _harmonics(d: int, degree: int, order: int, theta: np.ndarray, phi: np.ndarray) -> list[np.ndarray]:
-    """The real harmonics of a degree and order >= 0 on the grid θ × φ, of mean square 1."""
-    if d == 2:  # φ is 0 or π: the angle from the axis is θ on one side, -θ on the other
-        angle = (theta[:, None] * np.where(phi < 1, 1, -1)).ravel()
-        waves = [np.cos(degree * angle), np.sin(degree * angle)]
-        return [np.sqrt(2) * wave for wave in waves] if degree else waves[:1]
-    polar = np.sqrt(4 * np.pi) * special.sph_legendre_p(degree, order, theta)
-    waves = [np.cos(order * phi), np.sin(order * phi)]
-    waves = [np.sqrt(2) * wave for wave in waves] if order else waves[:1]
-    return [np.outer(polar, wave).ravel() for wave in waves]

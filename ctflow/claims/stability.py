@@ -1,0 +1,136 @@
+"""Overlapping uniform clouds: every mode's rate of growth or decay, and which mode wins.
+
+A uniform cloud (exact quadrature nodes as particles) is displaced along the gradient of one zonal
+harmonic and moved by the flow; its amplitude's exponential rate is compared with the closed form of
+`ctflow.meanfield.rates`. Two clouds displaced against each other part in every mode, at every temperature.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import ctflow as ct
+from ctflow.claims.evidence import Evidence, close, table
+from ctflow.clouds import Pair, WeightedCloud
+from ctflow.energies import CrossEntropy, SmoothedEntropy
+from ctflow.kernels import Exponential
+from ctflow.meanfield import HarmonicGrid, rates
+from ctflow.solver import evolve
+from ctflow.sweeps import sweep
+
+TITLE = "stability of the overlapping state"
+SOURCE = "linearised flow; λ by Funk-Hecke"
+TEMPERATURES = (1.0, 0.3, 0.1)
+DEGREES = (1, 2, 3)
+_SIZE = 1e-4
+_PER_STEP = 1e-3
+"""Logarithmic growth a step; the Euler steps' rates are off by half of it, relatively."""
+
+
+def zonal(d: int, degree: int):
+    """The zonal harmonic of a degree as a polynomial of the height, and its derivative; mean square 1."""
+    if d == 2:
+        wave = np.polynomial.Chebyshev.basis(degree) * np.sqrt(2)
+    else:
+        wave = np.polynomial.Legendre.basis(degree) * np.sqrt(2 * degree + 1)
+    return wave, wave.deriv()
+
+
+def displaced(grid: HarmonicGrid, slope: np.ndarray) -> np.ndarray:
+    """The grid's nodes moved along slope·∇z, z the height: for slope = ε dY/dz the density becomes 1 + εeY."""
+    height = grid.nodes[:, -1:]
+    tangent = slope[:, None] * (np.eye(grid.d)[-1] - height * grid.nodes)
+    return np.asarray(ct.sphere.exp_map(jnp.asarray(grid.nodes), jnp.asarray(tangent)))
+
+
+def symmetric_without_potential(temperature) -> ct.energies.Energy:
+    """J^Sym with U = 0."""
+    kernel = Exponential(temperature)
+    return 0.5 * CrossEntropy(kernel, direction="12") + 0.5 * CrossEntropy(kernel, direction="21")
+
+
+def measure(grid: HarmonicGrid, kind: str, num_steps: int, inputs):
+    """Amplitude's growth exponent a unit of time, for one (temperature, start, mode values' polynomial)."""
+    temperature, nodes, other, rate, coefficients = inputs
+    weights = jnp.asarray(grid.weights)
+    x = WeightedCloud(nodes, weights)
+    if kind == "unimodal":
+        energy, clouds = SmoothedEntropy(Exponential(temperature)), x
+    else:
+        energy, clouds = symmetric_without_potential(temperature), Pair(x, WeightedCloud(other, weights))
+    step_size: Any = _PER_STEP / jnp.abs(rate)
+    flow = ct.flows.GradientFlow(step_size)
+    end = evolve(energy, flow, flow.init(clouds), num_steps=num_steps).clouds
+
+    def amplitude(cloud):
+        return jnp.sum(weights * jnp.polyval(coefficients, cloud.points[:, -1]))
+
+    first, last = amplitude(x), amplitude(end if kind == "unimodal" else end.x)
+    return jnp.log(last / first) / (num_steps * flow.step_size)
+
+
+def run(*, quick: bool, seed: int = 0) -> Evidence:
+    """Rates of degrees 1 to 3 at three temperatures, of J_τ and J^Sym; then the winner."""
+    rows = []
+    for d, count in ((2, 24), (3, 12 if quick else 18)):
+        grid = HarmonicGrid(d, 4, count=count)
+        for kind in rates.Modes._fields:
+            rows += _rows(grid, kind, 20 if quick else 100)
+    checks = [
+        close(
+            f"S{'¹²'[r['d'] - 2]}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} rate",
+            r["predicted"],
+            r["simulated"],
+            relative=0.01,
+        )
+        for r in rows
+    ]
+    winners = [_winner(tau) for tau in ((0.3, 0.05) if quick else (1.0, 0.3, 0.1, 0.05))]
+    checks += [
+        close(f"S¹, τ = {w['tau']:g}: degree that parts first", w["predicted"], w["simulated"], absolute=0.1)
+        for w in winners
+    ]
+    return Evidence(checks, {"rates": table(rows), "winners": table(winners)})
+
+
+def _rows(grid: HarmonicGrid, kind: str, num_steps: int) -> list[dict]:
+    cells = [(tau, degree) for tau in TEMPERATURES for degree in DEGREES]
+    predicted = np.array(
+        [getattr(rates.growth(Exponential(tau), grid.d, max(DEGREES)), kind)[degree] for tau, degree in cells]
+    )
+    sign = -1 if kind == "antiphase" else 1
+    polynomials = [
+        zonal(grid.d, degree)[0].convert(kind=np.polynomial.Polynomial).coef for _, degree in cells
+    ]
+    inputs = (
+        np.array([tau for tau, _ in cells]),
+        np.stack([displaced(grid, slope) for slope in slopes]),
+        np.stack([displaced(grid, sign * slope) for slope in slopes]),
+        predicted,
+        np.stack([np.pad(p, (0, 4 - len(p)))[::-1] for p in polynomials]),
+    )
+    found = sweep(partial(measure, grid, kind, num_steps), inputs)
+    return [
+        {"d": grid.d, "kind": kind, "tau": tau, "degree": degree, "predicted": p, "simulated": s}
+        for (tau, degree), p, s in zip(cells, predicted, found, strict=True)
+    ]
+
+
+def _winner(tau: float, max_degree: int = 12) -> dict:
+    """Two clouds on the circle, parted alike in every degree: the largest one after 12 e-folds."""
+    grid = HarmonicGrid(2, max_degree, count=64)
+    growth = rates.growth(Exponential(tau), 2, max_degree).antiphase
+    degrees = range(1, max_degree + 1)
+    # Displaced by ∇Y/e the density has the same amplitude in every degree.
+    slope = np.sum([zonal(2, m)[1](grid.nodes[:, 1]) / m**2 for m in degrees], axis=0)
+    starts = [displaced(grid, sign * 1e-9 * slope) for sign in (1, -1)]
+    weights = jnp.asarray(grid.weights)
+    flow = ct.flows.GradientFlow(0.02 / growth.max())
+    clouds = Pair(*(WeightedCloud(jnp.asarray(start), weights) for start in starts))
+    end = evolve(symmetric_without_potential(tau), flow, flow.init(clouds), num_steps=600).clouds
+    amplitudes = [
+        abs(float(jnp.sum(weights * zonal(2, m)[0](np.asarray(end.x.points)[:, 1])))) for m in degrees
+    ]
+    return {"tau": tau, "predicted": int(np.argmax(growth)), "simulated": 1 + int(np.argmax(amplitudes))}

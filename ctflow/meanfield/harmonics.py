@@ -1,0 +1,76 @@
+"""Real spherical harmonics on a quadrature grid of S¹ or S²: values ↔ coefficients."""
+
+import numpy as np
+from scipy import special
+
+from ctflow.checks import check_count
+
+
+class HarmonicGrid:
+    """Nodes on S^{d-1}, d = 2 or 3, and the real harmonics up to a degree, orthonormal for the uniform law.
+
+    Equally spaced angles on the circle; on S² Gauss-Legendre nodes in the height times equally spaced
+    azimuths. Integrals of products of harmonics are exact while their degrees add up to less than 2·count.
+
+    Args:
+        d: 2 or 3.
+        max_degree: L >= 1, of the harmonics.
+        count: heights on S², half the angles of a circle; > `max_degree`.
+
+    Attributes:
+        nodes: points [k, d].
+        weights: their weights for the uniform law, [k], summing to 1.
+        degrees: of the harmonics, [b].
+        laplacian: eigenvalues ℓ(ℓ+d-2) of -Δ, [b].
+
+    Raises:
+        ValueError: d is not 2 or 3, or `count` too small.
+    """
+
+    def __init__(self, d: int, max_degree: int, *, count: int):
+        if d not in (2, 3):
+            raise ValueError(f"d must be 2 or 3, got {d}")
+        check_count("max_degree", max_degree)
+        check_count("count", count, minimum=max_degree + 1)
+        self.d, self.max_degree = d, max_degree
+        phi = np.pi * np.arange(2 * count) / count
+        circle = np.column_stack([np.cos(phi), np.sin(phi)])
+        if d == 2:
+            self.nodes, self.weights = circle, np.full(phi.size, 1 / phi.size)
+            columns = {degree: _waves(degree, phi) for degree in range(max_degree + 1)}
+        else:
+            height, weight = np.polynomial.legendre.leggauss(count)
+            radius = np.sqrt(1 - height**2)
+            rings = radius[:, None, None] * circle
+            self.nodes = np.concatenate(
+                [rings, np.broadcast_to(height[:, None, None], (count, phi.size, 1))], axis=2
+            ).reshape(-1, 3)
+            self.weights = np.repeat(weight / 2 / phi.size, phi.size)
+            columns = {degree: _of_degree(degree, np.arccos(height), phi) for degree in range(max_degree + 1)}
+        self.degrees = np.repeat(list(columns), [len(c) for c in columns.values()])
+        self.laplacian = self.degrees * (self.degrees + d - 2.0)
+        self.basis = np.stack([column for several in columns.values() for column in several], axis=1)
+        self._projector = (self.basis * self.weights[:, None]).T
+
+    def analyse(self, values: np.ndarray) -> np.ndarray:
+        """Coefficients [..., b] of values at the nodes [..., k]."""
+        return values @ self._projector.T
+
+    def synthesise(self, coefficients: np.ndarray) -> np.ndarray:
+        """Values at the nodes [..., k] from coefficients [..., b]."""
+        return coefficients @ self.basis.T
+
+
+def _waves(order: int, phi: np.ndarray) -> list[np.ndarray]:
+    if order == 0:
+        return [np.ones_like(phi)]
+    return [np.sqrt(2) * np.cos(order * phi), np.sqrt(2) * np.sin(order * phi)]
+
+
+def _of_degree(degree: int, theta: np.ndarray, phi: np.ndarray) -> list[np.ndarray]:
+    """The 2·degree + 1 harmonics on the grid θ × φ, orders ascending."""
+    columns = []
+    for order in range(degree + 1):
+        polar = np.sqrt(4 * np.pi) * special.sph_legendre_p(degree, order, theta)
+        columns += [np.outer(polar, wave).ravel() for wave in _waves(order, phi)]
+    return columns
