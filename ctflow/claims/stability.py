@@ -39,7 +39,7 @@ def zonal(d: int, degree: int):
 
 
 def displaced(grid: HarmonicGrid, slope: np.ndarray) -> np.ndarray:
-    """The grid's nodes moved along slope·∇z, z the height: for slope = ε dY/dz the density becomes 1 + εeY."""
+    """The grid's nodes moved along slope·∇z, z the height: ε dY/dz makes the density 1 + εeY."""
     height = grid.nodes[:, -1:]
     tangent = slope[:, None] * (np.eye(grid.d)[-1] - height * grid.nodes)
     return np.asarray(ct.sphere.exp_map(jnp.asarray(grid.nodes), jnp.asarray(tangent)))
@@ -101,9 +101,9 @@ def _rows(grid: HarmonicGrid, kind: str, num_steps: int) -> list[dict]:
         [getattr(rates.growth(Exponential(tau), grid.d, max(DEGREES)), kind)[degree] for tau, degree in cells]
     )
     sign = -1 if kind == "antiphase" else 1
-    polynomials = [
-        zonal(grid.d, degree)[0].convert(kind=np.polynomial.Polynomial).coef for _, degree in cells
-    ]
+    waves = [zonal(grid.d, degree) for _, degree in cells]
+    polynomials = [wave.convert(kind=np.polynomial.Polynomial).coef for wave, _ in waves]
+    slopes = [_SIZE * slope(grid.nodes[:, -1]) for _, slope in waves]
     inputs = (
         np.array([tau for tau, _ in cells]),
         np.stack([displaced(grid, slope) for slope in slopes]),
