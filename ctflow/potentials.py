@@ -83,10 +83,7 @@ class Linear(PotentialBase):
 
     def check(self):
         """A finite vector."""
-        if is_concrete(self.direction):
-            v = np.asarray(self.direction)
-            if v.ndim != 1 or v.dtype.kind not in "fiu" or not np.isfinite(v).all():
-                raise ValueError(f"direction must be a finite vector [d], got {self.direction!r}")
+        _check_vector("direction", self.direction)
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
@@ -100,18 +97,23 @@ class Linear(PotentialBase):
 
 @pytree
 class Ring(PotentialBase):
-    """U(z) = ½·stiffness·(⟨z, axis⟩ - level)²: a flat valley, the parallel at height `level`.
+    """U(z) = ½·stiffness·e^{2⟨z, narrowing⟩}·(⟨z, axis⟩ - level)²: a flat valley at height `level`.
+
+    At low temperature the Gibbs law is one on the valley, weighted by how wide it is across, here
+    ∝ e^{-⟨z, narrowing⟩}: uniform without `narrowing`, von Mises-Fisher on the parallel with it.
 
     Args:
         axis: unit vector [d] through the centre of the ring.
         level: height of the ring along the axis, in (-1, 1); 0 is the equator.
         stiffness: > 0.
+        narrowing: vector [d] towards which the valley becomes narrower, or None.
     """
 
     axis: Float[Array, " d"]
     _: KW_ONLY
     level: float = 0.0
     stiffness: float = positive(default=1.0)
+    narrowing: Float[Array, " d"] | None = None
 
     def __post_init__(self):
         if isinstance(self.axis, np.ndarray | list | tuple):
@@ -125,20 +127,24 @@ class Ring(PotentialBase):
             raise ValueError(f"level must lie in (-1, 1), got {self.level}")
 
     def check(self):
-        """A unit axis, and a level that the sphere has."""
+        """A unit axis, a level that the sphere has, a finite `narrowing`."""
         check_cloud("axis[None]", self.axis[None])
         if is_concrete(self.level):
             self._check_level()
+        _check_vector("narrowing", self.narrowing)
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
         height = jnp.matmul(z, jnp.asarray(self.axis, z.dtype), precision="highest")
-        return self.stiffness * (height - self.level) ** 2 / 2
+        valley = self.stiffness * (height - self.level) ** 2 / 2
+        if self.narrowing is None:
+            return valley
+        return valley * jnp.exp(2 * jnp.matmul(z, jnp.asarray(self.narrowing, z.dtype), precision="highest"))
 
     @property
     def symmetry_axis(self):
-        """The ring's axis."""
-        return np.asarray(self.axis)
+        """The ring's axis; None where its width varies."""
+        return np.asarray(self.axis) if self.narrowing is None else None
 
 
 @pytree
@@ -171,6 +177,14 @@ def check_potential(potential: Any, d: int) -> None:
         raise ValueError(f"potential cannot be evaluated at points of dimension {d}: {error}") from error
     if value.shape != (1,):
         raise ValueError(f"potential must give one number a point, got shape {value.shape[1:]}")
+
+
+def _check_vector(name: str, vector: Any) -> None:
+    """Raise ValueError unless `vector` is None, traced, or a finite vector [d]."""
+    if vector is not None and is_concrete(vector):
+        v = np.asarray(vector)
+        if v.ndim != 1 or v.dtype.kind not in "fiu" or not np.isfinite(v).all():
+            raise ValueError(f"{name} must be a finite vector [d], got {vector!r}")
 
 
 def _unit(direction: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ where it gives it to the other. Clouds are quadrature nodes with weights: exact 
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.claims.evidence import Evidence, at_least, close, table
+from ctflow.claims.evidence import Evidence, at_least, close, sphere, table
 from ctflow.claims.stability import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
@@ -83,10 +83,9 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
                 for kind in (("unimodal", "antiphase") if quick else exact._fields)
                 for degree in DEGREES
             ]
-    name = {2: "S¹", 3: "S²"}
     checks = [
         close(
-            f"{name[r['d']]}, τ = {r['tau']:g}, t = {r['t']:g}: F'' along a mixture",
+            f"{sphere(r['d'])}, τ = {r['tau']:g}, t = {r['t']:g}: F'' along a mixture",
             r["predicted"],
             r["simulated"],
             relative=1e-3,
@@ -95,7 +94,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     ]
     checks += [
         close(
-            f"{name[r['d']]}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} curvature",
+            f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} curvature",
             r["predicted"],
             r["simulated"],
             relative=1e-4,

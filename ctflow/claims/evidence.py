@@ -73,6 +73,11 @@ def at_least(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sig
     return Check(quantity, b, s, e, "at least", bool(s >= b - sigmas * e))
 
 
+def sphere(d: int) -> str:
+    """The name of the unit sphere of R^d."""
+    return {2: "S¹", 3: "S²"}.get(d, f"d = {d}")
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Rows that share their names as columns."""
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -9,7 +9,7 @@ removes neither.
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.claims.evidence import Evidence, at_most, close, table
+from ctflow.claims.evidence import Evidence, at_most, close, sphere, table
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy, SymmetricDivergence, log_density
 from ctflow.kernels import Exponential
@@ -29,7 +29,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             rows += _rows(grid, tau, WIDTHS[:3] if quick and d == 3 else WIDTHS)
     checks = []
     for r in rows:
-        where = f"S{'¹²'[r['d'] - 2]}, τ = {r['tau']:g}, kernel at {r['width']:g}"
+        where = f"{sphere(r['d'])}, τ = {r['tau']:g}, kernel at {r['width']:g}"
         checks.append(at_most(f"{where}: |J − F|", r["bound"], -r["difference"]))
         if r["width"] <= 0.03:
             room = 5 * r["width"] / r["tau"]  # the next order in the kernel's temperature
@@ -50,7 +50,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             limits.append({"d": d, "degree": degree, "predicted": exact, "simulated": growth[-1]})
             checks.append(
                 close(
-                    f"S{'¹²'[d - 2]}, degree {degree}: growth with the kernel at 0.001",
+                    f"{sphere(d)}, degree {degree}: growth with the kernel at 0.001",
                     exact,
                     growth[-1],
                     relative=degree * (degree + d - 2) * 1e-3,

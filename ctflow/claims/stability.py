@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, close, table
+from ctflow.claims.evidence import Evidence, close, sphere, table
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import CrossEntropy, SmoothedEntropy
 from ctflow.kernels import Exponential
@@ -80,7 +80,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             rows += _rows(grid, kind, 20 if quick else 100)
     checks = [
         close(
-            f"S{'¹²'[r['d'] - 2]}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} rate",
+            f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} rate",
             r["predicted"],
             r["simulated"],
             relative=0.01,

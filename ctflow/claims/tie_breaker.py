@@ -1,0 +1,179 @@
+"""Entropy breaks ties: inside a flat valley of U it spreads the cloud, and leaves the alignment alone.
+
+On S² with a valley along the equator, its width varying as e^{-⟨z, b⟩}: as τ → 0 the Gibbs law tends to the
+law on the valley with density ∝ width, whose mean along b/|b| is -I_1(|b|)/I_0(|b|) (Laplace's method).
+With an even valley and particles that start in one of its points: ⟨U⟩/τ is ½ at once (one direction
+across, equipartition) and stays there, while the cloud spreads along the valley as e^{-t} and its
+uniformity ends at that of the circle. With U = 0 it spreads over the whole sphere, as e^{-(d-1)t}.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+import ctflow as ct
+from ctflow.claims.evidence import Evidence, at_most, close, table, within
+from ctflow.claims.langevin import langevin
+from ctflow.meanfield import HarmonicGrid
+
+TITLE = "entropy as a tie-breaker"
+SOURCE = "Laplace's method; heat kernel on the valley"
+_NARROWING = np.array([0.5, 0.0, 0.0])
+_DURATION, _STEPS = 6.0, 6_000
+"""Along a valley the slowest rate is about 1: e⁻⁶ of a start is left. All runs share one program."""
+
+
+def uniformity(z) -> jax.Array:
+    """Wang and Isola's log E exp(-2‖z - z'‖²) over all pairs, itself included."""
+    squares = 2 - 2 * jnp.matmul(z, z.T, precision="highest")
+    return jax.nn.logsumexp(-2 * squares) - 2 * jnp.log(jnp.asarray(z.shape[0], z.dtype))
+
+
+def run(*, quick: bool, seed: int = 0) -> Evidence:
+    """The limit law at three temperatures, the spreading inside the valley, and without a potential."""
+    n = 1_000 if quick else 8_000
+    checks, limits = _limit_law(n, seed)
+    found, along = _inside_the_valley(n, seed)
+    return Evidence(checks + found + _no_potential(n, seed), {"limit": limits, "valley": along})
+
+
+def _limit_law(n: int, seed: int):
+    size = np.linalg.norm(_NARROWING)
+    predicted = -special.ive(1, size) / special.ive(0, size)
+    ring = ct.potentials.Ring(np.eye(3)[2], stiffness=4.0, narrowing=jnp.asarray(_NARROWING))
+    rows, checks = [], []
+    for index, tau in enumerate((0.4, 0.2, 0.1)):
+        gibbs = ct.gibbs.GibbsMeasure(ring, temperature=tau, d=3)
+        exact = gibbs.mean(lambda z: z[:, 0])
+        spread = np.sqrt(gibbs.mean(lambda z: z[:, 0] ** 2) - exact**2)
+        key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
+        ends = langevin(
+            ring,
+            _on_valley(key_start, n),
+            temperature=tau,
+            duration=_DURATION,
+            num_steps=_STEPS,
+            key=key_noise,
+        )
+        found, error = ends.cloud[:, 0].mean(), spread / np.sqrt(n)
+        rows.append({"tau": tau, "exact": exact, "simulated": found, "limit": predicted})
+        where = f"S², valley of varying width, τ = {tau:g}: mean along it"
+        checks.append(within(f"{where}, particles", exact, found, error, slack=0.005))
+        checks.append(close(f"{where}, Gibbs against the limit τ → 0", predicted, exact, absolute=tau))
+    off = [abs(row["exact"] - predicted) for row in rows]
+    checks.append(at_most("the same: how far τ = 0.1 is from the limit, over τ = 0.4", 0.5, off[2] / off[0]))
+    return checks, table(rows)
+
+
+def _on_valley(key, n: int):
+    """A start that is no Gibbs law: on the equator, uniform on its narrow half."""
+    angle = np.pi * (np.asarray(jax.random.uniform(key, (n,))) - 0.5)
+    return jnp.asarray(np.column_stack([np.cos(angle), np.sin(angle), np.zeros(n)]))
+
+
+def _inside_the_valley(n: int, seed: int):
+    tau, stiffness = 0.2, 20.0
+    ring = ct.potentials.Ring(np.eye(3)[2], stiffness=stiffness)
+    key_noise = jax.random.fold_in(jax.random.key(seed), 10)
+
+    def look(z):
+        return {"potential": jnp.mean(ring(z)) / tau, "along": jnp.mean(z[:, 0]), "uniformity": uniformity(z)}
+
+    # Settled across the valley, in one place along it.
+    height = np.sqrt(tau / stiffness) * np.asarray(jax.random.normal(jax.random.fold_in(key_noise, 1), (n,)))
+    start = np.column_stack([np.sqrt(1 - height**2), np.zeros(n), height])
+    _, times, saved = langevin(
+        ring,
+        start,
+        temperature=tau,
+        duration=_DURATION,
+        num_steps=_STEPS,
+        key=key_noise,
+        saves=20,
+        save=look,
+    )
+    gibbs = ct.gibbs.GibbsMeasure(ring, temperature=tau, d=3)
+    radius = gibbs.mean(lambda z: np.sqrt(1 - z[:, 2] ** 2))
+    even = gibbs.mean_potential / tau
+    # Points are nearly independent at every save; ½χ²: the mean of U/τ has variance ½/n.
+    checks = [
+        within("S², even valley: equipartition, ⟨U⟩/τ by quadrature for ½", 0.5, even, 0.0, slack=0.02),
+        within(
+            "S², even valley: ⟨U⟩/τ over the whole run",
+            even,
+            saved["potential"][1:].mean(),
+            np.sqrt(0.5 / n / 20) * 2,
+        ),
+        at_most(
+            "S², even valley: farthest ⟨U⟩/τ from it at any time, in standard errors",
+            5.0,
+            np.abs(saved["potential"][1:] - even).max() / np.sqrt(0.5 / n),
+        ),
+    ]
+    for index in (2, 5):
+        decay = radius * np.exp(-times[index])
+        spread = np.sqrt((1 + np.exp(-4 * times[index])) / 2 - np.exp(-2 * times[index]))
+        checks.append(
+            within(
+                f"S², even valley, t = {times[index]:.1f}: mean along it",
+                decay,
+                saved["along"][index],
+                spread / np.sqrt(n),
+                slack=0.01,
+            )
+        )
+    grid = HarmonicGrid(3, 1, count=32)
+    mass = grid.weights * np.exp(gibbs.log_density(grid.nodes))
+    ends = float(np.log(mass @ np.exp(4 * (grid.nodes @ grid.nodes.T - 1)) @ mass))
+    checks += [
+        # n points add the diagonal, a share 1/n·e^{-uniformity}, and as much noise.
+        close(
+            "S², even valley: uniformity at the end against the Gibbs law's",
+            ends,
+            saved["uniformity"][-1],
+            absolute=3 / (n * np.exp(ends)),
+        ),
+        close(
+            "S², even valley: the Gibbs law's uniformity against the circle's",
+            np.log(special.ive(0, 4.0)),
+            ends,
+            absolute=5 * tau / stiffness,
+        ),
+    ]
+    checks.append(
+        at_most(
+            "S², even valley: uniformity (low: even) at the end less that at the start",
+            -1.0,
+            saved["uniformity"][-1] - saved["uniformity"][0],
+        )
+    )
+    return checks, {"time": times, **saved}
+
+
+def _no_potential(n: int, seed: int) -> list:
+    checks = []
+    for d in (2, 3, 8):
+        _, times, (heights, spreads, evenness) = langevin(
+            ct.potentials.Linear(jnp.zeros(d)),
+            np.tile(np.eye(d)[0], (n, 1)),
+            temperature=1.0,
+            duration=10 / (d - 1),
+            num_steps=1000,
+            key=jax.random.fold_in(jax.random.key(seed), 20 + d),
+            saves=10,
+            save=lambda z: (jnp.mean(z[:, 0]), jnp.std(z[:, 0]), uniformity(z)),
+        )
+        decay, uniform = np.exp(-1.0), float(ct.kernels.Exponential(0.25).log_volume(d, jnp.float64)) - 4
+        checks += [
+            within(
+                f"d = {d}, U = 0: mean height at t = {times[1]:.2f}", decay, heights[1], spreads[1] / n**0.5
+            ),
+            close(
+                f"d = {d}, U = 0: uniformity at the end against the sphere's",
+                uniform,
+                evenness[-1],
+                absolute=3 / (n * np.exp(uniform)),
+            ),
+        ]
+    return checks
