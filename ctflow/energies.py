@@ -156,6 +156,29 @@ class SmoothedEntropy(Energy):
 
 
 @pytree
+class Component(Energy):
+    """A single-cloud energy of one cloud among several: E(clouds[index])."""
+
+    part: Energy
+    _: KW_ONLY
+    index: int = static()
+
+    def __call__(self, clouds):
+        """The part's energy of that cloud."""
+        return self.part(clouds[self.index])
+
+    def terms(self, clouds):
+        """The part's terms, numbered by the cloud, from 1."""
+        return {f"{name}_{self.index + 1}": v for name, v in self.part.terms(clouds[self.index]).items()}
+
+    def check(self, clouds):
+        """Several clouds, and one there that the part is for."""
+        if not (isinstance(clouds, Pair) or type(clouds) is tuple) or not 0 <= self.index < len(clouds):
+            raise ValueError(f"this energy is of cloud {self.index} of several, got {type(clouds).__name__}")
+        self.part.check(clouds[self.index])
+
+
+@pytree
 class Alignment(Energy):
     """(1/τ)∫U_{12} dq_1 = -E_π⟨x_i, y_j⟩/τ, the attraction of positive pairs."""
 
@@ -305,6 +328,21 @@ def symmetric(coupling: Coupling, *, temperature: float, kernel: Kernel | None =
     """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair, with InfoNCE's own kernel `Exponential(τ)` by default."""
     kernel = Exponential(temperature) if kernel is None else kernel
     return Symmetric(coupling, temperature=temperature, kernel=kernel)
+
+
+def symmetric_in_fields(
+    potential_12: Any, potential_21: Any, *, temperature: float, kernel: Kernel | None = None
+) -> Energy:
+    """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair with fixed fields U_12(z), U_21(w) in place of a coupling."""
+    kernel = Exponential(temperature) if kernel is None else kernel
+    fields = (Potential(u, temperature=temperature) for u in (potential_12, potential_21))
+    first, second = (0.5 * Component(field, index=i) for i, field in enumerate(fields))
+    return (
+        first
+        + second
+        + 0.5 * CrossEntropy(kernel, direction="12")
+        + 0.5 * CrossEntropy(kernel, direction="21")
+    )
 
 
 def check_energy(energy: Any, clouds: Any, *, name: str = "start") -> Any:

@@ -6,6 +6,8 @@ mean loses (delta method); the gradient's scatter is ∝ N^{-1/2}. That L_N tend
 kernel's volume included, is what the bias at the largest N says.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +53,19 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     return Evidence(checks, {"consistency": table(rows)})
 
 
+@partial(jax.jit, static_argnames="size")
+def _values_and_gradients(keys, clouds, coupling, tau, *, size: int):
+    """L_N and its gradient, [draws] and [draws, 2·anchors·d], for every key."""
+
+    def one(key):
+        options = {"temperature": tau, "num_negatives": size}
+        gradients = ct.infonce.gradient(key, clouds, coupling, **options)
+        value = ct.infonce.loss(key, clouds, coupling, **options)
+        return value, jnp.concatenate([jnp.ravel(g) for g in gradients])
+
+    return jax.lax.map(one, keys)
+
+
 def _rows(d: int, tau: float, sizes, draws: int, seed: int) -> list[dict]:
     key_x, key_noise, key_draws = jax.random.split(jax.random.fold_in(jax.random.key(seed), d), 3)
     x = ct.sphere.uniform(key_x, _ANCHORS, d)
@@ -63,15 +78,8 @@ def _rows(d: int, tau: float, sizes, draws: int, seed: int) -> list[dict]:
     first_order = (own / gamma).mean() - (kernel.var(axis=1) / gamma**2).mean() / 2
     rows = []
     for size in sizes:
-
-        def one(key, size=size):
-            options = {"temperature": tau, "num_negatives": size}
-            gradients = ct.infonce.gradient(key, clouds, coupling, **options)
-            value = ct.infonce.loss(key, clouds, coupling, **options)
-            return value, jnp.concatenate([jnp.ravel(g) for g in gradients])
-
         keys = jax.random.split(jax.random.fold_in(key_draws, size), draws)
-        values, gradients = map(np.asarray, jax.lax.map(one, keys))
+        values, gradients = map(np.asarray, _values_and_gradients(keys, clouds, coupling, tau, size=size))
         values = values - limit - np.log(size)
         rows.append(
             {

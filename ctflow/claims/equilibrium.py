@@ -44,19 +44,19 @@ def starting_cloud(kind: str, potential, key, n: int, d: int) -> np.ndarray:
     means = np.asarray(potential.means)
     uniform = np.asarray(ct.sphere.uniform(key, 8 * n, d))
 
-    def near(center, count):
-        return np.asarray(ct.sphere.von_mises_fisher(key, jnp.asarray(center), 50.0, count))
+    def near(center):
+        return np.asarray(ct.sphere.von_mises_fisher(key, jnp.asarray(center), 50.0, n))
 
     if kind == "uniform":
         return uniform[:n]
     if kind == "first well":
-        return near(means[0], n)
+        return near(means[0])
     if kind == "second well":
-        return near(means[1], n)
+        return near(means[1])
     if kind == "antipodal point":
         return np.tile(-means[0], (n, 1))
     if kind == "mixture":
-        return np.concatenate([near(means[0], n // 4), near(-means[1], n - n // 4)])
+        return np.concatenate([near(means[0])[: n // 4], near(-means[1])[n // 4 :]])
     if kind == "heights of U":
         return uniform[np.argsort(-np.asarray(potential(jnp.asarray(uniform))))[:n]]
     # A ring about the first well, 60° from it, or the great circle; on S¹ two points.

@@ -1,0 +1,145 @@
+"""Each cloud is a barrier to the other: the effective potential V_{1|2} = U_{12}/τ + log ρ̃_2.
+
+With cloud 2 frozen, J_{1→2} is linear in ρ_1, ∫V dρ_1: noiseless particles end in V's minima, and Langevin
+particles in e^{-V}/Z. J^Sym adds to V the field K(ρ_2/ρ̃_1), high where cloud 2 outweighs cloud 1: its
+particles are driven further off cloud 2. When the clouds answer each other in turn with ρ = e^{-V}/Z, a
+small difference of degree ℓ comes back as -λ_ℓ times itself: with noise, overlap is stable, other than
+under the noiseless symmetric flow (see `stability`).
+"""
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import ctflow as ct
+from ctflow._pytree import pytree
+from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, table, within
+from ctflow.claims.fields import Effective, Tilted
+from ctflow.claims.langevin import langevin
+from ctflow.claims.stability import zonal
+from ctflow.clouds import Pair, WeightedCloud
+from ctflow.energies import Component, CrossEntropy, Energy, Potential, symmetric_in_fields
+from ctflow.kernels import Exponential
+from ctflow.meanfield import HarmonicGrid
+
+TITLE = "the other cloud is a barrier"
+SOURCE = "first variations of J₁→₂ and J^Sym"
+TEMPERATURES = (1.0, 0.3)
+
+
+def run(*, quick: bool, seed: int = 0) -> Evidence:
+    """Frozen cloud 2 at two temperatures on S¹ and S²; best responses at three."""
+    checks, maps, ends, responses = [], [], [], []
+    for d in (2, 3):
+        for tau in TEMPERATURES:
+            found, mapped, ended = _frozen(d, tau, 2_000 if quick else 20_000, seed)
+            checks, maps, ends = checks + found, maps + mapped, [*ends, ended]
+        responses += [_response(d, tau, degree) for tau in (1.0, 0.3, 0.1) for degree in (1, 2, 3)]
+    checks += [
+        close(
+            f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: best response to a small difference",
+            r["predicted"],
+            r["simulated"],
+            relative=1e-3,
+        )
+        for r in responses
+    ]
+    return Evidence(checks, {"map": table(maps), "ends": table(ends), "responses": table(responses)})
+
+
+def _frozen(d: int, tau: float, n: int, seed: int):
+    where = f"{sphere(d)}, τ = {tau:g}"
+    key_y, key_x, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), d), 3)
+    # U pulls to the pole, where cloud 2 sits already, a little to the side.
+    center = np.zeros(d)
+    center[0], center[-1] = np.sin(0.3), np.cos(0.3)
+    y = ct.sphere.von_mises_fisher(key_y, jnp.asarray(center), 8.0, 100)
+    v = Effective(Tilted(), y, temperature=tau, kernel=Exponential(tau))
+    gibbs = ct.gibbs.GibbsMeasure(v, temperature=1.0, d=d)
+    x = ct.sphere.von_mises_fisher(key_x, jnp.asarray(center), 8.0, 100)
+
+    # Langevin in V
+    start = ct.sphere.uniform(key_x, n, d)
+    run = langevin(v, start, temperature=1.0, duration=8.0 / (d - 1), num_steps=400, key=key_noise)
+    checks = []
+    for axis, name in ((-1, "height"), (0, "mean along z₁")):
+        exact = gibbs.mean(lambda z, axis=axis: z[:, axis])
+        spread = np.sqrt(gibbs.mean(lambda z, axis=axis: z[:, axis] ** 2) - exact**2)
+        found = run.cloud[:, axis].mean()
+        checks.append(
+            within(f"{where}: {name}, Langevin with cloud 2 frozen", exact, found, spread / np.sqrt(n))
+        )
+
+    # The noiseless one-directional flow
+    energy = Component(Potential(Tilted(), temperature=tau), index=0) + CrossEntropy(Exponential(tau))
+    alone = float(Potential(v, temperature=1.0)(x))
+    checks.append(
+        close(
+            f"{where}: J₁→₂ with cloud 2 frozen against ∫V dρ₁", alone, energy(ct.Pair(x, y)), absolute=1e-12
+        )
+    )
+    directional = _descend(Potential(v, temperature=1.0), x, tau)
+    slopes = jax.vmap(jax.grad(lambda z: v(z[None])[0]))(directional)
+    steepest = float(jnp.max(jnp.linalg.norm(ct.sphere.project_tangent(directional, slopes), axis=1)))
+    lowest = float(v(jnp.asarray(gibbs.nodes)).min())
+    reached = np.asarray(v(directional))
+    checks += [
+        at_most(f"{where}: steepest slope of V at the noiseless flow's end", 1e-3 / tau, steepest),
+        close(f"{where}: lowest V reached against min V", lowest, reached.min(), absolute=2e-3 / tau),
+    ]
+
+    # Cloud 1 under the symmetric flow, twice as fast to make up for its ½
+    further = _descend(2.0 * Against(Tilted(), y, temperature=tau), x, tau)
+    along = [float(jnp.mean(z @ jnp.asarray(center))) for z in (x, directional, further)]
+    checks.append(
+        at_least(
+            f"{where}: mean height over cloud 2, one-directional less symmetric", 0.0, along[1] - along[2]
+        )
+    )
+    angle = np.linspace(-np.pi, np.pi, 181)
+    line = np.zeros((angle.size, d))
+    line[:, 0], line[:, -1] = np.sin(angle), np.cos(angle)
+    mapped = [
+        {"d": d, "tau": tau, "angle": a, "effective": e, "field": f}
+        for a, e, f in zip(angle, np.asarray(v(jnp.asarray(line))), -np.cos(angle) / tau, strict=True)
+    ]
+    ended = {"d": d, "tau": tau, "start": along[0], "one_directional": along[1], "symmetric": along[2]}
+    return checks, mapped, ended
+
+
+@pytree
+class Against(Energy):
+    """J^Sym in one field for both clouds as an energy of cloud 1 alone, cloud 2 frozen."""
+
+    potential: Any
+    cloud: Any
+    _: KW_ONLY
+    temperature: Any
+
+    def terms(self, clouds):
+        """`symmetric`: J^Sym of the pair."""
+        energy = symmetric_in_fields(self.potential, self.potential, temperature=self.temperature)
+        return {"symmetric": energy(Pair(clouds, self.cloud))}
+
+
+def _descend(energy, x, tau: float):
+    """Cloud 1 at the end of a noiseless flow."""
+    flow = ct.flows.GradientFlow(0.02 * tau)
+    return ct.evolve(energy, flow, flow.init(x), num_steps=2000).clouds
+
+
+def _response(d: int, tau: float, degree: int) -> dict:
+    """Cloud 2 is uniform but for a small zonal mode; the share of it in e^{-V}/Z without a field."""
+    grid = HarmonicGrid(d, 4, count=24 if d == 2 else 14)
+    mode = zonal(d, degree)[0](grid.nodes[:, -1])
+    nodes, size = jnp.asarray(grid.nodes), 1e-4
+    cloud = WeightedCloud(nodes, jnp.asarray(grid.weights * (1 + size * mode)))
+    v = Effective(ct.potentials.Linear(jnp.zeros(d)), cloud, temperature=tau, kernel=Exponential(tau))
+    density = np.exp(-np.asarray(v(nodes)))
+    density /= grid.weights @ density
+    eigenvalue = Exponential(tau).degree_coefficients(d, degree)[degree]
+    found = grid.weights @ (density * mode) / size
+    return {"d": d, "tau": tau, "degree": degree, "predicted": -eigenvalue, "simulated": found}

@@ -1,0 +1,47 @@
+"""Potentials that several claims share, with numbers as leaves so that one program serves them all."""
+
+from dataclasses import KW_ONLY
+from typing import Any
+
+import jax.numpy as jnp
+
+from ctflow._pytree import pytree
+from ctflow.energies import log_density
+from ctflow.kernels import Kernel
+from ctflow.potentials import PotentialBase
+
+
+@pytree
+class Tilted(PotentialBase):
+    """U(z) = -z_d + size·(z_1 z_d + z_1) + constant."""
+
+    size: Any = 0.0
+    constant: Any = 0.0
+
+    def __call__(self, z):
+        """U(z) for points [..., d]."""
+        return -z[..., -1] + self.size * (z[..., 0] * z[..., -1] + z[..., 0]) + self.constant
+
+
+@pytree
+class Effective(PotentialBase):
+    """V_{1|2}(z) = U_{12}(z)/τ + log ρ̃_2(z): what a particle of cloud 1 sees while cloud 2 stands still.
+
+    Args:
+        potential: U_{12}.
+        cloud: cloud 2.
+        temperature: τ.
+        kernel: smooths cloud 2.
+    """
+
+    potential: Any
+    cloud: Any
+    _: KW_ONLY
+    temperature: Any
+    kernel: Kernel
+
+    def __call__(self, z):
+        """V(z) for points [..., d]."""
+        rows = jnp.reshape(z, (-1, z.shape[-1]))
+        barrier = log_density(rows, self.cloud, self.kernel)
+        return self.potential(z) / self.temperature + jnp.reshape(barrier, z.shape[:-1])

@@ -1,0 +1,109 @@
+"""Particles against their mean field: statistical error N^{-1/2}, and the equations themselves.
+
+The mean height of N Langevin particles is off the Fokker-Planck value by √(Var/N), at a time in the middle
+of the relaxation. Particles under the flows of J_τ and of J^Sym, started as weighted quadrature nodes so
+that there is no sampling error, follow the equations for densities, solved with harmonics; independent
+particles do so up to √(1/N).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import ctflow as ct
+from ctflow.claims.evidence import Evidence, close, sphere, table, within
+from ctflow.claims.fields import Tilted
+from ctflow.claims.langevin import langevin
+from ctflow.claims.relaxation import draw_start, start_density
+from ctflow.clouds import WeightedCloud
+from ctflow.energies import symmetric_in_fields, unimodal
+from ctflow.meanfield import FokkerPlanck, GradientFlow
+
+TITLE = "particles against mean field"
+SOURCE = "central limit; equations for densities"
+TEMPERATURES = (1.0, 0.5, 0.3)
+_TIME = 0.15
+
+
+def run(*, quick: bool, seed: int = 0) -> Evidence:
+    """Three temperatures on S¹ and S²."""
+    checks, sampling, fields = [], [], []
+    for d in (2, 3):
+        for tau in TEMPERATURES:
+            found, rows = _langevin(d, tau, (100, 400, 1600), 40 if quick else 200, seed)
+            checks, sampling = checks + found, sampling + rows
+            found, rows = _flows(d, tau)
+            checks, fields = checks + found, fields + rows
+    return Evidence(checks, {"sampling": table(sampling), "flows": table(fields)})
+
+
+def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):
+    """The particles do not interact, so all repeats of all sizes are one run."""
+    where = f"{sphere(d)}, τ = {tau:g}"
+    gibbs = ct.gibbs.GibbsMeasure(ct.potentials.Linear(jnp.asarray(np.eye(d)[0])), temperature=tau, d=d)
+    flow = FokkerPlanck(gibbs)
+    rho = flow.node_weights * flow.density(start_density, [_TIME])[0]
+    exact = rho @ flow.nodes[:, 0]
+    spread = np.sqrt(rho @ flow.nodes[:, 0] ** 2 - exact**2)
+    key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), 10 * d))
+    ends = langevin(
+        gibbs.potential,
+        draw_start(key_start, sum(sizes) * repeats, d),
+        temperature=tau,
+        duration=_TIME,
+        num_steps=40,
+        key=key_noise,
+    ).cloud[:, 0]
+    rows, first = [], 0
+    for size in sizes:
+        means = ends[first : first + size * repeats].reshape(repeats, size).mean(axis=1)
+        first += size * repeats
+        error = np.sqrt(np.mean((means - exact) ** 2))
+        rows.append({"d": d, "tau": tau, "N": size, "predicted": spread / np.sqrt(size), "simulated": error})
+    # A root mean square of r normal draws is known to 1/√(2r), relatively.
+    relative = 1 / np.sqrt(2 * repeats)
+    logs = np.log(sizes)
+    slope = np.polyfit(logs, np.log([row["simulated"] for row in rows]), 1)[0]
+    error = relative / np.sqrt(((logs - logs.mean()) ** 2).sum())
+    checks = [
+        within(f"{where}: exponent of N in the error of the mean", -0.5, slope, error),
+        within(
+            f"{where}: error of the mean at N = {sizes[-1]}",
+            rows[-1]["predicted"],
+            rows[-1]["simulated"],
+            relative * rows[-1]["predicted"],
+        ),
+    ]
+    return checks, rows
+
+
+def _flows(d: int, tau: float):
+    where = f"{sphere(d)}, τ = {tau:g}"
+    steps = 40
+    checks, rows = [], []
+    potentials, starts = (Tilted(), Tilted(0.5)), (start_density, lambda z: 1 + 0.5 * z[:, 0])
+    for name, count in (("J flow", 1), ("J^Sym flow", 2)):
+        reference = GradientFlow(potentials[:count], temperature=tau, d=d, max_degree=32 if d == 2 else 14)
+        grid = reference.grid
+        exact = reference.solve(starts[:count], [0.0, _TIME])
+        heights = exact[-1] @ (grid.weights * grid.nodes[:, -1])
+        nodes = jnp.asarray(grid.nodes)
+        clouds = tuple(
+            WeightedCloud(nodes, jnp.asarray(grid.weights * s(grid.nodes))) for s in starts[:count]
+        )
+        flow = ct.flows.GradientFlow(_TIME / steps)
+        if count == 1:
+            energy, clouds = unimodal(potentials[0], temperature=tau), clouds[0]
+        else:
+            energy, clouds = symmetric_in_fields(*potentials, temperature=tau), ct.Pair(*clouds)
+        end = ct.evolve(energy, flow, flow.init(clouds), num_steps=steps).clouds
+        seen = [ct.clouds.mean(c, c.points[:, -1]) for c in ((end,) if count == 1 else end)]
+        for index in range(count):
+            label = f"{where}, {name}, cloud {index + 1}: mean height at t = {_TIME}"
+            checks.append(close(label, heights[index], seen[index], absolute=2e-3 / tau))
+            rows.append(
+                {"d": d, "tau": tau, "flow": name, "predicted": heights[index], "simulated": seen[index]}
+            )
+        energies = reference.energy(exact)
+        checks.append(close(f"{where}, {name}: energy then", energies[-1], energy(end), absolute=2e-3 / tau))
+    return checks, rows
