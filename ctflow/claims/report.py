@@ -1,6 +1,5 @@
 """Findings as text and as tables."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,28 +14,27 @@ def verdict(passed: bool) -> str:
 
 def line(check: Check) -> str:
     """One check: verdict, predicted, simulated ± error, rule, quantity."""
-    simulated = f"{check.simulated:.5g}"
-    if check.error:
-        simulated += f" ± {check.error:.1g}"
-    return f"  {verdict(check.passed)}  {check.predicted:>11.5g}  {simulated:<21} {check.rule:<20} {check.quantity}"
+    simulated = f"{check.simulated:.5g}" + (f" ± {check.error:.1g}" if check.error else "")
+    numbers = f"{check.predicted:>11.5g}  {simulated:<21} {check.rule:<20}"
+    return f"  {verdict(check.passed)}  {numbers} {check.quantity}"
 
 
 def text(finding: Finding) -> str:
     """A claim's title, source and checks, one a line."""
     checks = finding.evidence.checks
-    passed = sum(check.passed for check in checks)
-    head = f"{finding.title}: {verdict(finding.evidence.holds)} ({passed} of {len(checks)}, {finding.seconds:.0f} s)"
+    count = f"{sum(check.passed for check in checks)} of {len(checks)}, {finding.seconds:.0f} s"
+    head = f"{finding.title}: {verdict(finding.evidence.holds)} ({count})"
     columns = f"         {'predicted':>11}  {'simulated':<21} {'rule':<20} quantity"
     return "\n".join([head, f"  source: {finding.source}", columns, *map(line, checks), ""])
 
 
 def rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """A table row for every check of every claim."""
+    """A table row for every check of every claim; a CSV's text has semicolons for commas."""
     return [
         {
             "claim": finding.name,
-            "source": finding.source,
-            "quantity": check.quantity,
+            "source": finding.source.replace(",", ";"),
+            "quantity": check.quantity.replace(",", ";"),
             "predicted": check.predicted,
             "simulated": check.simulated,
             "error": check.error,
@@ -49,12 +47,9 @@ def rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """How many claims and checks hold, with the names of those that do not."""
+    """How many claims and checks hold, with the names of the claims that do not."""
     checks = [check for finding in findings for check in finding.evidence.checks]
     broken = [finding.title for finding in findings if not finding.evidence.holds]
-    seconds = math.fsum(finding.seconds for finding in findings)
-    counts = (
-        f"{len(findings) - len(broken)} of {len(findings)} claims hold, {sum(c.passed for c in checks)} of"
-    )
-    tail = f"; not: {'; '.join(broken)}" if broken else ""
-    return f"{counts} {len(checks)} numbers, {seconds:.0f} s{tail}"
+    counts = f"{len(findings) - len(broken)} of {len(findings)} claims hold, "
+    counts += f"{sum(check.passed for check in checks)} of {len(checks)} numbers"
+    return counts + (f"; not: {'; '.join(broken)}" if broken else "")
