@@ -187,3 +187,18 @@ def test_gradients_in_the_temperature_are_gradients_not_errors():
     kernel = kernels.Exponential(0.3)
     gradient = jax.grad(lambda k: energies.SmoothedEntropy(k)(a_pair(0).x))(kernel)
     assert float(gradient.temperature) < 0  # the smoothed entropy rises with the width
+
+
+def test_symmetric_energy_in_fields_is_half_of_both_directions(key):
+    x, y = (ct.sphere.uniform(k, 20, 3) for k in jax.random.split(key))
+    first, second = (ct.potentials.Linear(jnp.asarray(v)) for v in np.eye(3)[:2])
+    kernel = ct.kernels.Exponential(0.5)
+    energy = ct.energies.symmetric_in_fields(first, second, temperature=0.5)
+    halves = [
+        float(jnp.mean(u(z)) / 0.5 + jnp.mean(ct.energies.log_density(z, w, kernel)))
+        for u, z, w in ((first, x, y), (second, y, x))
+    ]
+    assert float(energy(ct.Pair(x, y))) == pytest.approx(sum(halves) / 2, rel=1e-12)
+    assert sum(map(float, energy.terms(ct.Pair(x, y)).values())) == pytest.approx(sum(halves) / 2, rel=1e-12)
+    with pytest.raises(ValueError, match="this energy is of cloud 0 of several"):
+        ct.solve(energy, x, ct.flows.GradientFlow(0.1), num_steps=1)

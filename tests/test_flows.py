@@ -151,3 +151,49 @@ def test_weightless_points_stay_where_they_are():
     speed = velocity(energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.5), cloud)
     np.testing.assert_array_equal(speed[2], 0)
     assert (jnp.linalg.norm(speed[:2], axis=1) > 0).all()
+
+
+def wfr(h=0.01, **options):
+    return flows.WassersteinFisherRao(h, kernels.ChordalGaussian(0.2), **options)
+
+
+def test_birth_and_death_conserve_mass_and_the_number_of_points(key, two_wells):
+    energy = energies.Potential(two_wells, temperature=0.1)
+    start = ct.sphere.uniform(key, 200, 3)
+    solution = ct.solve(energy, start, wfr(), num_steps=60, key=key, save=lambda c: jnp.sum(c.weights))
+    np.testing.assert_allclose(solution.saved, 1, atol=1e-13)
+    assert solution.cloud.points.shape == (200, 3)
+    assert float(1 / jnp.sum(solution.cloud.weights**2)) > 80
+
+
+def test_birth_and_death_alone_follow_the_replicator_equation(key):
+    """With hardly any transport, one step multiplies weights by exp(-h·(U/τ + log ρ̃)) up to the norm."""
+    z = ct.sphere.uniform(key, 50, 3)
+    energy, flow = (
+        energies.Potential(ct.potentials.Linear(jnp.array([0.0, 0.0, 2.0])), temperature=1.0),
+        wfr(1e-6),
+    )
+    state = flow.step(energy, flow.init(z, key))
+    expected = 2 * z[:, 2] - energies.log_density(z, z, flow.kernel)
+    found = jnp.log(50 * state.clouds.weights) / 1e-6
+    np.testing.assert_allclose(found, expected - expected.mean(), atol=0.05)
+
+
+def test_resampling_draws_each_point_as_often_as_its_weight_says(key):
+    weights = jnp.asarray(np.r_[np.full(10, 0.08), np.full(90, 0.2 / 90)])
+    cloud = ct.WeightedCloud(ct.sphere.uniform(key, 100, 3), weights)
+    drawn = flows._resampled(key, cloud)
+    drawn_points = np.asarray(drawn.points)
+    counts = [(drawn_points == z).all(axis=1).sum() for z in np.asarray(cloud.points)]
+    assert np.abs(np.array(counts) - 100 * np.asarray(weights)).max() < 1
+    np.testing.assert_allclose(drawn.weights, 0.01)
+
+
+def test_birth_and_death_refuse_two_clouds_and_a_share_of_one(key):
+    z = ct.sphere.uniform(key, 5, 3)
+    with pytest.raises(ValueError, match="moves one cloud"):
+        wfr().init(ct.Pair(z, z), key)
+    with pytest.raises(ValueError, match=r"resample_below must lie in \(0, 1\), got 1.0"):
+        wfr(resample_below=1.0)
+    with pytest.raises(ValueError, match="key is required by WassersteinFisherRao"):
+        wfr().init(z)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import ctflow as ct
 from ctflow import potentials
@@ -46,3 +47,18 @@ def test_values_follow_the_points_dtype(dtype, key, two_wells):
     ring = potentials.Ring(np.eye(3)[0])
     for potential in (two_wells, potentials.Linear(np.ones(3)), ring):
         assert potential(z).dtype == dtype
+
+
+def test_narrowing_ring_weighs_its_valley_by_its_width():
+    """At low temperature the mean along the narrowing tends to -I_1/I_0 (Laplace's method)."""
+    ring = ct.potentials.Ring(np.eye(3)[2], stiffness=1.0, narrowing=jnp.array([0.5, 0.0, 0.0]))
+    assert ring.symmetry_axis is None
+    limit = -special.iv(1, 0.5) / special.iv(0, 0.5)
+    off = [
+        abs(ct.gibbs.GibbsMeasure(ring, temperature=tau, d=3).mean(lambda z: z[:, 0]) - limit)
+        for tau in (0.02, 0.01)
+    ]
+    assert off[0] < 0.02
+    assert off[1] == pytest.approx(off[0] / 2, rel=0.1)
+    with pytest.raises(ValueError, match="narrowing must be a finite vector"):
+        ct.potentials.Ring(np.eye(3)[2], narrowing=jnp.array([np.nan, 0, 0])).check()

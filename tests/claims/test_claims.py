@@ -1,0 +1,77 @@
+"""Claims hold, and fail where the physics is broken on purpose."""
+
+import numpy as np
+import pytest
+
+from ctflow import claims, cli, energies
+from ctflow.claims import report
+from ctflow.claims.evidence import at_least, at_most, close, within
+
+FAST = ("convexity", "knife_edge")
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_holds(name):
+    (finding,) = claims.verify([name])
+    assert finding.evidence.holds, report.text(finding)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(claims.CLAIMS) - set(FAST)))
+def test_holds_too(name):
+    (finding,) = claims.verify([name])
+    assert finding.evidence.holds, report.text(finding)
+
+
+def test_verdict_turns_when_an_energy_is_broken(monkeypatch):
+    """A cross-entropy 2 % too strong changes the curvatures by as much."""
+    whole = energies.CrossEntropy.terms
+
+    def too_strong(self, clouds):
+        return {name: 1.02 * value for name, value in whole(self, clouds).items()}
+
+    monkeypatch.setattr(energies.CrossEntropy, "terms", too_strong)
+    (finding,) = claims.verify(["convexity"])
+    failed = [check.quantity for check in finding.evidence.checks if not check.passed]
+    assert failed
+    assert all("antiphase" in quantity for quantity in failed)
+    assert "FAILS" in report.text(finding)
+
+
+def test_rules_pass_and_fail_where_they_say():
+    assert within("q", 1.0, 1.39, 0.1).passed
+    assert not within("q", 1.0, 1.41, 0.1).passed
+    assert within("q", 1.0, 1.45, 0.1, slack=0.1).passed
+    assert close("q", -2.0, -2.019, relative=0.01).passed
+    assert not close("q", -2.0, -2.021, relative=0.01).passed
+    assert not close("q", 0.0, 1e-3, relative=0.01).passed
+    assert at_most("q", 1.0, 1.0).passed
+    assert not at_most("q", 1.0, 1.01).passed
+    assert at_least("q", 1.0, 0.7, 0.1).passed
+    assert not at_least("q", 1.0, 0.5, 0.1).passed
+    for rule in (
+        within("q", 0.0, np.nan, 1.0),
+        close("q", 0.0, np.nan, absolute=1.0),
+        at_most("q", 1, np.nan),
+    ):
+        assert not rule.passed
+
+
+def test_command_prints_every_number_writes_a_table_and_exits_by_the_verdict(tmp_path, capsys, monkeypatch):
+    cli.verify(only=("convexity",), out=tmp_path)
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if "S¹, τ = 0.1, degree 3: antiphase curvature" in line]
+    assert line.split()[0] == "holds"
+    assert float(line.split()[1]) == pytest.approx(float(line.split()[2]), rel=1e-4)
+    assert "1 of 1 claims hold, 55 of 55 numbers" in printed
+    assert len((tmp_path / "claims.csv").read_text().splitlines()) == 56
+    broken = claims.Finding("x", "title", "source", claims.Evidence([at_most("q", 0.0, 1.0)], {}), 1.0)
+    monkeypatch.setattr(claims, "verify", lambda *_, **__: [broken])
+    with pytest.raises(SystemExit, match="1"):
+        cli.verify()
+    assert "0 of 1 claims hold, 0 of 1 numbers; not: title" in capsys.readouterr().out
+
+
+def test_unknown_claim_is_named():
+    with pytest.raises(SystemExit, match=r"ctflow verify: claim must be one of consistency, .*; got 'luck'"):
+        cli.verify(only=("luck",))
