@@ -24,7 +24,7 @@ from ctflow import io
 from ctflow.checks import check_choice
 from ctflow.experiment import Result, draw, load, run_and_save
 
-EXPERIMENTS = ("large_batch_consistency", "unimodal_gibbs", "multimodal_toy", "gap_formation")
+EXPERIMENTS = ("large_batch_consistency", "unimodal_gibbs", "multimodal_toy", "gap_formation", "theory")
 PRESETS = ("paper", "smoke")
 
 
@@ -185,8 +185,22 @@ def claims_of_gap(result: Result) -> list[Claim]:
     ]
 
 
+def claims_of_theory(result: Result) -> list[Claim]:
+    """How many of each claim's predicted numbers a simulation hit; every one is in claims.csv."""
+    table, claims = result.tables["claims"], []
+    for name, facts in result.facts.items():
+        of = table["claim"] == name
+        hit = int((table["verdict"][of] == "holds").sum())
+        claims.append(Claim(facts["title"], "", f"{hit} of {of.sum()} numbers hit", facts["source"]))
+    return claims
+
+
 CLAIMS = dict(
-    zip(EXPERIMENTS, (claims_of_consistency, claims_of_unimodal, claims_of_toy, claims_of_gap), strict=True)
+    zip(
+        EXPERIMENTS,
+        (claims_of_consistency, claims_of_unimodal, claims_of_toy, claims_of_gap, claims_of_theory),
+        strict=True,
+    )
 )
 
 

@@ -57,7 +57,7 @@ def _limit_law(n: int, seed: int):
             key=key_noise,
         )
         found, error = ends.cloud[:, 0].mean(), spread / np.sqrt(n)
-        rows.append({"tau": tau, "exact": exact, "simulated": found, "limit": predicted})
+        rows.append({"tau": tau, "exact": exact, "simulated": found, "error": error, "limit": predicted})
         where = f"S², valley of varying width, τ = {tau:g}: mean along it"
         checks.append(within(f"{where}, particles", exact, found, error, slack=0.005))
         checks.append(close(f"{where}, Gibbs against the limit τ → 0", predicted, exact, absolute=tau))
