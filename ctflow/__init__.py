@@ -14,6 +14,7 @@ __all__ = [
     "Solution",
     "Status",
     "WeightedCloud",
+    "claims",
     "clouds",
     "couplings",
     "diagnostics",
@@ -52,6 +53,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from ctflow import (
+        claims,
         clouds,
         couplings,
         diagnostics,

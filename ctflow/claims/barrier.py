@@ -17,9 +17,8 @@ import numpy as np
 import ctflow as ct
 from ctflow._pytree import pytree
 from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, table, within
-from ctflow.claims.fields import Effective, Tilted
+from ctflow.claims.fields import Effective, Tilted, zonal
 from ctflow.claims.langevin import langevin
-from ctflow.claims.stability import zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import Component, CrossEntropy, Energy, Potential, symmetric_in_fields
 from ctflow.kernels import Exponential

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctflow.claims.evidence import Evidence, at_least, close, sphere, table
-from ctflow.claims.stability import symmetric_without_potential, zonal
+from ctflow.claims.fields import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
 from ctflow.kernels import Exponential

@@ -73,7 +73,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         for tau in (1.0, 0.4):
             found, more = _from_every_start(d, tau, n, seed)
             checks, rows = checks + found, rows + more
-    found, masses = _unequal_wells(800 if quick else 3_000, 2 if quick else 6, seed)
+    found, masses = _unequal_wells(800 if quick else 2_000, 2 if quick else 4, seed)
     return Evidence(checks + found, {"starts": table(rows), "wells": masses})
 
 

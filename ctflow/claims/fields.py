@@ -1,13 +1,17 @@
-"""Potentials that several claims share, with numbers as leaves so that one program serves them all."""
+"""Potentials, modes and energies that several claims share.
+
+Numbers are leaves, so that one program serves them all.
+"""
 
 from dataclasses import KW_ONLY
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from ctflow._pytree import pytree
-from ctflow.energies import log_density
-from ctflow.kernels import Kernel
+from ctflow.energies import CrossEntropy, Energy, log_density
+from ctflow.kernels import Exponential, Kernel
 from ctflow.potentials import PotentialBase
 
 
@@ -45,3 +49,18 @@ class Effective(PotentialBase):
         rows = jnp.reshape(z, (-1, z.shape[-1]))
         barrier = log_density(rows, self.cloud, self.kernel)
         return self.potential(z) / self.temperature + jnp.reshape(barrier, z.shape[:-1])
+
+
+def zonal(d: int, degree: int):
+    """The zonal harmonic of a degree as a polynomial of the height, and its derivative; mean square 1."""
+    if d == 2:
+        wave = np.polynomial.Chebyshev.basis(degree) * np.sqrt(2)
+    else:
+        wave = np.polynomial.Legendre.basis(degree) * np.sqrt(2 * degree + 1)
+    return wave, wave.deriv()
+
+
+def symmetric_without_potential(temperature: Any) -> Energy:
+    """J^Sym with U = 0."""
+    kernel = Exponential(temperature)
+    return 0.5 * CrossEntropy(kernel, direction="12") + 0.5 * CrossEntropy(kernel, direction="21")

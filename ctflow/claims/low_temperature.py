@@ -19,7 +19,7 @@ DELTA = 0.2
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Three temperatures in each dimension; more in the exact curve."""
-    n = 2_000 if quick else 50_000
+    n = 2_000 if quick else 10_000
     rows, curve = [], []
     for d in (2, 3, 8, 64):
         potential = ct.potentials.Linear(np.eye(d)[0])

@@ -13,8 +13,9 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims.evidence import Evidence, close, sphere, table
+from ctflow.claims.fields import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
-from ctflow.energies import CrossEntropy, SmoothedEntropy
+from ctflow.energies import SmoothedEntropy
 from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
 from ctflow.solver import evolve
@@ -29,26 +30,11 @@ _PER_STEP = 1e-3
 """Logarithmic growth a step; the Euler steps' rates are off by half of it, relatively."""
 
 
-def zonal(d: int, degree: int):
-    """The zonal harmonic of a degree as a polynomial of the height, and its derivative; mean square 1."""
-    if d == 2:
-        wave = np.polynomial.Chebyshev.basis(degree) * np.sqrt(2)
-    else:
-        wave = np.polynomial.Legendre.basis(degree) * np.sqrt(2 * degree + 1)
-    return wave, wave.deriv()
-
-
 def displaced(grid: HarmonicGrid, slope: np.ndarray) -> np.ndarray:
     """The grid's nodes moved along slope·∇z, z the height: ε dY/dz makes the density 1 + εeY."""
     height = grid.nodes[:, -1:]
     tangent = slope[:, None] * (np.eye(grid.d)[-1] - height * grid.nodes)
     return np.asarray(ct.sphere.exp_map(jnp.asarray(grid.nodes), jnp.asarray(tangent)))
-
-
-def symmetric_without_potential(temperature) -> ct.energies.Energy:
-    """J^Sym with U = 0."""
-    kernel = Exponential(temperature)
-    return 0.5 * CrossEntropy(kernel, direction="12") + 0.5 * CrossEntropy(kernel, direction="21")
 
 
 def measure(grid: HarmonicGrid, kind: str, num_steps: int, inputs):
