@@ -29,7 +29,10 @@ CLAIMS = (
     "stability",
     "knife_edge",
     "barrier",
+    "initialisation",
+    "directions",
     "mean_field",
+    "phases",
 )
 """The claims' names, in the paper's order."""
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.ticker import LogFormatterSciNotation
 
 from ctflow import plotting as pl
+from ctflow.claims.pairs import critical_temperature, ring_gap
 from ctflow.experiment import Result
 
 SPHERES = {2: "S¹", 3: "S²"}
@@ -304,6 +305,73 @@ def mean_field(tables: dict) -> pl.Picture:
     return pl.Picture(figure)
 
 
+def initialisation(tables: dict) -> pl.Picture:
+    """The gap at the end against that at the start, with matched and with blurred pairs."""
+    figure, axes = pl.panels(1, 2, size=(6.8, 3.2))
+    for ax, sigma in zip(axes[0], (0.0, 0.5), strict=True):
+        for index, ((d,), t) in enumerate(groups(tables["runs"], "d")):
+            pick = t["sigma"] == sigma
+            style = {"color": COLORS[index % 4], "label": f"d = {d}", "alpha": 0.8}
+            ax.plot(t["initial_gap"][pick], t["centroid_gap"][pick], MARKERS[index % 4], **style)
+        ax.set_title("matched pairs, σ = 0" if sigma == 0 else f"blurred pairs, σ = {sigma:g}")
+        ax.set_xlabel("centroid gap at the start")
+        ax.set_ylim(-0.05, 2.05)
+    axes[0, 1].axhline(ring_gap(0.5, 0.1), color="black", linewidth=1, linestyle="--")
+    axes[0, 0].set_ylabel("centroid gap at the end; dashed: 2√(1 − τ/τ*)", fontsize=8)
+    axes[0, 0].legend()
+    return pl.Picture(figure)
+
+
+def directions(tables: dict) -> pl.Picture:
+    """The gap left by three energies of the same pairs, against temperature."""
+    figure, axes = pl.panels(1, 1, size=(4.6, 3.2))
+    ax = axes[0, 0]
+    ratio = np.linspace(0.2, 1.3, 200)
+    ax.plot(ratio, 2 * np.sqrt(np.maximum(0, 1 - ratio)), color="black", linewidth=1, label="2√(1 − τ/τ*)")
+    for index, ((kind,), t) in enumerate(groups(tables["runs"], "kind")):
+        style = {"color": COLORS[index], "label": kind, "markersize": 8 - 2 * index, "fillstyle": "none"}
+        ax.plot(t["ratio"], t["gap"], MARKERS[index], **style)
+    ax.set_xlabel("temperature over τ*")
+    ax.set_ylabel("centroid gap")
+    ax.legend()
+    return pl.Picture(figure)
+
+
+def phases(tables: dict) -> pl.Picture:
+    """The gap against temperature, collapsed by τ*; the critical line; and the energy flat below it."""
+    figure, axes = pl.panels(1, 3, size=(7.0, 3.1))
+    left, middle, right = axes[0]
+    t = tables["diagram"]
+    ratio = np.linspace(0.2, 1.6, 300)
+    left.plot(ratio, 2 * np.sqrt(np.maximum(0, 1 - ratio)), color="black", linewidth=1, label="2√(1 − τ/τ*)")
+    faces = {"near": "full", "far": "none", "one side": "left"}
+    for index, ((sigma,), of) in enumerate(groups(t, "sigma")):
+        for (start,), p in groups(of, "start"):
+            if start in faces:
+                label = f"σ = {sigma:g}" if start == "near" else None
+                style = {"color": COLORS[index], "fillstyle": faces[start], "label": label}
+                left.plot(p["ratio"], p["centroid_gap"], MARKERS[index], **style)
+        one = of["start"] == "near"
+        right.plot(of["ratio"][one], of["optimality_gap"][one], MARKERS[index], color=COLORS[index])
+        below = one & (of["ratio"] < 1)
+        star = 1 / np.mean((1 - of["centroid_gap"][below] ** 2 / 4) / of["tau"][below])
+        middle.plot(sigma, star, MARKERS[index], color=COLORS[index])
+    blur = np.linspace(0.05, 1.4, 200)
+    middle.plot(blur, [critical_temperature(sigma) for sigma in blur], color="black", linewidth=1)
+    middle.text(0.75, 0.12, "room for a gap", fontsize=8)
+    middle.text(0.1, 0.75, "overlap", fontsize=8)
+    left.set_xlabel("temperature over τ*")
+    left.set_ylabel("centroid gap (half filled: one side)", fontsize=8)
+    left.legend(fontsize=7)
+    middle.set_xlabel("blur σ of the pairs (radians)")
+    middle.set_ylabel("critical temperature τ*")
+    right.axvline(1, color=pl.GREY, linewidth=0.8, linestyle="--")
+    right.set_xlabel("temperature over τ*")
+    right.set_ylabel("J$^{Sym}$ + log V + I(π) (nats)")
+    right.set_ylim(0, None)
+    return pl.Picture(figure)
+
+
 DRAWN: dict[str, Callable[[dict], pl.Picture]] = {
     draw.__name__: draw
     for draw in (
@@ -317,6 +385,9 @@ DRAWN: dict[str, Callable[[dict], pl.Picture]] = {
         stability,
         knife_edge,
         barrier,
+        initialisation,
+        directions,
         mean_field,
+        phases,
     )
 }
