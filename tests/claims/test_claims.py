@@ -1,13 +1,15 @@
 """Claims hold, and fail where the physics is broken on purpose."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ctflow as ct
 from ctflow import claims, cli, energies
-from ctflow.claims import report
+from ctflow.claims import pairs, report
 from ctflow.claims.evidence import at_least, at_most, close, within
 
-FAST = ("convexity", "knife_edge")
+FAST = ("convexity", "directions", "knife_edge")
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -75,3 +77,26 @@ def test_command_prints_every_number_writes_a_table_and_exits_by_the_verdict(tmp
 def test_unknown_claim_is_named():
     with pytest.raises(SystemExit, match=r"ctflow verify: claim must be one of consistency, .*; got 'luck'"):
         cli.verify(only=("luck",))
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0])
+def test_parallel_rings_are_stationary_below_the_critical_temperature(sigma):
+    """The energy that the code computes has no slope there, in any direction, and does not see the level."""
+    n, star = 96, pairs.critical_temperature(sigma)
+    law, tau = pairs.ring_law(n, sigma), 0.6 * star
+    height = (1 - tau / star) ** 0.5
+    energy, rng = pairs.energy_of("symmetric", jnp.asarray(law), tau), np.random.default_rng(0)
+    values = []
+    for heights in ((height, -height), (height, height)):
+        clouds = ct.Pair(*map(jnp.asarray, pairs.rings(n, 3, heights, rng, noise=0.0)))
+        values.append(float(energy(clouds) + ct.kernels.Exponential(tau).log_volume(3, jnp.float64)))
+        assert np.abs(np.stack(ct.flows.velocity(energy, clouds))).max() < 1e-6 / tau
+    assert values == pytest.approx([pairs.ring_energy(sigma, tau)] * 2, abs=1e-6)
+    assert -pairs.information(law) < values[0]
+
+
+def test_critical_temperature_vanishes_for_matched_pairs_and_diverges_for_unrelated_ones():
+    temperatures = [pairs.critical_temperature(sigma) for sigma in (0.05, 0.1, 0.5, 1.0, 3.0)]
+    assert (np.diff(temperatures) > 0).all()
+    assert temperatures[0] == pytest.approx(0.05**2, rel=0.01)  # κ* ≈ 1/σ² for small σ
+    assert temperatures[-1] == pytest.approx(np.exp(4.5) / 2, rel=0.01)  # κ* ≈ 2e^{-σ²/2} for large σ
