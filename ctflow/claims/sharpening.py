@@ -16,7 +16,7 @@ from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
 
 TITLE = "kernel sharpening"
-SOURCE = "|J − F| ≤ 2ε/ρ_min; growth → 1.5 ℓ(ℓ+d−2)"
+SOURCE = "F − J ≤ 2 sup(ρ̃ − ρ)/min ρ; growth → 1.5 ℓ(ℓ+d−2)"
 WIDTHS = (0.3, 0.1, 0.03, 0.01)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.ticker import NullFormatter
 
 from ctflow import plotting as pl
 from ctflow.claims.pairs import critical_temperature, ring_gap
@@ -61,12 +61,14 @@ def compare(
     ax.errorbar(t[x], t[simulated], yerr=error, fmt=marker, color=color, label=label, elinewidth=0.8)
 
 
-def logarithmic(ax: Any, *axes: str) -> None:
-    """Log scales, with figures at powers of ten and at two of the ticks between, lest they overlap."""
-    for name in axes:
-        getattr(ax, f"set_{name}scale")("log")
-        axis = getattr(ax, f"{name}axis")
-        axis.set_minor_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(2, 0.3)))
+def logarithmic(ax: Any, x: Any, *, y: bool = True) -> None:
+    """Log scales; ticks along x at the values that were run, lest figures between them overlap."""
+    ax.set_xscale("log")
+    if y:
+        ax.set_yscale("log")
+    ticks = np.unique(x)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def two_spheres(size: tuple[float, float] = (6.8, 3.2), rows: int = 1) -> tuple[Any, dict]:
@@ -90,7 +92,7 @@ def consistency(tables: dict) -> pl.Picture:
             t.pop("error")
             compare(bottom, t, "N", index, label, predicted="half", simulated="scatter")
         for ax in (top, bottom):
-            logarithmic(ax, "x", "y")
+            logarithmic(ax, of["N"])
             ax.set_xlabel("negatives N")
         top.set_ylim(5e-4, None)
     axes[2][0].set_ylabel("L_N − J − log(N V) (nats)")
@@ -218,12 +220,12 @@ def sharpening(tables: dict) -> pl.Picture:
             top.loglog(t["width"], -t["difference"], MARKERS[index], color=color, label=label)
             bottom.semilogx(t["width"], t["divergence"], MARKERS[index], color=color, label=label)
             bottom.axhline(t["divergence_exact"][0], color=color, linewidth=1)
-        logarithmic(top, "x", "y")
-        logarithmic(bottom, "x")
+        logarithmic(top, of["width"])
+        logarithmic(bottom, of["width"], y=False)
         bottom.set_xlabel("temperature of the kernel")
     axes[2][0].set_ylabel("F − J (nats); dotted: bound")
     axes[2][1].set_ylabel("½[D̃(1‖2) + D̃(2‖1)] (nats)")
-    axes[3][0].legend()
+    axes[2][1].legend(loc="center left")
     return pl.Picture(figure)
 
 
@@ -254,7 +256,7 @@ def knife_edge(tables: dict) -> pl.Picture:
         for index, ((tau,), t) in enumerate(groups(of, "tau")):
             t["linear"] = t["distance"][0] * t["size"] / t["size"][0]
             compare(ax, t, "size", index, f"τ = {tau:g}", predicted="linear", simulated="distance")
-        logarithmic(ax, "x", "y")
+        logarithmic(ax, of["size"])
         ax.set_xlabel("size ε of U₁₂ − U₂₁")
     axes[2][0].set_ylabel("distance of the clouds; line: ∝ ε")
     axes[3][0].legend()
@@ -291,7 +293,7 @@ def mean_field(tables: dict) -> pl.Picture:
     for index, ((d, tau), t) in enumerate(groups(tables["sampling"], "d", "tau")):
         if tau == 0.5:
             compare(left, t, "N", index, f"{SPHERES[int(d)]}, τ = {tau:g}")
-    logarithmic(left, "x", "y")
+    logarithmic(left, tables["sampling"]["N"])
     left.set_xlabel("particles N")
     left.set_ylabel("error of the mean height; line: √(Var/N)")
     left.legend()
