@@ -38,7 +38,7 @@ class Config:
 
 PRESETS = {
     "paper": Config(),
-    "smoke": Config(claims=("convexity", "knife_edge")),
+    "smoke": Config(claims=("convexity", "directions")),
     "full": Config(quick=False),
 }
 

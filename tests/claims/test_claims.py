@@ -9,7 +9,7 @@ from ctflow import claims, cli, energies
 from ctflow.claims import pairs, report
 from ctflow.claims.evidence import at_least, at_most, close, within
 
-FAST = ("convexity", "directions", "knife_edge")
+FAST = ("convexity", "directions")
 
 
 @pytest.mark.parametrize("name", FAST)
