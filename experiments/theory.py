@@ -10,7 +10,7 @@ simulation contradicts the paper's wording, the claim's module says so:
     barrier            with noise, clouds that answer each other in turn end overlapped
     initialisation     heterogeneity makes room for a gap, the start decides how it is used
     directions         one direction of InfoNCE leaves the same gap as both
-    phases             the room opens below a critical temperature, in closed form; the gap itself costs nothing
+    phases             the room opens below a critical temperature, in closed form; a gap costs nothing
 
     python experiments/theory.py --preset paper --out figures
 """
