@@ -53,8 +53,15 @@ class VonMisesMixture:
         bumps = np.exp(self.concentration * (np.cos(offsets) - 1))
         return bumps @ np.asarray(self.weights) / (2 * np.pi * special.i0e(self.concentration))
 
-    def _quantiles(self) -> np.ndarray:
-        """Angles at equally spaced probabilities from 0 to 1, on (-π, π]."""
+    def quantiles(self, probabilities: Any) -> np.ndarray:
+        """The angles in [-π, π] below which a share in [0, 1] of the law lies, by a table of 2¹⁴."""
+        shares = np.asarray(probabilities, np.float64)
+        if not ((shares >= 0) & (shares <= 1)).all():
+            raise ValueError(f"probabilities must lie in [0, 1], got {probabilities!r}")
+        return np.interp(shares, np.linspace(0, 1, _QUANTILES + 1), self._table())
+
+    def _table(self) -> np.ndarray:
+        """Angles at equally spaced probabilities from 0 to 1, on [-π, π]."""
         angles = np.linspace(-np.pi, np.pi, 4 * _QUANTILES + 1)
         distribution = np.zeros_like(angles)
         for mean, weight in zip(self.means, self.weights, strict=True):
@@ -65,7 +72,7 @@ class VonMisesMixture:
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any = float) -> Float[Array, "..."]:
         """Independent angles θ in [-π, π] of the given shape, by a table of 2¹⁴ quantiles."""
         check_key("key", key)
-        table = jnp.asarray(self._quantiles(), dtype)
+        table = jnp.asarray(self._table(), dtype)
         at = jax.random.uniform(key, shape, dtype) * _QUANTILES
         cell = jnp.minimum(at.astype(jnp.int32), _QUANTILES - 1)
         part = at - cell.astype(at.dtype)

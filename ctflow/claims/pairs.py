@@ -20,7 +20,9 @@ import optax
 from scipy import optimize, special
 
 import ctflow as ct
+from ctflow._pytree import pytree
 from ctflow.couplings import Coupling
+from ctflow.energies import Energy
 from ctflow.kernels import Exponential
 from ctflow.sweeps import sweep
 
@@ -115,6 +117,28 @@ def energy_of(kind: str, law: Any, tau: Any) -> Any:
     return build(coupling, temperature=tau)
 
 
+def level(kind: str, law: Any, log_tau: Any, clouds: Any) -> Any:
+    """J + log V of a pair of clouds, differentiable in log τ."""
+    moved: Any = jnp.exp(log_tau)
+    d, dtype = clouds.x.shape[1], clouds.x.dtype
+    return energy_of(kind, law, moved)(clouds) + Exponential(moved).log_volume(d, dtype)
+
+
+@pytree
+class Shared(Energy):
+    """An energy of a Pair as one of a single cloud that is both: x = y."""
+
+    part: Energy
+
+    def __call__(self, clouds):
+        """The part's energy of (z, z)."""
+        return self.part(ct.Pair(clouds, clouds))
+
+    def terms(self, clouds):
+        """The part's terms."""
+        return self.part.terms(ct.Pair(clouds, clouds))
+
+
 def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
     """Every cell's clouds brought down by Adam in float32, as one program.
 
@@ -131,14 +155,22 @@ def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
         energy = energy_of(kind, law, tau)
         clouds = ct.evolve(energy, flow, flow.init(ct.Pair(x, y)), num_steps=num_steps).clouds
 
-        def value(log_tau):
-            moved: Any = jnp.exp(log_tau)
-            return energy_of(kind, law, moved)(clouds) + Exponential(moved).log_volume(x.shape[1], x.dtype)
-
-        level, slope = jax.value_and_grad(value)(jnp.log(tau))
+        value, slope = jax.value_and_grad(lambda log_tau: level(kind, law, log_tau, clouds))(jnp.log(tau))
         gap = jnp.linalg.norm(jnp.mean(clouds.x, axis=0) - jnp.mean(clouds.y, axis=0))
         distance = ct.diagnostics.energy_distance(*clouds, estimator="v")
-        return Ends(level, slope, distance, gap, jnp.mean(jnp.sum(clouds.x * clouds.y, axis=1)), *clouds)
+        return Ends(value, slope, distance, gap, jnp.mean(jnp.sum(clouds.x * clouds.y, axis=1)), *clouds)
 
     stacks = np.asarray(laws), [c.tau for c in cells], [c.x for c in cells], [c.y for c in cells]
     return sweep(run, tuple(np.asarray(stack, np.float32) for stack in stacks))
+
+
+def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
+    """J^Sym brought down by one cloud for both modalities, as in `descend`; the clouds [runs, n, d]."""
+    flow = ct.flows.Descent(optax.adam(1e-2))
+
+    def run(inputs):
+        law, tau, z = inputs
+        energy = Shared(energy_of("symmetric", law, tau))
+        return ct.evolve(energy, flow, flow.init(z), num_steps=num_steps).clouds
+
+    return sweep(run, tuple(np.asarray(stack, np.float32) for stack in (laws, taus, starts)))

@@ -12,46 +12,103 @@ From overlap the state to leave is the ring itself. Its second variation out of 
 mode m, is (ε²/τ)·½·(-g_1 - g_m) (m >= 1) or (ε²/τ)(-g_1) (m = 0), with g_m = I_m(1/τ)/I_0(1/τ) - e^{-m²σ²/2}:
 at large σ a mode m >= 2 parts the clouds a little above τ* already, along a wave, with no centroid gap.
 Without a spare dimension (d = 2), or with pairs in blocks of equals, overlap stays. Annealing the temperature
-from above τ* to below it does not keep the clouds together.
+from above τ* to below it does not keep the clouds together (`ctflow.claims.schedules`).
+
+On latents in two clusters the ring's symmetry is gone, and with it the neutral level near τ*. There τ* is
+the temperature at which the best single cloud for both modalities turns unstable in antiphase
+(`ctflow.claims.mixtures`); just below it every start, one without a gap, a random one or two opposite cones,
+ends in the same gap, at a lower energy than any single cloud's. Further down the energy flattens again,
+close to -I(π), and the start decides on the width.
 """
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from scipy import special
 
 import ctflow as ct
-from ctflow.claims import pairs
-from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, table, within
+from ctflow.claims import mixtures, pairs, schedules
+from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere, table, within
 from ctflow.claims.pairs import Cell
-from ctflow.sweeps import sweep
 
 TITLE = "phase diagram of the modality gap"
 SOURCE = "stationary parallel rings; second variation out of plane"
 SIGMAS = (0.3, 0.5, 1.0)
 RATIOS = (0.3, 0.6, 0.8, 0.9, 1.1, 1.5)
 """Temperatures, over τ*."""
+MIXTURE_RATIOS = (0.3, 0.5, 0.9, 0.95, 1.05, 1.3)
 STARTS = {"overlap": (0.0, 0.0), "one side": (0.5, 0.5), "near": (0.3, -0.3), "far": (0.95, -0.95)}
 """Heights of the two rings."""
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """The law of the gap from four starts in d = 3; other dimensions; blocks; the second variation."""
-    n, num_steps = (48, 1500) if quick else (96, 4000)
-    rows = _diagram(n, num_steps, 2 if quick else 5, seed)
+    n, num_steps, seeds = (48, 1500, 2) if quick else (96, 4000, 5)
+    rows = _diagram(n, num_steps, seeds, seed)
     found, others = _elsewhere(n, num_steps, seed)
     checks = [check for sigma in SIGMAS for check in _law_of_the_gap(sigma, rows)]
     lowest = min(row["optimality_gap"] for row in rows)
     checks.append(at_least("all runs: J^Sym + log V + I(π)", -1e-4, lowest))
-    annealed = _annealed(n, num_steps, 2 if quick else 5, seed)
-    smallest = min(row["energy_distance"] for row in annealed if row["schedule"] == "annealed")
-    name = "S², σ = 0.5, annealed from 2 τ* to 0.3 τ*: energy distance from overlap"
-    checks.append(at_least(name, 0.02, smallest))
-    curves = {"diagram": table(rows), "elsewhere": table(others), "annealed": table(annealed)}
-    return Evidence(checks + _curvatures() + found, curves)
+    slow, annealed = schedules.annealed(n, num_steps, seeds, seed)
+    free, learned = schedules.learned(n, 2 * num_steps, seed)
+    mixed, gaps = [], []
+    for d in (3,) if quick else (3, 8):
+        for sigma in SIGMAS:
+            more, runs = _mixture(sigma, d, n, seeds, seed)
+            mixed, gaps = mixed + more, gaps + runs
+    curves = {"diagram": rows, "elsewhere": others, "annealed": annealed, "learned": learned, "mixture": gaps}
+    return Evidence(
+        checks + _curvatures() + found + slow + free + mixed,
+        {name: table(part) for name, part in curves.items()},
+    )
+
+
+def _mixture(sigma: float, d: int, n: int, seeds: int, seed: int):
+    """Latents in two clusters: every start on both sides of the critical temperature."""
+    star, law = mixtures.critical_temperature(n, sigma, d, seed), mixtures.law(n, sigma)
+    cells, labels = [], []
+    for ratio in MIXTURE_RATIOS:
+        for kind in mixtures.STARTS:
+            for repeat in range(seeds):
+                rng = np.random.default_rng([seed, repeat])
+                cells.append(Cell(sigma, ratio * star, *mixtures.start(kind, n, d, rng)))
+                labels.append({"d": d, "sigma": sigma, "ratio": ratio, "start": kind, "seed": repeat})
+    ends = pairs.descend("symmetric", [law] * len(cells), cells, num_steps=4000)
+    rows = [
+        {
+            **label,
+            "tau": cell.tau,
+            "star": star,
+            "centroid_gap": ends.centroid_gap[i],
+            "energy_distance": ends.energy_distance[i],
+            "paired_cosine": ends.paired_cosine[i],
+            "optimality_gap": ends.energy[i] + pairs.information(law),
+        }
+        for i, (label, cell) in enumerate(zip(labels, cells, strict=True))
+    ]
+
+    def distances(ratio):
+        return np.array([row["energy_distance"] for row in rows if row["ratio"] == ratio])
+
+    # Just below τ* the squared gap, and so the energy distance, is linear in τ* - τ.
+    near, nearer = (distances(ratio) for ratio in (0.9, 0.95))
+    opened = star * (0.95 + 0.05 * nearer / (near - nearer))
+    error = opened.std(ddof=1) / np.sqrt(len(opened))
+    where = f"{sphere(d)}, mixture latents, σ = {sigma:g}"
+    return [
+        within(f"{where}: τ where the gap opens", star, opened.mean(), error, slack=0.02 * star),
+        at_most(f"{where}, τ = 1.05 τ*: largest energy distance", 1e-3, distances(1.05).max()),
+        at_least(f"{where}, τ = 0.95 τ*: least energy distance", 5e-3, nearer.min()),
+        close(
+            f"{where}, τ = 0.95 τ*: its least over its largest, all starts",
+            1,
+            nearer.min() / nearer.max(),
+            absolute=0.05,
+        ),
+        at_least(f"{where}, τ = 0.5 τ*: least energy distance", 0.02, distances(0.5).min()),
+        at_least(f"{where}: lowest J^Sym + log V + I(π)", -1e-4, min(row["optimality_gap"] for row in rows)),
+    ], rows
 
 
 def _diagram(n: int, num_steps: int, seeds: int, seed: int) -> list[dict[str, Any]]:
@@ -155,36 +212,6 @@ def _curvatures() -> list[Check]:
                 name = f"S², σ = {sigma:g}, τ = {ratio:g} τ*: curvature out of plane, mode {mode}"
                 checks.append(close(name, exact, float(rise) / size**2, relative=1e-3, absolute=1e-4))
     return checks
-
-
-def _annealed(n: int, num_steps: int, seeds: int, seed: int) -> list[dict[str, Any]]:
-    """From overlap at a falling temperature, and at the last one throughout: neither ends overlapping."""
-    sigma, stages = 0.5, 8
-    star, law = pairs.critical_temperature(sigma), pairs.ring_law(n, sigma)
-    schedules = {"annealed": np.geomspace(2, 0.3, stages), "fixed": np.full(stages, 0.3)}
-    flow = ct.flows.Descent(optax.adam(1e-2))
-
-    def run(inputs):
-        law, temperatures, x, y = inputs
-
-        def stage(clouds, tau):
-            energy = pairs.energy_of("symmetric", law, tau)
-            return ct.evolve(energy, flow, flow.init(clouds), num_steps=num_steps // 4).clouds, None
-
-        clouds, _ = jax.lax.scan(stage, ct.Pair(x, y), temperatures)
-        return ct.diagnostics.energy_distance(*clouds, estimator="v")
-
-    labels = [(name, repeat) for name in schedules for repeat in range(seeds)]
-    overlap = STARTS["overlap"]
-    starts = [pairs.rings(n, 3, overlap, np.random.default_rng([seed, r]), 0.01) for _, r in labels]
-    x, y = (np.stack(clouds) for clouds in zip(*starts, strict=True))
-    temperatures = np.stack([schedules[name] * star for name, _ in labels])
-    inputs = np.broadcast_to(law, (len(labels), n, n)), temperatures, x, y
-    found = sweep(run, tuple(np.asarray(part, np.float32) for part in inputs))
-    return [
-        {"schedule": name, "seed": repeat, "energy_distance": distance}
-        for (name, repeat), distance in zip(labels, found, strict=True)
-    ]
 
 
 def _elsewhere(n: int, num_steps: int, seed: int):

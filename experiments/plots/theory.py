@@ -149,7 +149,7 @@ def equilibrium(tables: dict) -> pl.Picture:
     starts = list(dict.fromkeys(tables["starts"]["start"]))
     for index, ((d, tau), t) in enumerate(groups(tables["starts"], "d", "tau")):
         off = (t["simulated"] - t["exact"]) / t["error"]
-        rows = np.array([starts.index(s) for s in t["start"]]) + 0.12 * (index - 1.5)
+        rows = np.array([starts.index(s) for s in t["start"]]) + 0.12 * (index - 2.5)
         left.plot(off, rows, MARKERS[index], color=COLORS[index], label=f"{SPHERES[int(d)]}, τ = {tau:g}")
     left.set_yticks(range(len(starts)), starts)
     left.axvspan(-2, 2, color=pl.GREY, alpha=0.15, linewidth=0)
@@ -264,25 +264,39 @@ def knife_edge(tables: dict) -> pl.Picture:
 
 
 def barrier(tables: dict) -> pl.Picture:
-    """The effective potential along a great circle, and where cloud 1 ends over cloud 2."""
-    figure, axes = two_spheres((6.8, 5.0), rows=2)
+    """The effective potential along a great circle, cloud 2 frozen and moving; where cloud 1 ends over it."""
+    figure, axes = two_spheres((6.8, 6.8), rows=3)
     for (d,), of in groups(tables["map"], "d"):
-        top, bottom = axes[int(d)]
+        top, middle, bottom = axes[int(d)]
         for index, ((tau,), t) in enumerate(groups(of, "tau")):
             top.plot(t["angle"], t["effective"], color=COLORS[index], label=f"V at τ = {tau:g}")
             top.plot(t["angle"], t["field"], ":", color=COLORS[index], linewidth=1, label=f"U/τ at {tau:g}")
         top.axvline(0.3, color=pl.GREY, linewidth=0.8, linestyle="--")
-        top.set_xlabel("angle (radians); dashed: cloud 2")
+        top.set_xlabel("angle (radians); dashed: frozen cloud 2")
+        moving = dict(groups(tables["run"], "d", "tau"))[(d, 0.3)]
+        for index, ((time,), t) in enumerate(groups(moving, "time")):
+            middle.plot(t["angle"], t["predicted"], color=COLORS[index], linewidth=1)
+            middle.plot(
+                t["angle"][::9],
+                t["simulated"][::9],
+                MARKERS[index],
+                color=COLORS[index],
+                markersize=3,
+                label=f"t = {time:g}",
+            )
+        middle.set_xlabel("angle (radians); both clouds move, τ = 0.3")
         ends = dict(groups(tables["ends"], "d"))[(d,)]
         for index, name in enumerate(("start", "one_directional", "symmetric")):
             places = np.arange(len(ends["tau"])) + 0.25 * (index - 1)
             bottom.bar(places, ends[name], width=0.24, color=COLORS[index], label=name.replace("_", "-"))
         bottom.axhline(0, color=pl.GREY, linewidth=0.8)
         bottom.set_xticks(range(len(ends["tau"])), [f"τ = {tau:g}" for tau in ends["tau"]])
-    axes[2][0].set_ylabel("nats")
-    axes[2][1].set_ylabel("mean height of cloud 1 over cloud 2", fontsize=7)
+    for ax in axes[2][:2]:
+        ax.set_ylabel("V₁₂ (nats)")
+    axes[2][2].set_ylabel("mean height of cloud 1\nover cloud 2")
     axes[2][0].legend(fontsize=6)
-    figure.legend(*axes[3][1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[2][1].legend(fontsize=6)
+    figure.legend(*axes[3][2].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return pl.Picture(figure)
 
 
@@ -309,18 +323,21 @@ def mean_field(tables: dict) -> pl.Picture:
 
 def initialisation(tables: dict) -> pl.Picture:
     """The gap at the end against that at the start, with matched and with blurred pairs."""
-    figure, axes = pl.panels(1, 2, size=(6.8, 3.2))
-    for ax, sigma in zip(axes[0], (0.0, 0.5), strict=True):
-        for index, ((d,), t) in enumerate(groups(tables["runs"], "d")):
-            pick = t["sigma"] == sigma
-            style = {"color": COLORS[index % 4], "label": f"d = {d}", "alpha": 0.8}
-            ax.plot(t["initial_gap"][pick], t["centroid_gap"][pick], MARKERS[index % 4], **style)
-        ax.set_title("matched pairs, σ = 0" if sigma == 0 else f"blurred pairs, σ = {sigma:g}")
-        ax.set_xlabel("centroid gap at the start")
-        ax.set_ylim(-0.05, 2.05)
+    figure, axes = pl.panels(2, 2, size=(6.8, 5.4))
+    latents = (("ring", "runs", "centroid_gap"), ("two clusters", "mixture", "energy_distance"))
+    for row, (latent, name, measure) in zip(axes, latents, strict=True):
+        for ax, sigma in zip(row, (0.0, 0.5), strict=True):
+            for (d,), t in groups(tables[name], "d"):
+                pick, place = t["sigma"] == sigma, (2, 3, 8, 32).index(d)
+                style = {"color": COLORS[place], "label": f"d = {d}", "alpha": 0.8}
+                ax.plot(t["initial_gap"][pick], t[measure][pick], MARKERS[place], **style)
+            ax.set_title(f"{latent}, {'matched' if sigma == 0 else 'blurred'} pairs, σ = {sigma:g}")
+            ax.set_xlabel("centroid gap at the start")
+            ax.set_ylim(-0.05, 2.15)
+        row[0].legend()
     axes[0, 1].axhline(ring_gap(0.5, 0.1), color="black", linewidth=1, linestyle="--")
-    axes[0, 0].set_ylabel("centroid gap at the end; dashed: 2√(1 − τ/τ*)", fontsize=8)
-    axes[0, 0].legend()
+    axes[0, 0].set_ylabel("centroid gap at the end; dashed: 2√(1 − τ/τ*)", fontsize=7)
+    axes[1, 0].set_ylabel("energy distance at the end")
     return pl.Picture(figure)
 
 
@@ -340,10 +357,25 @@ def directions(tables: dict) -> pl.Picture:
 
 
 def phases(tables: dict) -> pl.Picture:
-    """The gap against temperature, collapsed by τ*; the critical line; and the energy flat below it."""
-    figure, axes = pl.panels(1, 3, size=(7.0, 3.1))
-    left, middle, right = axes[0]
-    t = tables["diagram"]
+    """The gap against temperature over τ*, on a ring and on two clusters; the energy; τ learned."""
+    figure, axes = pl.panels(2, 3, size=(7.4, 5.6))
+    _ring(axes[0], tables["diagram"])
+    _two_clusters(axes[1, :2], tables["mixture"])
+    ax = axes[1, 2]
+    for index, ((start,), t) in enumerate(groups(tables["learned"], "start")):
+        steps, ratios = np.append(0, t["step"]), np.append(start, t["ratio"])
+        ax.plot(steps, ratios, "-" + MARKERS[index], color=COLORS[index], markersize=3)
+    ax.axhline(1, color="black", linewidth=1, linestyle="--")
+    ax.set_ylim(0, None)
+    ax.set_title("ring, τ learned", fontsize=9)
+    ax.set_xlabel("steps")
+    ax.set_ylabel("temperature over τ*")
+    return pl.Picture(figure)
+
+
+def _ring(axes: Any, t: dict) -> None:
+    """The gap on one curve; the critical line; the energy, flat below it."""
+    left, middle, right = axes
     ratio = np.linspace(0.2, 1.6, 300)
     left.plot(ratio, 2 * np.sqrt(np.maximum(0, 1 - ratio)), color="black", linewidth=1, label="2√(1 − τ/τ*)")
     faces = {"near": "full", "far": "none", "one side": "left"}
@@ -362,6 +394,7 @@ def phases(tables: dict) -> pl.Picture:
     middle.plot(blur, [critical_temperature(sigma) for sigma in blur], color="black", linewidth=1)
     middle.text(0.75, 0.12, "room for a gap", fontsize=8)
     middle.text(0.1, 0.75, "overlap", fontsize=8)
+    left.set_title("ring of latents", fontsize=9)
     left.set_xlabel("temperature over τ*")
     left.set_ylabel("centroid gap (half filled: one side)", fontsize=8)
     left.legend(fontsize=7)
@@ -371,7 +404,26 @@ def phases(tables: dict) -> pl.Picture:
     right.set_xlabel("temperature over τ*")
     right.set_ylabel("J$^{Sym}$ + log V + I(π) (nats)")
     right.set_ylim(0, None)
-    return pl.Picture(figure)
+
+
+def _two_clusters(axes: Any, table: dict) -> None:
+    """Energy distance and energy from three starts, over the predicted τ*."""
+    faces = {"overlap": "full", "random": "left", "opposite cones": "none"}
+    of_space = dict(groups(table, "d"))[(3,)]
+    for index, ((sigma,), of) in enumerate(groups(of_space, "sigma")):
+        for (start,), p in groups(of, "start"):
+            label = f"σ = {sigma:g}, τ* = {p['star'][0]:.2f}" if start == "overlap" else None
+            style = {"color": COLORS[index], "fillstyle": faces[start], "linestyle": "none", "label": label}
+            axes[0].plot(p["ratio"], np.maximum(p["energy_distance"], 0), marker=MARKERS[index], **style)
+            axes[1].plot(p["ratio"], p["optimality_gap"], marker=MARKERS[index], **style)
+    for ax, label in zip(axes, ("energy distance", "J$^{Sym}$ + log V + I(π) (nats)"), strict=True):
+        ax.axvline(1, color=pl.GREY, linewidth=0.8, linestyle="--")
+        ax.set_xlabel("temperature over predicted τ*")
+        ax.set_ylabel(label)
+    axes[0].set_yscale("symlog", linthresh=1e-3)
+    axes[0].set_title("two clusters of latents", fontsize=9)
+    axes[1].set_title("full: from overlap, half: random, open: cones", fontsize=7)
+    axes[0].legend(fontsize=6)
 
 
 DRAWN: dict[str, Callable[[dict], pl.Picture]] = {

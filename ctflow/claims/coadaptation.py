@@ -1,0 +1,93 @@
+"""Both clouds move: in answer to each other round by round, or together under the flow of J^Sym."""
+
+import jax.numpy as jnp
+import numpy as np
+
+import ctflow as ct
+from ctflow.claims.evidence import Check, close, sphere
+from ctflow.claims.fields import Effective, Tilted, zonal
+from ctflow.clouds import WeightedCloud
+from ctflow.energies import symmetric_in_fields
+from ctflow.kernels import Exponential
+from ctflow.meanfield import GradientFlow, HarmonicGrid
+
+ROUNDS = 60
+TIMES = (0.0, 0.05, 0.1, 0.15)
+
+
+def great_circle(d: int, count: int = 181) -> tuple[np.ndarray, np.ndarray]:
+    """Angles [count] from the pole towards z_1, radians, and the points there, [count, d]."""
+    angle = np.linspace(-np.pi, np.pi, count)
+    line = np.zeros((count, d))
+    line[:, 0], line[:, -1] = np.sin(angle), np.cos(angle)
+    return angle, line
+
+
+def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:
+    """V_{1|2} along the great circle while both clouds move: particles against the equation for densities.
+
+    The clouds set out as one density. What parts them is that U_12 - U_21 is not constant.
+    """
+    steps, fields = 48, (Tilted(), Tilted(0.5))
+    reference = GradientFlow(fields, temperature=tau, d=d, max_degree=32 if d == 2 else 14)
+    grid, start = reference.grid, lambda z: 1 + 0.5 * z[:, 0]
+    densities = reference.solve((start, start), TIMES)
+    nodes = jnp.asarray(grid.nodes)
+    cloud = WeightedCloud(nodes, jnp.asarray(grid.weights * start(grid.nodes)))
+    flow, energy = ct.flows.GradientFlow(TIMES[-1] / steps), symmetric_in_fields(*fields, temperature=tau)
+    state = flow.init(ct.Pair(cloud, cloud))
+    angle, line = great_circle(d)
+    checks, rows = [], []
+    for index, time in enumerate(TIMES):
+        if index:
+            state = ct.evolve(energy, flow, state, num_steps=steps // (len(TIMES) - 1))
+        exact = WeightedCloud(nodes, jnp.asarray(grid.weights * densities[index, 1]))
+        predicted, simulated = (
+            np.asarray(
+                Effective(fields[0], second, temperature=tau, kernel=Exponential(tau))(jnp.asarray(line))
+            )
+            for second in (exact, state.clouds.y)
+        )
+        worst = np.argmax(np.abs(simulated - predicted))
+        name = f"{sphere(d)}, τ = {tau:g}: V₁₂ at t = {time:g} of a run of both, where furthest off"
+        checks.append(close(name, predicted[worst], simulated[worst], absolute=2e-3 / tau))
+        rows += [
+            {"d": d, "tau": tau, "time": time, "angle": a, "predicted": p, "simulated": s}
+            for a, p, s in zip(angle, predicted, simulated, strict=True)
+        ]
+    return checks, rows
+
+
+def rounds(d: int, tau: float) -> list[dict]:
+    """Two densities far apart answer each other in one field; their KL both ways, round by round."""
+    grid = HarmonicGrid(d, 4, count=48 if d == 2 else 16)
+    nodes, height = jnp.asarray(grid.nodes), grid.nodes[:, 0]
+    first, second = (1 + side * 0.9 * height for side in (1, -1))
+    rows = []
+    for index in range(ROUNDS + 1):
+        divergence = grid.weights @ ((first - second) * np.log(first / second))
+        rows.append({"d": d, "tau": tau, "round": index, "divergence": divergence})
+        first = _answer(grid, nodes, second, tau)
+        second = _answer(grid, nodes, first, tau)
+    return rows
+
+
+def _answer(grid: HarmonicGrid, nodes, density: np.ndarray, tau: float) -> np.ndarray:
+    """e^{-V}/Z at the nodes, the other cloud having that density."""
+    cloud = WeightedCloud(nodes, jnp.asarray(grid.weights * density))
+    answer = np.exp(-np.asarray(Effective(Tilted(), cloud, temperature=tau, kernel=Exponential(tau))(nodes)))
+    return answer / (grid.weights @ answer)
+
+
+def response(d: int, tau: float, degree: int) -> dict:
+    """Cloud 2 is uniform but for a small zonal mode; the share of it in e^{-V}/Z without a field."""
+    grid = HarmonicGrid(d, 4, count=24 if d == 2 else 14)
+    mode = zonal(d, degree)[0](grid.nodes[:, -1])
+    nodes, size = jnp.asarray(grid.nodes), 1e-4
+    cloud = WeightedCloud(nodes, jnp.asarray(grid.weights * (1 + size * mode)))
+    v = Effective(ct.potentials.Linear(jnp.zeros(d)), cloud, temperature=tau, kernel=Exponential(tau))
+    density = np.exp(-np.asarray(v(nodes)))
+    density /= grid.weights @ density
+    eigenvalue = Exponential(tau).degree_coefficients(d, degree)[degree]
+    found = grid.weights @ (density * mode) / size
+    return {"d": d, "tau": tau, "degree": degree, "predicted": -eigenvalue, "simulated": found}
