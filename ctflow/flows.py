@@ -18,6 +18,7 @@ from ctflow.checks import check_key
 from ctflow.clouds import Pair, WeightedCloud, points, weights, with_points
 from ctflow.energies import log_density
 from ctflow.kernels import Kernel
+from ctflow.partition.plan import check_kernel
 
 
 class State(NamedTuple):
@@ -184,6 +185,7 @@ class WassersteinFisherRao(Flow):
     stochastic = True
 
     def __post_init__(self):
+        check_kernel(self.kernel)
         if isinstance(self.resample_below, int | float) and self.resample_below >= 1:
             raise ValueError(f"resample_below must lie in (0, 1), got {self.resample_below}")
 

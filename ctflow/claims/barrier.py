@@ -35,7 +35,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     checks, maps, ends, running, responses, answers = [], [], [], [], [], []
     for d in (2, 3):
         for tau in TEMPERATURES:
-            found, mapped, ended = _frozen(d, tau, 2_000 if quick else 20_000, seed)
+            found, mapped, ended = _frozen(d, tau, 1_000 if quick else 20_000, seed)
             checks, maps, ends = checks + found, maps + mapped, [*ends, ended]
             found, moved = together(d, tau)
             checks, running = checks + found, running + moved

@@ -1,5 +1,6 @@
 """Both clouds move: in answer to each other round by round, or together under the flow of J^Sym."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -67,16 +68,18 @@ def rounds(d: int, tau: float) -> list[dict]:
     for index in range(ROUNDS + 1):
         divergence = grid.weights @ ((first - second) * np.log(first / second))
         rows.append({"d": d, "tau": tau, "round": index, "divergence": divergence})
-        first = _answer(grid, nodes, second, tau)
-        second = _answer(grid, nodes, first, tau)
+        first = np.asarray(_answer(nodes, jnp.asarray(grid.weights), jnp.asarray(second), tau))
+        second = np.asarray(_answer(nodes, jnp.asarray(grid.weights), jnp.asarray(first), tau))
     return rows
 
 
-def _answer(grid: HarmonicGrid, nodes, density: np.ndarray, tau: float) -> np.ndarray:
+@jax.jit
+def _answer(nodes, quadrature, density, tau):
     """e^{-V}/Z at the nodes, the other cloud having that density."""
-    cloud = WeightedCloud(nodes, jnp.asarray(grid.weights * density))
-    answer = np.exp(-np.asarray(Effective(Tilted(), cloud, temperature=tau, kernel=Exponential(tau))(nodes)))
-    return answer / (grid.weights @ answer)
+    kernel = Exponential(tau)
+    v = Effective(Tilted(), WeightedCloud(nodes, quadrature * density), temperature=tau, kernel=kernel)
+    answer = jnp.exp(-v(nodes))
+    return answer / (quadrature @ answer)
 
 
 def response(d: int, tau: float, degree: int) -> dict:

@@ -4,7 +4,7 @@ Latents are n equally likely angles of 0.7·vM(0, 6) + 0.3·vM(π, 6), pairs are
 both marginals are uniform). π is symmetric, so J^Sym(x, y) = J^Sym(y, x): the best single cloud for both
 modalities, x = y = z*, is stationary, and a displacement of the two is the sum of one in phase and one in
 antiphase that do not mix. The gap opens where the lowest curvature of ε ↦ J^Sym(z* + εu, z* - εu) crosses
-zero: this is `critical_temperature`, from a single cloud, with no gap in it.
+zero: this is `critical_temperatures`, from a single cloud, with no gap in it.
 """
 
 from functools import cache
@@ -54,20 +54,20 @@ def start(kind: str, n: int, d: int, rng: np.random.Generator) -> tuple[np.ndarr
     return cloud(1), cloud(-1)
 
 
-def curvatures(n: int, sigma: float, d: int, taus: np.ndarray, seed: int, *, num_steps: int) -> np.ndarray:
-    """The lowest antiphase curvature of J^Sym at the best single cloud, at every temperature."""
-    pi = law(n, sigma)
-    laws = np.broadcast_to(pi, (len(taus), n, n))
+def curvatures(
+    n: int, sigmas: np.ndarray, d: int, taus: np.ndarray, seed: int, *, num_steps: int = 4000
+) -> np.ndarray:
+    """The lowest antiphase curvature of J^Sym at the best single cloud, for every blur and temperature."""
+    laws = np.stack([law(n, sigma) for sigma in sigmas])
     one = start("overlap", n, d, np.random.default_rng(seed))[0]
-    clouds = pairs.descend_together(
-        laws, taus, np.broadcast_to(one, (len(taus), n, d)), num_steps=num_steps
-    ).astype(np.float64)
+    starts = np.broadcast_to(one, (len(taus), n, d))
+    clouds = pairs.descend_together(laws, taus, starts, num_steps=num_steps).astype(np.float64)
     clouds /= np.linalg.norm(clouds, axis=-1, keepdims=True)
     tangents = np.linalg.svd(clouds[..., None, :])[2][..., 1:, :]
 
     def lowest(inputs):
-        tau, z, basis = inputs
-        energy = pairs.energy_of("symmetric", jnp.asarray(pi), tau)
+        pi, tau, z, basis = inputs
+        energy = pairs.energy_of("symmetric", pi, tau)
 
         def apart(coordinates):
             u = jnp.einsum("nk,nkd->nd", coordinates, basis)
@@ -78,22 +78,26 @@ def curvatures(n: int, sigma: float, d: int, taus: np.ndarray, seed: int, *, num
         hessian = n * jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
         return jnp.linalg.eigvalsh(hessian)[0]
 
-    return sweep(lowest, (np.asarray(taus, np.float64), clouds, tangents))
+    return sweep(lowest, (laws, np.asarray(taus, np.float64), clouds, tangents))
 
 
 @cache
-def critical_temperature(n: int, sigma: float, d: int, seed: int = 0, num_steps: int = 4000) -> float:
-    """τ*, where the lowest antiphase curvature of the best single cloud crosses zero; within 1 % or so.
+def critical_temperatures(n: int, sigmas: tuple[float, ...], d: int, seed: int = 0) -> tuple[float, ...]:
+    """τ* for every σ: where the lowest antiphase curvature of the best single cloud crosses zero.
 
-    Looked for in [0.15, 1], from above, on a grid of temperatures and then on a finer one.
+    Looked for in [0.15, 1], from above, on a grid of temperatures and then on a finer one; within 1 % or so.
     """
-    low, high = _LOWEST, _HIGHEST
+    low, high = np.full(len(sigmas), _LOWEST), np.full(len(sigmas), _HIGHEST)
+    left, right = np.zeros(len(sigmas)), np.zeros(len(sigmas))
     for _ in range(2):
-        taus = np.linspace(low, high, _COUNT)
-        found = curvatures(n, sigma, d, taus, seed, num_steps=num_steps)
-        below = np.flatnonzero(found < 0)
-        if len(below) == 0 or below[-1] == _COUNT - 1:
-            raise ValueError(f"no critical temperature in [{low:g}, {high:g}] for σ = {sigma:g} and d = {d}")
-        low, high = taus[below[-1]], taus[below[-1] + 1]
-    left, right = found[below[-1]], found[below[-1] + 1]
-    return float(low + (high - low) * left / (left - right))
+        taus = np.linspace(low, high, _COUNT, axis=1)
+        found = curvatures(n, np.repeat(sigmas, _COUNT), d, taus.ravel(), seed).reshape(taus.shape)
+        for index, (sigma, values) in enumerate(zip(sigmas, found, strict=True)):
+            below = np.flatnonzero(values < 0)
+            if len(below) == 0 or below[-1] == _COUNT - 1:
+                raise ValueError(
+                    f"no critical temperature in [{low[index]:g}, {high[index]:g}] for σ = {sigma:g}, d = {d}"
+                )
+            pair = slice(below[-1], below[-1] + 2)
+            (low[index], high[index]), (left[index], right[index]) = taus[index, pair], values[pair]
+    return tuple((low + (high - low) * left / (left - right)).tolist())

@@ -21,6 +21,7 @@ ends in the same gap, at a lower energy than any single cloud's. Further down th
 close to -I(π), and the start decides on the width.
 """
 
+from itertools import product
 from typing import Any
 
 import jax.numpy as jnp
@@ -54,9 +55,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     free, learned = schedules.learned(n, 2 * num_steps, seed)
     mixed, gaps = [], []
     for d in (3,) if quick else (3, 8):
-        for sigma in SIGMAS:
-            more, runs = _mixture(sigma, d, n, seeds, seed)
-            mixed, gaps = mixed + more, gaps + runs
+        more, runs = _mixture(d, n, seeds, seed)
+        mixed, gaps = mixed + more, gaps + runs
     curves = {"diagram": rows, "elsewhere": others, "annealed": annealed, "learned": learned, "mixture": gaps}
     return Evidence(
         checks + _curvatures() + found + slow + free + mixed,
@@ -64,29 +64,40 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     )
 
 
-def _mixture(sigma: float, d: int, n: int, seeds: int, seed: int):
+def _mixture(d: int, n: int, seeds: int, seed: int):
     """Latents in two clusters: every start on both sides of the critical temperature."""
-    star, law = mixtures.critical_temperature(n, sigma, d, seed), mixtures.law(n, sigma)
+    stars = dict(zip(SIGMAS, mixtures.critical_temperatures(n, SIGMAS, d, seed), strict=True))
     cells, labels = [], []
-    for ratio in MIXTURE_RATIOS:
-        for kind in mixtures.STARTS:
-            for repeat in range(seeds):
-                rng = np.random.default_rng([seed, repeat])
-                cells.append(Cell(sigma, ratio * star, *mixtures.start(kind, n, d, rng)))
-                labels.append({"d": d, "sigma": sigma, "ratio": ratio, "start": kind, "seed": repeat})
-    ends = pairs.descend("symmetric", [law] * len(cells), cells, num_steps=4000)
+    for sigma, ratio, kind, repeat in product(SIGMAS, MIXTURE_RATIOS, mixtures.STARTS, range(seeds)):
+        clouds = mixtures.start(kind, n, d, np.random.default_rng([seed, repeat]))
+        cells.append(Cell(sigma, ratio * stars[sigma], *clouds))
+        labels.append({"d": d, "sigma": sigma, "ratio": ratio, "start": kind, "seed": repeat})
+    laws = {sigma: mixtures.law(n, sigma) for sigma in SIGMAS}
+    ends = pairs.descend("symmetric", [laws[cell.sigma] for cell in cells], cells, num_steps=4000)
     rows = [
         {
             **label,
             "tau": cell.tau,
-            "star": star,
+            "star": stars[cell.sigma],
             "centroid_gap": ends.centroid_gap[i],
             "energy_distance": ends.energy_distance[i],
             "paired_cosine": ends.paired_cosine[i],
-            "optimality_gap": ends.energy[i] + pairs.information(law),
+            "optimality_gap": ends.energy[i] + pairs.information(laws[cell.sigma]),
         }
         for i, (label, cell) in enumerate(zip(labels, cells, strict=True))
     ]
+    checks = []
+    for sigma, star in stars.items():
+        checks += _opens(f"{sphere(d)}, mixture latents, σ = {sigma:g}", star, _of(rows, sigma))
+    return checks, rows
+
+
+def _of(rows: list[dict[str, Any]], sigma: float) -> list[dict[str, Any]]:
+    return [row for row in rows if row["sigma"] == sigma]
+
+
+def _opens(where: str, star: float, rows: list[dict[str, Any]]) -> list[Check]:
+    """From no gap above the predicted τ* to one gap, whatever the start, just below it."""
 
     def distances(ratio):
         return np.array([row["energy_distance"] for row in rows if row["ratio"] == ratio])
@@ -95,7 +106,6 @@ def _mixture(sigma: float, d: int, n: int, seeds: int, seed: int):
     near, nearer = (distances(ratio) for ratio in (0.9, 0.95))
     opened = star * (0.95 + 0.05 * nearer / (near - nearer))
     error = opened.std(ddof=1) / np.sqrt(len(opened))
-    where = f"{sphere(d)}, mixture latents, σ = {sigma:g}"
     return [
         within(f"{where}: τ where the gap opens", star, opened.mean(), error, slack=0.02 * star),
         at_most(f"{where}, τ = 1.05 τ*: largest energy distance", 1e-3, distances(1.05).max()),
@@ -108,7 +118,7 @@ def _mixture(sigma: float, d: int, n: int, seeds: int, seed: int):
         ),
         at_least(f"{where}, τ = 0.5 τ*: least energy distance", 0.02, distances(0.5).min()),
         at_least(f"{where}: lowest J^Sym + log V + I(π)", -1e-4, min(row["optimality_gap"] for row in rows)),
-    ], rows
+    ]
 
 
 def _diagram(n: int, num_steps: int, seeds: int, seed: int) -> list[dict[str, Any]]:
@@ -141,7 +151,7 @@ def _diagram(n: int, num_steps: int, seeds: int, seed: int) -> list[dict[str, An
 
 
 def _law_of_the_gap(sigma: float, rows: list[dict[str, Any]]) -> list[Check]:
-    mine = [row for row in rows if row["sigma"] == sigma]
+    mine = _of(rows, sigma)
     apart = [row for row in mine if row["start"] in ("near", "far")]
     star, fitted = pairs.critical_temperature(sigma), []
     for repeat in sorted({row["seed"] for row in mine}):

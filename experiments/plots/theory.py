@@ -147,10 +147,12 @@ def equilibrium(tables: dict) -> pl.Picture:
     figure, axes = pl.panels(1, 2, size=(7.0, 3.4))
     left, right = axes[0]
     starts = list(dict.fromkeys(tables["starts"]["start"]))
+    temperatures = list(dict.fromkeys(tables["starts"]["tau"]))
     for index, ((d, tau), t) in enumerate(groups(tables["starts"], "d", "tau")):
+        marker, color = MARKERS[int(d) - 2], COLORS[temperatures.index(tau)]
         off = (t["simulated"] - t["exact"]) / t["error"]
         rows = np.array([starts.index(s) for s in t["start"]]) + 0.12 * (index - 2.5)
-        left.plot(off, rows, MARKERS[index], color=COLORS[index], label=f"{SPHERES[int(d)]}, τ = {tau:g}")
+        left.plot(off, rows, marker, color=color, label=f"{SPHERES[int(d)]}, τ = {tau:g}")
     left.set_yticks(range(len(starts)), starts)
     left.axvspan(-2, 2, color=pl.GREY, alpha=0.15, linewidth=0)
     left.set_xlim(-5, 5)
@@ -275,15 +277,10 @@ def barrier(tables: dict) -> pl.Picture:
         top.set_xlabel("angle (radians); dashed: frozen cloud 2")
         moving = dict(groups(tables["run"], "d", "tau"))[(d, 0.3)]
         for index, ((time,), t) in enumerate(groups(moving, "time")):
-            middle.plot(t["angle"], t["predicted"], color=COLORS[index], linewidth=1)
-            middle.plot(
-                t["angle"][::9],
-                t["simulated"][::9],
-                MARKERS[index],
-                color=COLORS[index],
-                markersize=3,
-                label=f"t = {time:g}",
-            )
+            field, style = -np.cos(t["angle"]) / 0.3, {"color": COLORS[index], "markersize": 3}
+            middle.plot(t["angle"], t["predicted"] - field, linewidth=1, **style)
+            seen = (t["simulated"] - field)[::9]
+            middle.plot(t["angle"][::9], seen, MARKERS[index], label=f"t = {time:g}", **style)
         middle.set_xlabel("angle (radians); both clouds move, τ = 0.3")
         ends = dict(groups(tables["ends"], "d"))[(d,)]
         for index, name in enumerate(("start", "one_directional", "symmetric")):
@@ -291,8 +288,8 @@ def barrier(tables: dict) -> pl.Picture:
             bottom.bar(places, ends[name], width=0.24, color=COLORS[index], label=name.replace("_", "-"))
         bottom.axhline(0, color=pl.GREY, linewidth=0.8)
         bottom.set_xticks(range(len(ends["tau"])), [f"τ = {tau:g}" for tau in ends["tau"]])
-    for ax in axes[2][:2]:
-        ax.set_ylabel("V₁₂ (nats)")
+    axes[2][0].set_ylabel("V₁₂ (nats)")
+    axes[2][1].set_ylabel("barrier V₁₂ − U₁₂/τ (nats)")
     axes[2][2].set_ylabel("mean height of cloud 1\nover cloud 2")
     axes[2][0].legend(fontsize=6)
     axes[2][1].legend(fontsize=6)
@@ -421,6 +418,7 @@ def _two_clusters(axes: Any, table: dict) -> None:
         ax.set_xlabel("temperature over predicted τ*")
         ax.set_ylabel(label)
     axes[0].set_yscale("symlog", linthresh=1e-3)
+    axes[0].set_ylim(-2e-4, None)
     axes[0].set_title("two clusters of latents", fontsize=9)
     axes[1].set_title("full: from overlap, half: random, open: cones", fontsize=7)
     axes[0].legend(fontsize=6)
