@@ -19,7 +19,7 @@ import ctflow as ct
 from ctflow._pytree import pytree
 from ctflow.claims.coadaptation import ROUNDS, great_circle, response, rounds, together
 from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, table, within
-from ctflow.claims.fields import Effective, Tilted
+from ctflow.claims.fields import Effective, Tilted, cluster
 from ctflow.claims.langevin import langevin
 from ctflow.clouds import Pair
 from ctflow.energies import Component, CrossEntropy, Energy, Potential, symmetric_in_fields
@@ -61,17 +61,17 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 def _frozen(d: int, tau: float, n: int, seed: int):
     where = f"{sphere(d)}, τ = {tau:g}"
-    key_y, key_x, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), d), 3)
+    rng = np.random.default_rng([seed, d])
+    key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), d))
     # U pulls to the pole, where cloud 2 sits already, a little to the side.
     center = np.zeros(d)
     center[0], center[-1] = np.sin(0.3), np.cos(0.3)
-    y = ct.sphere.von_mises_fisher(key_y, jnp.asarray(center), 8.0, 100)
+    x, y = (jnp.asarray(cluster(rng, center, 100, 0.35)) for _ in range(2))
     v = Effective(Tilted(), y, temperature=tau, kernel=Exponential(tau))
     gibbs = ct.gibbs.GibbsMeasure(v, temperature=1.0, d=d)
-    x = ct.sphere.von_mises_fisher(key_x, jnp.asarray(center), 8.0, 100)
 
     # Langevin in V
-    start = ct.sphere.uniform(key_x, n, d)
+    start = ct.sphere.uniform(key_start, n, d)
     run = langevin(v, start, temperature=1.0, duration=8.0 / (d - 1), num_steps=400, key=key_noise)
     checks = []
     for axis, name in ((-1, "height"), (0, "mean along z₁")):

@@ -69,7 +69,7 @@ def _on_mixture(n: int, num_steps: int, seed: int):
     """The same on latents of a mixture, at a third of their critical temperature."""
     sigma, d = SIGMA, 3
     law = mixtures.law(n, sigma)
-    (star,), information = mixtures.critical_temperatures(n, (sigma,), d, seed), pairs.information(law)
+    star, information = mixtures.critical_temperatures(n, d, seed)[sigma], pairs.information(law)
     rng = np.random.default_rng([seed, 1])
     cells = [Cell(sigma, star / 3, *mixtures.start(kind, n, d, rng)) for kind in mixtures.STARTS]
     rows, checks = [], []

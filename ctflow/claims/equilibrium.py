@@ -14,6 +14,7 @@ from scipy import special, stats
 
 import ctflow as ct
 from ctflow.claims.evidence import Evidence, at_least, sphere, table, within
+from ctflow.claims.fields import cluster
 from ctflow.claims.langevin import langevin
 
 TITLE = "one equilibrium, from every start"
@@ -46,7 +47,7 @@ def starting_cloud(kind: str, potential, key, n: int, d: int) -> np.ndarray:
     uniform = np.asarray(ct.sphere.uniform(key, 8 * n, d))
 
     def near(center):
-        return np.asarray(ct.sphere.von_mises_fisher(key, jnp.asarray(center), 50.0, n))
+        return cluster(np.random.default_rng(np.asarray(jax.random.key_data(key))), center, n, 0.15)
 
     if kind == "uniform":
         return uniform[:n]

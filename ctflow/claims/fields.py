@@ -51,6 +51,12 @@ class Effective(PotentialBase):
         return self.potential(z) / self.temperature + jnp.reshape(barrier, z.shape[:-1])
 
 
+def cluster(rng: np.random.Generator, center: Any, n: int, spread: float) -> np.ndarray:
+    """N points around a center [d], about `spread` radians off it in every direction."""
+    z = np.asarray(center) + spread * rng.standard_normal((n, len(center)))
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
 def zonal(d: int, degree: int):
     """The zonal harmonic of a degree as a polynomial of the height, and its derivative; mean square 1."""
     if d == 2:

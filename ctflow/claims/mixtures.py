@@ -18,6 +18,7 @@ from ctflow.claims import pairs
 from ctflow.latents import VonMisesMixture
 from ctflow.sweeps import sweep
 
+SIGMAS = (0.3, 0.5, 1.0)
 STARTS = ("overlap", "random", "opposite cones")
 _LOWEST, _HIGHEST, _COUNT = 0.15, 1.0, 8
 
@@ -82,17 +83,17 @@ def curvatures(
 
 
 @cache
-def critical_temperatures(n: int, sigmas: tuple[float, ...], d: int, seed: int = 0) -> tuple[float, ...]:
-    """τ* for every σ: where the lowest antiphase curvature of the best single cloud crosses zero.
+def critical_temperatures(n: int, d: int, seed: int = 0) -> dict[float, float]:
+    """τ* by σ, of `SIGMAS`: where the lowest antiphase curvature of the best single cloud crosses zero.
 
     Looked for in [0.15, 1], from above, on a grid of temperatures and then on a finer one; within 1 % or so.
     """
-    low, high = np.full(len(sigmas), _LOWEST), np.full(len(sigmas), _HIGHEST)
-    left, right = np.zeros(len(sigmas)), np.zeros(len(sigmas))
+    low, high = np.full(len(SIGMAS), _LOWEST), np.full(len(SIGMAS), _HIGHEST)
+    left, right = np.zeros(len(SIGMAS)), np.zeros(len(SIGMAS))
     for _ in range(2):
         taus = np.linspace(low, high, _COUNT, axis=1)
-        found = curvatures(n, np.repeat(sigmas, _COUNT), d, taus.ravel(), seed).reshape(taus.shape)
-        for index, (sigma, values) in enumerate(zip(sigmas, found, strict=True)):
+        found = curvatures(n, np.repeat(SIGMAS, _COUNT), d, taus.ravel(), seed).reshape(taus.shape)
+        for index, (sigma, values) in enumerate(zip(SIGMAS, found, strict=True)):
             below = np.flatnonzero(values < 0)
             if len(below) == 0 or below[-1] == _COUNT - 1:
                 raise ValueError(
@@ -100,4 +101,5 @@ def critical_temperatures(n: int, sigmas: tuple[float, ...], d: int, seed: int =
                 )
             pair = slice(below[-1], below[-1] + 2)
             (low[index], high[index]), (left[index], right[index]) = taus[index, pair], values[pair]
-    return tuple((low + (high - low) * left / (left - right)).tolist())
+    found = low + (high - low) * left / (left - right)
+    return dict(zip(SIGMAS, found.tolist(), strict=True))

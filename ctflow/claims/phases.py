@@ -66,13 +66,13 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 def _mixture(d: int, n: int, seeds: int, seed: int):
     """Latents in two clusters: every start on both sides of the critical temperature."""
-    stars = dict(zip(SIGMAS, mixtures.critical_temperatures(n, SIGMAS, d, seed), strict=True))
+    stars = mixtures.critical_temperatures(n, d, seed)
     cells, labels = [], []
-    for sigma, ratio, kind, repeat in product(SIGMAS, MIXTURE_RATIOS, mixtures.STARTS, range(seeds)):
+    for sigma, ratio, kind, repeat in product(stars, MIXTURE_RATIOS, mixtures.STARTS, range(seeds)):
         clouds = mixtures.start(kind, n, d, np.random.default_rng([seed, repeat]))
         cells.append(Cell(sigma, ratio * stars[sigma], *clouds))
         labels.append({"d": d, "sigma": sigma, "ratio": ratio, "start": kind, "seed": repeat})
-    laws = {sigma: mixtures.law(n, sigma) for sigma in SIGMAS}
+    laws = {sigma: mixtures.law(n, sigma) for sigma in stars}
     ends = pairs.descend("symmetric", [laws[cell.sigma] for cell in cells], cells, num_steps=4000)
     rows = [
         {
