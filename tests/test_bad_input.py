@@ -52,6 +52,14 @@ CASES = {
         lambda: ct.kernels.ChordalGaussian(float("inf")),
         "bandwidth must be finite and > 0, got inf",
     ),
+    "kernel of birth and death": (
+        lambda: ct.flows.WassersteinFisherRao(0.1, 0.2),  # type: ignore
+        "kernel must be a kernel of ct.kernels, got float",
+    ),
+    "no quantile": (
+        lambda: ct.latents.VonMisesMixture().quantiles([0.5, float("nan")]),
+        "probabilities must lie in [0, 1], got [0.5, nan]",
+    ),
     "concentration": (
         lambda: ct.potentials.VonMisesFisherMixture(np.eye(3), concentration=0),
         "concentration must be finite and > 0, got 0",

@@ -62,3 +62,15 @@ def test_weights_must_be_probabilities():
     with pytest.raises(ValueError, match="weights must be > 0"):
         VonMisesMixture(weights=(0.7, 0.7))
     assert jax.numpy.asarray(MIXTURE.sample(jax.random.key(0), (3,))).shape == (3,)
+
+
+def test_quantiles_invert_the_distribution_and_refuse_what_is_no_share():
+    shares = np.linspace(0, 1, 41)
+    found = MIXTURE.quantiles(shares)
+    assert found[0] == pytest.approx(-np.pi)
+    assert found[-1] == pytest.approx(np.pi)
+    fine = -np.pi + 2 * np.pi / 40_000 * (np.arange(40_000) + 0.5)
+    mass = MIXTURE.density(fine) * 2 * np.pi / 40_000
+    np.testing.assert_allclose([mass[fine < q].sum() for q in found], shares, atol=2e-4)
+    with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\], got 1.5"):
+        MIXTURE.quantiles(1.5)

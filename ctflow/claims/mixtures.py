@@ -20,7 +20,7 @@ from ctflow.sweeps import sweep
 
 SIGMAS = (0.3, 0.5, 1.0)
 STARTS = ("overlap", "random", "opposite cones")
-_LOWEST, _HIGHEST, _COUNT = 0.15, 1.0, 8
+_TEMPERATURES = np.linspace(0.15, 1.0, 16)
 
 
 def angles(n: int) -> np.ndarray:
@@ -55,15 +55,15 @@ def start(kind: str, n: int, d: int, rng: np.random.Generator) -> tuple[np.ndarr
     return cloud(1), cloud(-1)
 
 
-def curvatures(
-    n: int, sigmas: np.ndarray, d: int, taus: np.ndarray, seed: int, *, num_steps: int = 4000
-) -> np.ndarray:
-    """The lowest antiphase curvature of J^Sym at the best single cloud, for every blur and temperature."""
-    laws = np.stack([law(n, sigma) for sigma in sigmas])
-    one = start("overlap", n, d, np.random.default_rng(seed))[0]
-    starts = np.broadcast_to(one, (len(taus), n, d))
-    clouds = pairs.descend_together(laws, taus, starts, num_steps=num_steps).astype(np.float64)
-    clouds /= np.linalg.norm(clouds, axis=-1, keepdims=True)
+def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) -> np.ndarray:
+    """The least curvature of ε ↦ J^Sym(z + εu, z - εu) over tangent u of mean square 1, [runs].
+
+    Args:
+        laws: π of every run, [runs, n, n], symmetric.
+        taus: temperatures, [runs].
+        clouds: z, stationary for one cloud as both modalities, [runs, n, d].
+    """
+    _, n, d = clouds.shape
     tangents = np.linalg.svd(clouds[..., None, :])[2][..., 1:, :]
 
     def lowest(inputs):
@@ -75,31 +75,29 @@ def curvatures(
             length = jnp.sqrt(1 + jnp.sum(u * u, axis=1, keepdims=True))
             return energy(ct.Pair((z + u) / length, (z - u) / length))
 
-        # A displacement of every particle by one has length √n: curvature a particle.
-        hessian = n * jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
-        return jnp.linalg.eigvalsh(hessian)[0]
+        hessian = jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
+        return n * jnp.linalg.eigvalsh(hessian)[0]  # u of mean square 1 has the squared length n
 
-    return sweep(lowest, (laws, np.asarray(taus, np.float64), clouds, tangents))
+    return sweep(lowest, (np.asarray(laws, np.float64), np.asarray(taus, np.float64), clouds, tangents))
 
 
 @cache
 def critical_temperatures(n: int, d: int, seed: int = 0) -> dict[float, float]:
     """τ* by σ, of `SIGMAS`: where the lowest antiphase curvature of the best single cloud crosses zero.
 
-    Looked for in [0.15, 1], from above, on a grid of temperatures and then on a finer one; within 1 % or so.
+    Interpolated on 16 temperatures from 0.15 to 1; within 1 % or so.
     """
-    low, high = np.full(len(SIGMAS), _LOWEST), np.full(len(SIGMAS), _HIGHEST)
-    left, right = np.zeros(len(SIGMAS)), np.zeros(len(SIGMAS))
-    for _ in range(2):
-        taus = np.linspace(low, high, _COUNT, axis=1)
-        found = curvatures(n, np.repeat(SIGMAS, _COUNT), d, taus.ravel(), seed).reshape(taus.shape)
-        for index, (sigma, values) in enumerate(zip(SIGMAS, found, strict=True)):
-            below = np.flatnonzero(values < 0)
-            if len(below) == 0 or below[-1] == _COUNT - 1:
-                raise ValueError(
-                    f"no critical temperature in [{low[index]:g}, {high[index]:g}] for σ = {sigma:g}, d = {d}"
-                )
-            pair = slice(below[-1], below[-1] + 2)
-            (low[index], high[index]), (left[index], right[index]) = taus[index, pair], values[pair]
-    found = low + (high - low) * left / (left - right)
-    return dict(zip(SIGMAS, found.tolist(), strict=True))
+    shape = len(SIGMAS), len(_TEMPERATURES)
+    laws, taus = np.repeat([law(n, s) for s in SIGMAS], shape[1], axis=0), np.tile(_TEMPERATURES, shape[0])
+    one = start("overlap", n, d, np.random.default_rng(seed))[0]
+    best = pairs.descend_together(laws, taus, np.broadcast_to(one, (len(taus), n, d)), num_steps=4000)
+    best = best.astype(np.float64)
+    best /= np.linalg.norm(best, axis=-1, keepdims=True)
+    stars = {}
+    for sigma, found in zip(SIGMAS, lowest_curvatures(laws, taus, best).reshape(shape), strict=True):
+        below = np.flatnonzero(found < 0)
+        if len(below) == 0 or below[-1] == shape[1] - 1:
+            raise ValueError(f"no critical temperature in [0.15, 1] for σ = {sigma:g} and d = {d}")
+        pair = slice(below[-1], below[-1] + 2)
+        stars[sigma] = float(np.interp(0.0, found[pair], _TEMPERATURES[pair]))
+    return stars

@@ -51,15 +51,9 @@ class FokkerPlanck:
         self._modes = grid.synthesise(vectors.T).T
 
     def _effective_potential(self) -> np.ndarray:
-        """W = ‖∇V‖²/4 - ΔV/2 at the nodes, from the extension of V constant along rays."""
-
-        def v(z):
-            return self.gibbs.potential(z / jnp.linalg.norm(z)) / self.gibbs.temperature
-
-        def w(z):
-            return jnp.sum(jax.grad(v)(z) ** 2) / 4 - jnp.trace(jax.hessian(v)(z)) / 2
-
-        return np.asarray(jax.jit(jax.vmap(w))(jnp.asarray(self.nodes)), np.float64)
+        """W at the nodes."""
+        found = _effective(self.gibbs.potential, self.gibbs.temperature, jnp.asarray(self.nodes))
+        return np.asarray(found, np.float64)
 
     @property
     def spectral_gap(self) -> float:
@@ -95,3 +89,16 @@ class FokkerPlanck:
         """KL(ρ_t‖ρ*) = F(ρ_t) - F(ρ*) in nats, [times]."""
         rho = self.density(initial, times)
         return special.xlogy(rho, rho / np.exp(self.gibbs.log_density(self.nodes))) @ self.node_weights
+
+
+@jax.jit
+def _effective(potential: Any, temperature: Any, nodes: Any) -> Any:
+    """W = ‖∇V‖²/4 - ΔV/2 of V = U/τ at points [k, d], from the extension of V constant along rays."""
+
+    def v(z):
+        return potential(z / jnp.linalg.norm(z)) / temperature
+
+    def w(z):
+        return jnp.sum(jax.grad(v)(z) ** 2) / 4 - jnp.trace(jax.hessian(v)(z)) / 2
+
+    return jax.vmap(w)(nodes)

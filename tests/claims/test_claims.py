@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import ctflow as ct
 from ctflow import claims, cli, energies
-from ctflow.claims import pairs, report
+from ctflow.claims import mixtures, pairs, report
 from ctflow.claims.evidence import at_least, at_most, close, within
 
 FAST = ("convexity", "directions")
@@ -100,3 +101,23 @@ def test_critical_temperature_vanishes_for_matched_pairs_and_diverges_for_unrela
     assert (np.diff(temperatures) > 0).all()
     assert temperatures[0] == pytest.approx(0.05**2, rel=0.01)  # κ* ≈ 1/σ² for small σ
     assert temperatures[-1] == pytest.approx(np.exp(4.5) / 2, rel=0.01)  # κ* ≈ 2e^{-σ²/2} for large σ
+
+
+def test_two_clusters_have_a_symmetric_law_with_uniform_marginals():
+    law = mixtures.law(24, 0.5)
+    np.testing.assert_allclose(law, law.T, atol=1e-12)
+    np.testing.assert_allclose(law.sum(axis=0), 1 / 24, atol=1e-9)
+    np.testing.assert_array_equal(mixtures.law(24, 0.0), np.eye(24) / 24)
+
+
+def test_lowest_antiphase_curvature_of_a_ring_is_the_closed_form():
+    """Out of plane, mode m: -2(g_1 + g_m)/τ with g_m = I_m(1/τ)/I_0(1/τ) - e^{-m²σ²/2}."""
+    n, sigma = 32, 0.5
+    law, angle = jnp.asarray(pairs.ring_law(n, sigma)), 2 * np.pi * np.arange(n) / n
+    ring = np.column_stack([np.cos(angle), np.sin(angle), 0 * angle])
+    tau = 0.6 * pairs.critical_temperature(sigma)
+    (found,) = mixtures.lowest_curvatures(law[None], np.array([tau]), ring[None])
+    modes = np.arange(n // 2)
+    excess = special.ive(modes, 1 / tau) / special.ive(0, 1 / tau) - np.exp(-((modes * sigma) ** 2) / 2)
+    exact = -2 * (excess[1] + excess.max()) / tau
+    assert found == pytest.approx(exact, rel=1e-6)
