@@ -8,9 +8,11 @@ simulation contradicts the paper's wording, the claim's module says so:
     sharpening         J − F is of second order in the kernel's temperature, and never positive
     knife-edge         overlap under equal fields is invariant, yet a saddle
     barrier            with noise, clouds that answer each other in turn end overlapped
-    initialisation     heterogeneity makes room for a gap, the start decides how it is used
+    initialisation     heterogeneity makes room for a gap; on a ring of latents the start decides on its use,
+                       on two clusters every start ends with one
     directions         one direction of InfoNCE leaves the same gap as both
-    phases             the room opens below a critical temperature, in closed form; a gap costs nothing
+    phases             a gap opens below a critical temperature only, predicted without a gap in sight; on a
+                       ring it costs nothing, on two clusters it lowers the energy
 
     python experiments/theory.py --preset paper --out figures
 """
