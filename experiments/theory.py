@@ -43,7 +43,7 @@ class Config:
 
 PRESETS = {
     "paper": Config(),
-    "smoke": Config(claims=("convexity", "directions")),
+    "smoke": Config(claims=("convexity", "sharpening")),
     "full": Config(quick=False),
 }
 

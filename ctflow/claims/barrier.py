@@ -3,9 +3,9 @@
 With cloud 2 frozen, J_{1→2} is linear in ρ_1, ∫V dρ_1: noiseless particles end in V's minima, and Langevin
 particles in e^{-V}/Z. J^Sym adds to V the field K(ρ_2/ρ̃_1), high where cloud 2 outweighs cloud 1: its
 particles are driven further off cloud 2. While both move, V_{1|2} changes with cloud 2 as the equation for
-densities says. When the clouds answer each other in turn with ρ = e^{-V}/Z, a
-small difference of degree ℓ comes back as -λ_ℓ times itself: with noise, overlap is stable, other than
-under the noiseless symmetric flow (see `stability`); densities far apart end in one, round by round.
+densities says. When the clouds answer each other in turn with ρ = e^{-V}/Z, a small difference of degree ℓ
+comes back as -λ_ℓ times itself: with noise, overlap is stable, other than under the noiseless symmetric
+flow (see `stability`); densities far apart end in one, round by round.
 """
 
 from dataclasses import KW_ONLY

@@ -56,7 +56,7 @@ def _on_mixture(dims: tuple[int, ...], n: int, num_steps: int, seeds: int, seed:
         ends = pairs.descend("symmetric", [laws[cell.sigma] for cell in cells], cells, num_steps=num_steps)
         for index, (label, cell) in enumerate(zip(labels, cells, strict=True)):
             initial = np.linalg.norm(cell.x.mean(axis=0) - cell.y.mean(axis=0))
-            ended = {"centroid_gap": ends.centroid_gap[index], "energy_distance": ends.energy_distance[index]}
+            ended = pairs.measures(ends, index, laws[cell.sigma])
             rows.append({**label, "initial_gap": initial, **ended})
         for kind in mixtures.STARTS:
             matched, blurred = (
@@ -90,9 +90,7 @@ def _rows(d: int, n: int, num_steps: int, seeds: int, seed: int) -> list[dict[st
         {
             **label,
             "initial_gap": np.linalg.norm(cell.x.mean(axis=0) - cell.y.mean(axis=0)),
-            "centroid_gap": ends.centroid_gap[i],
-            "energy_distance": ends.energy_distance[i],
-            "optimality_gap": ends.energy[i] + pairs.information(laws[cell.sigma]),
+            **pairs.measures(ends, i, laws[cell.sigma]),
         }
         for i, (label, cell) in enumerate(zip(labels, cells, strict=True))
     ]

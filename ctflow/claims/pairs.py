@@ -164,6 +164,16 @@ def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
     return sweep(run, tuple(np.asarray(stack, np.float32) for stack in stacks))
 
 
+def measures(ends: Ends, index: int, law: np.ndarray) -> dict[str, Any]:
+    """What a table says of a run's end."""
+    return {
+        "centroid_gap": ends.centroid_gap[index],
+        "energy_distance": ends.energy_distance[index],
+        "paired_cosine": ends.paired_cosine[index],
+        "optimality_gap": ends.energy[index] + information(law),
+    }
+
+
 def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
     """J^Sym brought down by one cloud for both modalities, as in `descend`; the clouds [runs, n, d]."""
     flow = ct.flows.Descent(optax.adam(1e-2))

@@ -39,6 +39,7 @@ SIGMAS = (0.3, 0.5, 1.0)
 RATIOS = (0.3, 0.6, 0.8, 0.9, 1.1, 1.5)
 """Temperatures, over τ*."""
 MIXTURE_RATIOS = (0.3, 0.5, 0.9, 0.95, 1.05, 1.3)
+"""The same for two clusters."""
 STARTS = {"overlap": (0.0, 0.0), "one side": (0.5, 0.5), "near": (0.3, -0.3), "far": (0.95, -0.95)}
 """Heights of the two rings."""
 
@@ -79,10 +80,7 @@ def _mixture(d: int, n: int, seeds: int, seed: int):
             **label,
             "tau": cell.tau,
             "star": stars[cell.sigma],
-            "centroid_gap": ends.centroid_gap[i],
-            "energy_distance": ends.energy_distance[i],
-            "paired_cosine": ends.paired_cosine[i],
-            "optimality_gap": ends.energy[i] + pairs.information(laws[cell.sigma]),
+            **pairs.measures(ends, i, laws[cell.sigma]),
         }
         for i, (label, cell) in enumerate(zip(labels, cells, strict=True))
     ]
@@ -139,10 +137,7 @@ def _diagram(n: int, num_steps: int, seeds: int, seed: int) -> list[dict[str, An
             **label,
             "tau": cell.tau,
             "predicted": pairs.ring_gap(cell.sigma, cell.tau),
-            "centroid_gap": ends.centroid_gap[i],
-            "energy_distance": ends.energy_distance[i],
-            "paired_cosine": ends.paired_cosine[i],
-            "optimality_gap": ends.energy[i] + pairs.information(laws[cell.sigma]),
+            **pairs.measures(ends, i, laws[cell.sigma]),
             "energy": ends.energy[i],
             "slope": ends.slope[i],
         }

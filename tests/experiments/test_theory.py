@@ -18,7 +18,7 @@ def test_writes_a_table_of_numbers_and_a_figure_a_claim(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "theory"
-    assert {path.name for path in folder.glob("*.png")} == {"convexity.png", "directions.png"}
+    assert {path.name for path in folder.glob("*.png")} == {"convexity.png", "sharpening.png"}
     table = io.read_csv(folder / "claims.csv")
     assert set(table["verdict"]) == {"holds"}
     facts = json.loads((folder / "run.json").read_text())["facts"]
