@@ -17,9 +17,9 @@ import numpy as np
 
 import ctflow as ct
 from ctflow._pytree import pytree
-from ctflow.claims.coadaptation import ROUNDS, great_circle, response, rounds, together
+from ctflow.claims.coadaptation import ROUNDS, response, rounds, together
 from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, table, within
-from ctflow.claims.fields import Effective, Tilted, cluster
+from ctflow.claims.fields import Effective, Tilted, cluster, great_circle
 from ctflow.claims.langevin import langevin
 from ctflow.clouds import Pair
 from ctflow.energies import Component, CrossEntropy, Energy, Potential, symmetric_in_fields

@@ -6,7 +6,7 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims.evidence import Check, close, sphere
-from ctflow.claims.fields import Effective, Tilted, zonal
+from ctflow.claims.fields import Effective, Tilted, great_circle, zonal
 from ctflow.clouds import WeightedCloud
 from ctflow.energies import symmetric_in_fields
 from ctflow.kernels import Exponential
@@ -14,14 +14,6 @@ from ctflow.meanfield import GradientFlow, HarmonicGrid
 
 ROUNDS = 60
 TIMES = (0.0, 0.05, 0.1, 0.15)
-
-
-def great_circle(d: int, count: int = 181) -> tuple[np.ndarray, np.ndarray]:
-    """Angles [count] from the pole towards z_1, radians, and the points there, [count, d]."""
-    angle = np.linspace(-np.pi, np.pi, count)
-    line = np.zeros((count, d))
-    line[:, 0], line[:, -1] = np.sin(angle), np.cos(angle)
-    return angle, line
 
 
 def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:

@@ -57,6 +57,14 @@ def cluster(rng: np.random.Generator, center: Any, n: int, spread: float) -> np.
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 
+def great_circle(d: int, count: int = 181) -> tuple[np.ndarray, np.ndarray]:
+    """Angles [count] from the pole towards z_1, radians, and the points there, [count, d]."""
+    angle = np.linspace(-np.pi, np.pi, count)
+    line = np.zeros((count, d))
+    line[:, 0], line[:, -1] = np.sin(angle), np.cos(angle)
+    return angle, line
+
+
 def zonal(d: int, degree: int):
     """The zonal harmonic of a degree as a polynomial of the height, and its derivative; mean square 1."""
     if d == 2:

@@ -26,6 +26,9 @@ from ctflow.energies import Energy
 from ctflow.kernels import Exponential
 from ctflow.sweeps import sweep
 
+FLOW = ct.flows.Descent(optax.adam(1e-2))
+"""What every run on pairs descends by; radians a step."""
+
 
 class Cell(NamedTuple):
     """One run: blur σ, temperature τ, and the clouds it starts from, [n, d] each."""
@@ -148,15 +151,14 @@ def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
         cells: the runs; one n and d.
         num_steps: of Adam, at 1e-2 radians.
     """
-    flow = ct.flows.Descent(optax.adam(1e-2))
 
     def run(inputs):
         law, tau, x, y = inputs
         energy = energy_of(kind, law, tau)
-        clouds = ct.evolve(energy, flow, flow.init(ct.Pair(x, y)), num_steps=num_steps).clouds
+        clouds = ct.evolve(energy, FLOW, FLOW.init(ct.Pair(x, y)), num_steps=num_steps).clouds
 
         value, slope = jax.value_and_grad(lambda log_tau: level(kind, law, log_tau, clouds))(jnp.log(tau))
-        gap = jnp.linalg.norm(jnp.mean(clouds.x, axis=0) - jnp.mean(clouds.y, axis=0))
+        gap = ct.diagnostics.centroid_gap(*clouds)
         distance = ct.diagnostics.energy_distance(*clouds, estimator="v")
         return Ends(value, slope, distance, gap, jnp.mean(jnp.sum(clouds.x * clouds.y, axis=1)), *clouds)
 
@@ -176,11 +178,10 @@ def measures(ends: Ends, index: int, law: np.ndarray) -> dict[str, Any]:
 
 def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
     """J^Sym brought down by one cloud for both modalities, as in `descend`; the clouds [runs, n, d]."""
-    flow = ct.flows.Descent(optax.adam(1e-2))
 
     def run(inputs):
         law, tau, z = inputs
         energy = Shared(energy_of("symmetric", law, tau))
-        return ct.evolve(energy, flow, flow.init(z), num_steps=num_steps).clouds
+        return ct.evolve(energy, FLOW, FLOW.init(z), num_steps=num_steps).clouds
 
     return sweep(run, tuple(np.asarray(stack, np.float32) for stack in (laws, taus, starts)))

@@ -17,8 +17,8 @@ from above τ* to below it does not keep the clouds together (`ctflow.claims.sch
 On latents in two clusters the ring's symmetry is gone, and with it the neutral level near τ*. There τ* is
 the temperature at which the best single cloud for both modalities turns unstable in antiphase
 (`ctflow.claims.mixtures`); just below it every start, one without a gap, a random one or two opposite cones,
-ends in the same gap, at a lower energy than any single cloud's. Further down the energy flattens again,
-close to -I(π), and the start decides on the width.
+ends in the same gap. Further down the energy flattens again, close to -I(π), and the start decides on the
+width; one cloud for both modalities then costs energy (`ctflow.claims.directions`).
 """
 
 from itertools import product
@@ -74,6 +74,7 @@ def _mixture(d: int, n: int, seeds: int, seed: int):
         cells.append(Cell(sigma, ratio * stars[sigma], *clouds))
         labels.append({"d": d, "sigma": sigma, "ratio": ratio, "start": kind, "seed": repeat})
     laws = {sigma: mixtures.law(n, sigma) for sigma in stars}
+    # Near τ* the clouds part slowly, in a quick round too.
     ends = pairs.descend("symmetric", [laws[cell.sigma] for cell in cells], cells, num_steps=4000)
     rows = [
         {

@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import ctflow as ct
 from ctflow.claims import pairs
@@ -20,14 +19,15 @@ def annealed(n: int, num_steps: int, seeds: int, seed: int) -> tuple[list[Check]
     stages = 8
     star, law = pairs.critical_temperature(SIGMA), pairs.ring_law(n, SIGMA)
     schedules = {"annealed": np.geomspace(2, 0.3, stages), "fixed": np.full(stages, 0.3)}
-    flow = ct.flows.Descent(optax.adam(1e-2))
 
     def run(inputs):
         law, temperatures, x, y = inputs
 
         def stage(clouds, tau):
             energy = pairs.energy_of("symmetric", law, tau)
-            return ct.evolve(energy, flow, flow.init(clouds), num_steps=num_steps // 4).clouds, None
+            return ct.evolve(
+                energy, pairs.FLOW, pairs.FLOW.init(clouds), num_steps=num_steps // 4
+            ).clouds, None
 
         clouds, _ = jax.lax.scan(stage, ct.Pair(x, y), temperatures)
         return ct.diagnostics.energy_distance(*clouds, estimator="v")
@@ -54,7 +54,6 @@ def learned(n: int, num_steps: int, seed: int) -> tuple[list[Check], list[dict[s
     it stays where it is, and so does the gap.
     """
     star, law, saves = pairs.critical_temperature(SIGMA), pairs.ring_law(n, SIGMA), 25
-    flow = ct.flows.Descent(optax.adam(1e-2))
 
     def run(inputs):
         law, tau, x, y = inputs
@@ -62,17 +61,16 @@ def learned(n: int, num_steps: int, seed: int) -> tuple[list[Check], list[dict[s
         def step(carry, _):
             state, log_tau = carry
             energy = pairs.energy_of("symmetric", law, jnp.exp(log_tau))
-            state = ct.evolve(energy, flow, state, num_steps=1)
+            state = ct.evolve(energy, pairs.FLOW, state, num_steps=1)
             slope = jax.grad(lambda value: pairs.level("symmetric", law, value, state.clouds))(log_tau)
             return (state, log_tau - 0.03 * slope), None
 
         def stage(carry, _):
             carry, _ = jax.lax.scan(step, carry, length=num_steps // saves)
-            clouds = carry[0].clouds
-            gap = jnp.linalg.norm(jnp.mean(clouds.x, axis=0) - jnp.mean(clouds.y, axis=0))
-            return carry, (jnp.exp(carry[1]), gap)
+            state, log_tau = carry
+            return carry, (jnp.exp(log_tau), ct.diagnostics.centroid_gap(*state.clouds))
 
-        return jax.lax.scan(stage, (flow.init(ct.Pair(x, y)), jnp.log(tau)), length=saves)[1]
+        return jax.lax.scan(stage, (pairs.FLOW.init(ct.Pair(x, y)), jnp.log(tau)), length=saves)[1]
 
     ratios = np.array([2.0, 1.4, 0.7, 0.4])
     heights = [np.sqrt(max(0.0, 1 - ratio)) for ratio in ratios]

@@ -15,7 +15,7 @@ def recall(queries: Any, gallery: Any, k: int, *, pairs: Any = None) -> float:
     """Recall@k: the share of queries with a partner among the k gallery points of largest cosine, in [0, 1].
 
     Points of equal cosine are taken in random order, and the expectation over it is returned: a collapsed
-    gallery scores k/m, not 1. In the cosines' rounding, 4 eps, they count as equal.
+    gallery scores k/m, not 1. Cosines within rounding, 4 eps, are equal.
 
     Args:
         queries: unit rows, [n, d].
@@ -30,15 +30,13 @@ def recall(queries: Any, gallery: Any, k: int, *, pairs: Any = None) -> float:
     x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
     check_count("k", k)
     indices = _pairs(pairs, len(x), len(y))
-    indices = indices[np.argsort(indices[:, 0], kind="stable")]
     asked = np.unique(indices[:, 0])
     rounding = 4 * float(np.finfo(x.dtype).eps)
     hits = 0.0
     for first in range(0, len(asked), _BLOCK):
         block = asked[first : first + _BLOCK]
         cosine = x[block] @ y.T
-        ends = np.searchsorted(indices[:, 0], [block[0], block[-1]], side="left")
-        mine = indices[ends[0] : np.searchsorted(indices[:, 0], block[-1], side="right")]
+        mine = indices[np.isin(indices[:, 0], block)]
         partner = np.zeros(cosine.shape, bool)
         partner[np.searchsorted(block, mine[:, 0]), mine[:, 1]] = True
         best = np.where(partner, cosine, -np.inf).max(axis=1, keepdims=True)
@@ -67,7 +65,7 @@ def hubness(queries: Any, gallery: Any, k: int = 10) -> float:
     """Skewness of how often a gallery point is among the k nearest of a query.
 
     0 for a symmetric law of counts; large where a few points are near everything (Radovanović, Nanopoulos
-    and Ivanović 2010). NaN where all counts are equal.
+    and Ivanović 2010). NaN where all counts are equal. Which of several equal cosines counts is arbitrary.
 
     Args:
         queries: unit rows, [n, d].

@@ -69,7 +69,10 @@ def mean_cosine(x: Any) -> Float[Array, ""]:
 
 
 def effective_rank(x: Any) -> Float[Array, ""]:
-    """Exp of the entropy of the singular values of the centred cloud, in [1, d] (Roy and Vetterli 2007)."""
+    """Exp of the entropy of the singular values of the centred cloud, in [1, d] (Roy and Vetterli 2007).
+
+    NaN for a single point, repeated or not.
+    """
     (x,) = check_clouds("clouds", (x,))
     p, z = weights(x), points(x)
     centred = jnp.sqrt(p)[:, None] * (z - jnp.matmul(p, z, precision="highest")[None, :])
@@ -80,7 +83,7 @@ def effective_rank(x: Any) -> Float[Array, ""]:
 def _coincidence(cloud: Any) -> Float[Array, ""]:
     """Chance Σw² that two draws are one point."""
     if points(cloud).shape[0] < 2:
-        raise ValueError("needs >= 2 points")
+        raise ValueError(f"a cloud needs >= 2 points for distinct pairs, got {points(cloud).shape[0]}")
     return jnp.sum(weights(cloud) ** 2)
 
 

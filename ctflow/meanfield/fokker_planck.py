@@ -40,7 +40,12 @@ class FokkerPlanck:
         self.gibbs = gibbs
         grid = HarmonicGrid(gibbs.d, max_degree, count=2 * max_degree + 32)
         self.nodes, self.node_weights = grid.nodes, grid.weights
-        well = self._effective_potential() * self.node_weights
+        well = (
+            np.asarray(
+                _effective_potential(gibbs.potential, gibbs.temperature, jnp.asarray(self.nodes)), np.float64
+            )
+            * self.node_weights
+        )
         generator = np.diag(grid.laplacian) + grid.basis.T @ (grid.basis * well[:, None])
         self.rates, vectors = linalg.eigh(generator)
         if not abs(self.rates[0]) < 1e-3 * self.rates[1]:
@@ -49,11 +54,6 @@ class FokkerPlanck:
                 f"the equilibrium's rate is {self.rates[0]:.1e}, not 0"
             )
         self._modes = grid.synthesise(vectors.T).T
-
-    def _effective_potential(self) -> np.ndarray:
-        """W at the nodes."""
-        found = _effective(self.gibbs.potential, self.gibbs.temperature, jnp.asarray(self.nodes))
-        return np.asarray(found, np.float64)
 
     @property
     def spectral_gap(self) -> float:
@@ -92,7 +92,7 @@ class FokkerPlanck:
 
 
 @jax.jit
-def _effective(potential: Any, temperature: Any, nodes: Any) -> Any:
+def _effective_potential(potential: Any, temperature: Any, nodes: Any) -> Any:
     """W = ‖∇V‖²/4 - ΔV/2 of V = U/τ at points [k, d], from the extension of V constant along rays."""
 
     def v(z):

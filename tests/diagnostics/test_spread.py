@@ -72,5 +72,5 @@ def test_refused():
     with pytest.raises(ValueError, match="estimator must be"):
         uniformity(x, estimator="w")
     for measure in (uniformity, mean_cosine):
-        with pytest.raises(ValueError, match="needs >= 2 points"):
+        with pytest.raises(ValueError, match="needs >= 2 points for distinct pairs, got 1"):
             measure(x[:1])
