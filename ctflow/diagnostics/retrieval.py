@@ -7,6 +7,7 @@ from scipy import special, stats
 
 from ctflow.checks import check_count
 from ctflow.clouds import check_cloud
+from ctflow.diagnostics.pairing import check_pairs
 
 _BLOCK = 1024
 
@@ -29,24 +30,39 @@ def recall(queries: Any, gallery: Any, k: int, *, pairs: Any = None) -> float:
     """
     x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
     check_count("k", k)
-    indices = _pairs(pairs, len(x), len(y))
-    asked = np.unique(indices[:, 0])
+    return float(hits(x, y, (k,), _pairs(pairs, len(x), len(y)))[1].mean())
+
+
+def hits(
+    x: np.ndarray, y: np.ndarray, ks: tuple[int, ...], pairs: np.ndarray, *, without: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Queries with a partner [q], and each one's chance of a hit among its k nearest, [q, len(ks)].
+
+    `without` [n] names for each query a gallery row that is left out, such as itself.
+    """
+    pairs = np.unique(pairs, axis=0)
+    asked = np.unique(pairs[:, 0])
     rounding = 4 * float(np.finfo(x.dtype).eps)
-    hits = 0.0
+    found = []
     for first in range(0, len(asked), _BLOCK):
         block = asked[first : first + _BLOCK]
         cosine = x[block] @ y.T
-        mine = indices[np.isin(indices[:, 0], block)]
-        partner = np.zeros(cosine.shape, bool)
-        partner[np.searchsorted(block, mine[:, 0]), mine[:, 1]] = True
-        best = np.where(partner, cosine, -np.inf).max(axis=1, keepdims=True)
-        above = (cosine > best + rounding).sum(axis=1)
-        level = np.abs(cosine - best) <= rounding
-        hits += _chance(k - above, (level & partner).sum(axis=1), level.sum(axis=1)).sum()
-    return float(hits / len(asked))
+        if without is not None:
+            cosine[np.arange(len(block)), without[block]] = -np.inf
+        mine = pairs[np.isin(pairs[:, 0], block)]
+        query = np.searchsorted(block, mine[:, 0])
+        partners = cosine[query, mine[:, 1]]
+        best = np.full(len(block), -np.inf)
+        np.maximum.at(best, query, partners)
+        # The best partner's own level of cosines, and what lies above it.
+        good = np.bincount(query[np.abs(partners - best[query]) <= rounding], minlength=len(block))
+        above = (cosine > best[:, None] + rounding).sum(axis=1)
+        level = (cosine >= best[:, None] - rounding).sum(axis=1) - above
+        found.append(np.stack([chance(k - above, good, level) for k in ks], axis=1))
+    return asked, np.concatenate(found)
 
 
-def _chance(places: np.ndarray, good: np.ndarray, level: np.ndarray) -> np.ndarray:
+def chance(places: np.ndarray, good: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Chance that, of `level` points in random order, one of the `good` comes in the first `places`."""
     places = np.clip(places, 0, level)
     others = level - good
@@ -76,11 +92,18 @@ def hubness(queries: Any, gallery: Any, k: int = 10) -> float:
     check_count("k", k)
     if k >= len(y):
         raise ValueError(f"k must be below the gallery's size {len(y)}, got {k}")
-    counts = np.zeros(len(y))
-    for first in range(0, len(x), _BLOCK):
-        cosine = x[first : first + _BLOCK] @ y.T
-        nearest = np.argpartition(cosine, -k, axis=1)[:, -k:]
-        counts += np.bincount(nearest.ravel(), minlength=len(y))
+    return skewness(nearest(x, y, k), np.ones(len(x)), len(y))
+
+
+def nearest(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
+    """Indices [n, k] of the k gallery rows of largest cosine, in no order."""
+    blocks = (x[first : first + _BLOCK] @ y.T for first in range(0, len(x), _BLOCK))
+    return np.concatenate([np.argpartition(cosine, -k, axis=1)[:, -k:] for cosine in blocks])
+
+
+def skewness(near: np.ndarray, weights: np.ndarray, m: int) -> float:
+    """Skewness of how often each of m gallery rows is in `near` [n, k], queries weighted by [n]; or NaN."""
+    counts = np.bincount(near.ravel(), np.repeat(weights, near.shape[1]), m)
     return float(stats.skew(counts)) if np.ptp(counts) > 0 else float("nan")
 
 
@@ -92,13 +115,4 @@ def _pairs(pairs: Any, n: int, m: int) -> np.ndarray:
                 f"without pairs, queries and gallery must have equally many rows, got {n} and {m}"
             )
         return np.column_stack([np.arange(n)] * 2)
-    indices = np.asarray(pairs)
-    if indices.ndim != 2 or indices.shape[1] != 2 or len(indices) == 0 or indices.dtype.kind not in "iu":
-        raise ValueError(f"pairs must be integers [p, 2], got {indices.dtype.name} {indices.shape}")
-    (bad,) = np.nonzero(np.any((indices < 0) | (indices >= [n, m]), axis=1))
-    if bad.size:
-        raise ValueError(
-            f"pairs must lie in {n} queries and {m} gallery points: {bad.size} of {len(indices)} do not, "
-            f"row {bad[0]} is {indices[bad[0]].tolist()}"
-        )
-    return indices
+    return check_pairs(pairs, n, m)

@@ -1,0 +1,226 @@
+"""Which rows of two clouds belong together: pairs, and the groups that are independent of one another.
+
+Rows of one group depend on each other (an image and its five captions); groups do not. Statistics with
+the estimator `u` take pairs of rows from distinct groups only, a relabelling exchanges the two modalities
+of whole groups, and a bootstrap draws whole groups.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from ctflow.checks import check_choice
+
+UNPAIRED = "unpaired"
+MIN_GROUPS = 10
+
+
+class Block(NamedTuple):
+    """Some groups' rows: indices into each cloud, their weights and groups, and the pairs among them."""
+
+    x: np.ndarray
+    """[a] rows of the first cloud."""
+    y: np.ndarray
+    """[b] rows of the second."""
+    x_group: np.ndarray
+    y_group: np.ndarray
+    x_weight: np.ndarray
+    """[a] weights, not normalised: a row weighs what its pairs weigh, 1 without pairs."""
+    y_weight: np.ndarray
+    pairs: np.ndarray
+    """[p, 2] positions in `x` and `y`; empty if the rows are unpaired."""
+    pair_weight: np.ndarray
+
+
+class Pairing:
+    """Groups of rows of two clouds of `shape` (n, m) rows, taken a block at a time."""
+
+    shape: tuple[int, int]
+    num_groups: int
+    notes: tuple[str, ...] = ()
+
+    def take(self, groups: np.ndarray) -> Block:
+        """The rows of some groups (increasing numbers), and the pairs among them."""
+        raise NotImplementedError
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """At most `count` groups at random, increasing."""
+        return _choose(rng, self.num_groups, count)
+
+
+class RowByRow(Pairing):
+    """Row i with row i, each pair a group."""
+
+    def __init__(self, n: int):
+        self.shape, self.num_groups = (n, n), n
+
+    def take(self, groups):
+        """Each group's two rows."""
+        ones, index = np.ones(len(groups)), np.arange(len(groups))
+        return Block(groups, groups, groups, groups, ones, ones, np.column_stack([index, index]), ones)
+
+
+class Unpaired(Pairing):
+    """Two independent clouds, each row a group: first those of x, then those of y."""
+
+    def __init__(self, n: int, m: int):
+        self.shape, self.num_groups = (n, m), n + m
+
+    def take(self, groups):
+        """One row a group; no pairs."""
+        x, y = groups[groups < self.shape[0]], groups[groups >= self.shape[0]]
+        none = np.zeros((0, 2), int), np.zeros(0)
+        return Block(x, y - self.shape[0], x, y, np.ones(len(x)), np.ones(len(y)), *none)
+
+    def sample(self, count, rng):
+        """At most `count` rows of each cloud."""
+        n, m = self.shape
+        return np.concatenate([_choose(rng, n, count), n + _choose(rng, m, count)])
+
+
+class Listed(Pairing):
+    """Index pairs with weights; rows without a pair belong to no group.
+
+    Args:
+        shape: (n, m).
+        pairs: [p, 2].
+        weights: [p], > 0.
+        labels: the group of each row of x [n] and of y [m].
+    """
+
+    def __init__(self, shape, pairs, weights, labels, notes=()):
+        self.shape, self.notes = shape, notes
+        self.pairs, self.weights = pairs, weights
+        self._masses = [np.bincount(pairs[:, c], weights, shape[c]) for c in (0, 1)]
+        used = np.concatenate([mass > 0 for mass in self._masses])
+        number = np.full(sum(shape), -1)
+        number[used] = np.unique(np.concatenate(labels)[used], return_inverse=True)[1]
+        self.num_groups = int(number.max()) + 1
+        self._orders = [_sorted_by(part) for part in np.split(number, [shape[0]])]
+        self._by_x = _sorted_by(pairs[:, 0])
+
+    def take(self, groups):
+        """All rows and pairs of the groups."""
+        (x, i), (y, j) = (_members(order, groups) for order in self._orders)
+        chosen, owner = _members(self._by_x, x)
+        place = np.full(self.shape[1], -1)
+        place[y] = np.arange(len(y))
+        local = np.column_stack([owner, place[self.pairs[chosen, 1]]])
+        inside = local[:, 1] >= 0
+        masses = [mass[rows] for mass, rows in zip(self._masses, (x, y), strict=True)]
+        return Block(x, y, groups[i], groups[j], *masses, local[inside], self.weights[chosen][inside])
+
+
+def _choose(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
+    return np.arange(size) if count >= size else np.sort(rng.choice(size, count, replace=False))
+
+
+def _sorted_by(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the order of their labels, and the labels in that order."""
+    order = np.argsort(labels, kind="stable")
+    return order, labels[order]
+
+
+def _members(index: tuple[np.ndarray, np.ndarray], wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions whose label is wanted, and which of the wanted it is."""
+    order, labels = index
+    first, last = (np.searchsorted(labels, wanted, side) for side in ("left", "right"))
+    owner = np.repeat(np.arange(len(wanted)), last - first)
+    ends = np.cumsum(last - first)
+    return order[np.arange(len(owner)) + (last - ends)[owner]], owner
+
+
+def pairing(n: int, m: int, pairs: Any = None, groups: Any = None) -> Pairing:
+    """The pairing of n rows with m.
+
+    Args:
+        n: rows of the first cloud.
+        m: rows of the second.
+        pairs: None (row i with row i), `unpaired`, integers [p, 2], or a `ctflow.couplings.Coupling`. Rows
+            without a partner are left out.
+        groups: the group of each row: integers or text, [n] and [m] in a tuple, or one [n] for both. By
+            default, the rows that pairs join, directly or through others.
+
+    Raises:
+        ValueError: unequal numbers of rows without pairs, indices out of range, labels of the wrong length.
+    """
+    if isinstance(pairs, str):
+        check_choice("pairs", pairs, (UNPAIRED,))
+        if groups is not None:
+            raise ValueError("groups need pairs: unpaired rows are taken as independent")
+        return Unpaired(n, m)
+    if pairs is None:
+        if n != m:
+            raise ValueError(
+                f"without pairs the clouds must have equally many rows, got {n} and {m}; give pairs, or "
+                f'pairs="{UNPAIRED}"'
+            )
+        if groups is None:
+            return RowByRow(n)
+        pairs = np.column_stack([np.arange(n)] * 2)
+    indices, weights = _listed(pairs, n, m)
+    notes = []
+    lonely = [size - len(np.unique(indices[:, c])) for c, size in enumerate((n, m))]
+    if any(lonely):
+        notes.append(f"{lonely[0]} rows of x and {lonely[1]} of y have no partner and are left out")
+    labels = _components(indices, n, m) if groups is None else _labels(groups, n, m)
+    joined = labels[0][indices[:, 0]]
+    if groups is not None and (joined != labels[1][indices[:, 1]]).any():
+        raise ValueError("groups must hold both rows of every pair, got a pair that joins two groups")
+    if len(np.unique(joined)) < MIN_GROUPS:
+        if groups is not None:
+            raise ValueError(f"groups must be >= {MIN_GROUPS}, got {len(np.unique(joined))}")
+        labels = np.arange(n), n + np.arange(m)
+        notes.append("the pairs join nearly all rows into one group: rows are taken as independent")
+    return Listed((n, m), indices, weights, labels, tuple(notes))
+
+
+def check_pairs(pairs: Any, n: int, m: int) -> np.ndarray:
+    """Index pairs [p, 2] into n and m rows, or a ValueError."""
+    indices = np.asarray(pairs)
+    if indices.ndim != 2 or indices.shape[1] != 2 or len(indices) == 0 or indices.dtype.kind not in "iu":
+        raise ValueError(f"pairs must be integers [p, 2], got {indices.dtype.name} {indices.shape}")
+    (bad,) = np.nonzero(np.any((indices < 0) | (indices >= [n, m]), axis=1))
+    if bad.size:
+        raise ValueError(
+            f"pairs must lie in {n} rows of the first cloud and {m} of the second: {bad.size} of "
+            f"{len(indices)} do not, row {bad[0]} is {indices[bad[0]].tolist()}"
+        )
+    return indices
+
+
+def likeliest(pairs: np.ndarray, weights: np.ndarray, column: int) -> np.ndarray:
+    """Of the pairs of each row (of column 0 or 1), those of largest weight: its partners in retrieval."""
+    best = np.zeros(pairs[:, column].max() + 1)
+    np.maximum.at(best, pairs[:, column], weights)
+    return pairs[weights >= best[pairs[:, column]] * (1 - 1e-9)]
+
+
+def _listed(pairs: Any, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Index pairs and weights of a coupling or an array; pairs of no weight are dropped."""
+    if not hasattr(pairs, "rows"):
+        indices = check_pairs(pairs, n, m)
+        return indices, np.full(len(indices), 1.0)
+    if pairs.shape != (n, m):
+        raise ValueError(f"pairs must couple {n} rows with {m}, got a coupling of shape {pairs.shape}")
+    weights = np.asarray(pairs.weights, float)
+    kept = weights > 0
+    return np.column_stack([pairs.rows, pairs.cols])[kept], weights[kept]
+
+
+def _labels(groups: Any, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = (np.asarray(g) for g in (groups if isinstance(groups, tuple) else (groups, groups)))
+    if (x.shape, y.shape) != ((n,), (m,)):
+        raise ValueError(f"groups must label {n} rows of x and {m} of y, got shapes {x.shape} and {y.shape}")
+    if any(g.dtype.kind not in "iuUS" for g in (x, y)):
+        raise ValueError(f"groups must be integers or text, got {x.dtype.name} and {y.dtype.name}")
+    return x, y
+
+
+def _components(indices: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Connected components of the bipartite graph of pairs."""
+    ones = np.ones(len(indices), np.int8)
+    graph = sparse.coo_array((ones, (indices[:, 0], n + indices[:, 1])), shape=(n + m, n + m))
+    labels = sparse.csgraph.connected_components(graph, directed=False)[1]
+    return labels[:n], labels[n:]

@@ -1,0 +1,167 @@
+"""What a diagnosis found: numbers, each with its null and interval, and what they say in plain words."""
+
+import dataclasses
+import json
+import os
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctflow import io
+
+SECTIONS = {
+    "gap": "Is there a gap?",
+    "pairing": "How much of it is the pairing",
+    "spread": "How each modality spreads",
+    "retrieval": "Retrieval",
+    "energy": "The paper's terms",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One number of a report."""
+
+    name: str
+    section: str
+    value: float
+    means: str
+    """What it is, in a few words, with its unit."""
+    null: str = ""
+    """How the null was made: relabelled, re-paired, or in closed form."""
+    null_mean: float = float("nan")
+    null_sd: float = float("nan")
+    low: float = float("nan")
+    """End of the 95 % interval."""
+    high: float = float("nan")
+    rows: tuple[int, int] = (0, 0)
+    """Rows of x and of y it was taken from."""
+    estimator: str = ""
+    """u, v, or nothing where there is one estimator."""
+    reference: str = ""
+    """Its range, or what it is elsewhere."""
+    p_value: float = float("nan")
+    """Chance of a value as large anywhere in this section without a gap; for the section "gap" only."""
+    gap: bool | None = None
+    """Whether it is called a gap; None for numbers that do not say."""
+
+
+class Report(NamedTuple):
+    """A diagnosis; print it, or write it with `to_json`, `to_markdown`, `plot`."""
+
+    metrics: tuple[Metric, ...]
+    words: tuple[str, ...]
+    """The findings in plain words."""
+    notes: tuple[str, ...]
+    """What a reader must know about the input."""
+    settings: dict[str, Any]
+
+    def __getitem__(self, name):
+        """The metric of that name."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise KeyError(f"no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}")
+
+    def to_json(self) -> str:
+        """Everything as JSON; what is not a number is null."""
+        content = {
+            "words": self.words,
+            "notes": self.notes,
+            "settings": self.settings,
+            "metrics": [dataclasses.asdict(metric) for metric in self.metrics],
+        }
+        return json.dumps(_finite(content), indent=1) + "\n"
+
+    def to_markdown(self) -> str:
+        """A page: the findings, then a table for each section."""
+        lines = ["# Modality gap", ""]
+        lines += [f"- {line}" for line in (*self.words, *self.notes)]
+        for section, title in SECTIONS.items():
+            chosen = [m for m in self.metrics if m.section == section]
+            if chosen:
+                rows = [_HEAD, ("---",) * len(_HEAD), *map(_cells, chosen)]
+                lines += ["", f"## {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+        return "\n".join([*lines, "", _LEGEND, ""])
+
+    def __str__(self):
+        """The same for a terminal."""
+        lines = [*self.words, *(f"note: {note}" for note in self.notes)]
+        for section, title in SECTIONS.items():
+            chosen = [_cells(m) for m in self.metrics if m.section == section]
+            if chosen:
+                widths = [max(map(len, column)) for column in zip(_HEAD, *chosen, strict=True)]
+                lines += ["", title]
+                for row in (_HEAD, *chosen):
+                    cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                    lines.append("  " + "  ".join(cells).rstrip())
+        return "\n".join([*lines, "", _LEGEND])
+
+    def plot(self) -> Any:
+        """A `ctflow.plotting.Picture`: distances against their nulls, recall with intervals."""
+        from ctflow.diagnostics.plot import picture
+
+        return picture(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as .json, .md or .png, by the path's ending; whole or not at all."""
+        ending = os.path.splitext(os.fspath(path))[1]
+        if ending == ".png":
+            self.plot().save(path)
+            return
+        if ending not in WRITERS:
+            raise ValueError(f"a report is written as .json, .md or .png, got {os.fspath(path)!r}")
+        with io.atomic(path) as file:
+            file.write(WRITERS[ending](self).encode())
+
+
+WRITERS = {".json": Report.to_json, ".md": Report.to_markdown}
+_HEAD = ("number", "value", "95 % interval", "null (mean ± sd)", "gap?", "rows", "est.", "range or reference")
+_LEGEND = (
+    "null: what the number would be without a gap (labels of the two modalities exchanged), or, for "
+    "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, for the laws that "
+    "the rows were drawn from; v, for these rows themselves. Intervals are for the laws: a value that few "
+    "rows push up can lie above its own."
+)
+
+
+def _cells(metric: Metric) -> tuple[str, ...]:
+    interval = f"[{_number(metric.low)}, {_number(metric.high)}]" if np.isfinite(metric.low) else ""
+    null = ""
+    if np.isfinite(metric.null_mean):
+        null = f"{_number(metric.null_mean)} ± {_number(metric.null_sd)}"
+    called = "" if metric.gap is None else f"{'yes' if metric.gap else 'no'} (p = {metric.p_value:.3f})"
+    n, m = metric.rows
+    rows = f"{n}" if n == m else f"{n}, {m}"
+    return (
+        metric.name,
+        _number(metric.value),
+        interval,
+        null,
+        called,
+        rows,
+        metric.estimator,
+        metric.reference,
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"
+
+
+def _finite(content: Any) -> Any:
+    """The same with null for NaN and infinity, which JSON has no word for."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float | np.floating):
+        return float(content) if np.isfinite(content) else None
+    return content.item() if isinstance(content, np.generic) else content
+
+
+def published_range(column: str) -> str:
+    """Least and largest value over the CLIP models of the paper's MS-COCO figure, read off to ± 0.01."""
+    table = io.read_csv(str(files("ctflow.diagnostics") / "published_clip_gaps.csv"))
+    return f"CLIP models on COCO: {table[column].min():.2f} to {table[column].max():.2f}"
