@@ -129,8 +129,8 @@ def _along_lines(s: Study) -> list:
 def _parts(s: Study) -> list[Metric]:
     """What the gap is made of: location or shape, few coordinates or many."""
     rows, estimator, d = s.rows, s.options["estimator"], s.rows.points.shape[1]
-    centred = rows.points - np.where((rows.x > 0)[:, None], rows.x @ rows.points, rows.y @ rows.points)
-    shape = two_sample.energy_distance(two_sample.euclidean(centred), rows, s.resamples, estimator)
+    distance = two_sample.centred_distances(rows, two_sample.distances(s.cosine))
+    shape = two_sample.energy_distance(distance, rows, s.resamples, estimator)
     x, y = streamed.means(s.moments, s.units)
     power = (x - y) ** 2
     coordinates = power.sum(axis=1) ** 2 / (power**2).sum(axis=1)
@@ -140,7 +140,7 @@ def _parts(s: Study) -> list[Metric]:
             without_null(s.resamples.draws(shape)),
             rows=rows.counts,
             estimator=estimator,
-            means="energy distance once both means, fitted to these rows, are moved to 0",
+            means="energy distance once both means are moved to 0",
             reference="0 if the gap is a shift",
         ),
         _one(

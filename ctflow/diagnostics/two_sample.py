@@ -44,6 +44,22 @@ def distances(cosine: np.ndarray) -> np.ndarray:
     return _root(2 - 2 * cosine)
 
 
+def centred_distances(rows: Rows, distance: np.ndarray) -> np.ndarray:
+    """`distance` [N, N] once both means are moved to 0: within a cloud it stays, across it loses the shift.
+
+    The means are fitted to the same rows, which takes the variance of their difference off every squared
+    distance across; residuals are scaled up by as much, so that two clouds that differ by a shift alone come
+    out level, to first order in 1/n.
+    """
+    x, y = rows.x, rows.y
+    residual = rows.points - np.where((x > 0)[:, None], x @ rows.points, y @ rows.points)
+    each = same_group(rows) @ ((x - y)[:, None] * residual)
+    size = len(each)
+    lost = np.sum(each**2) * size / (size - 1) / np.sum((x + y) @ residual**2)
+    across = euclidean(residual / np.sqrt(1 - lost))
+    return np.where((x > 0)[:, None] == (x > 0)[None, :], distance, across)
+
+
 def euclidean(points: np.ndarray) -> np.ndarray:
     """‖x - y‖ of any rows [N, d]."""
     square = np.einsum("nd,nd->n", points, points)
