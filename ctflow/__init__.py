@@ -16,8 +16,11 @@ __all__ = [
     "WeightedCloud",
     "claims",
     "clouds",
+    "corrections",
     "couplings",
+    "diagnose",
     "diagnostics",
+    "embeddings",
     "energies",
     "evolve",
     "experiment",
@@ -41,6 +44,7 @@ __all__ = [
 _HOMES = {
     "Pair": "clouds",
     "WeightedCloud": "clouds",
+    "diagnose": "diagnostics.diagnose",
     "log_partition": "partition",
     "NonFiniteError": "solver",
     "Solution": "solver",
@@ -55,8 +59,10 @@ if TYPE_CHECKING:
     from ctflow import (
         claims,
         clouds,
+        corrections,
         couplings,
         diagnostics,
+        embeddings,
         energies,
         experiment,
         flows,
@@ -72,6 +78,7 @@ if TYPE_CHECKING:
         sphere,
     )
     from ctflow.clouds import Pair, WeightedCloud
+    from ctflow.diagnostics.diagnose import diagnose
     from ctflow.partition import log_partition
     from ctflow.solver import NonFiniteError, Solution, Status, evolve, solve
     from ctflow.sweeps import sweep

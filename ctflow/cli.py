@@ -1,12 +1,166 @@
 """The `ctflow` command. Heavy imports stay inside the commands, so that --help is quick."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 app = tyro.extras.SubcommandApp()
+
+
+@contextmanager
+def _refusals(command: str) -> Iterator[None]:
+    """Bad input gets one line on stderr and exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"ctflow {command}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command
+def diagnose(
+    x: tyro.conf.Positional[Path],
+    y: tyro.conf.Positional[Path | None] = None,
+    *,
+    temperature: float | None = None,
+    logit_scale: float | None = None,
+    logit_bias: float | None = None,
+    pairs: Path | None = None,
+    unpaired: bool = False,
+    normalize: bool = False,
+    column: str | None = None,
+    estimator: Literal["u", "v"] = "u",
+    level: float = 0.01,
+    n_permutations: int = 200,
+    n_bootstrap: int = 200,
+    max_rows: int = 2000,
+    max_gallery: int = 10_000,
+    seed: int = 0,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Measure the gap between the embeddings of two modalities, and say how sure that is.
+
+    Files: .npy, a folder of .npy or .parquet shards, .npz, .safetensors, .parquet, .h5. Row i of x is the
+    partner of row i of y, unless --pairs or --unpaired says otherwise.
+
+    Args:
+        x: embeddings of the first modality; or a folder with img_emb/ and text_emb/.
+        y: embeddings of the second.
+        temperature: of the model's loss, for the paper's terms.
+        logit_scale: the same as 1/temperature: what cosines are multiplied with, 100 for most CLIP models
+            (the exponential of the parameter that a checkpoint stores).
+        logit_bias: SigLIP's bias, for its sigmoid loss.
+        pairs: .npy or .csv of index pairs; a row may have several partners.
+        unpaired: the rows are independent samples.
+        normalize: bring rows to unit norm.
+        column: array, tensor or column to read where a file has several.
+        estimator: u for the laws that rows were drawn from, v for these rows themselves.
+        level: chance to call a gap where there is none.
+        n_permutations: clouds without a gap to compare with.
+        n_bootstrap: new samples for the 95 % intervals.
+        max_rows: rows for sums over all pairs of rows.
+        max_gallery: rows for retrieval.
+        seed: of the samples.
+        out: a folder for report.json, report.md and report.png.
+        overwrite: replace files that are there.
+    """
+    with _refusals("diagnose"):
+        from ctflow.embedding_commands import run_diagnose
+
+        report = run_diagnose(
+            x,
+            y,
+            pairs=pairs,
+            unpaired=unpaired,
+            out=out,
+            overwrite=overwrite,
+            column=column,
+            normalize=normalize,
+            temperature=temperature,
+            logit_scale=logit_scale,
+            logit_bias=logit_bias,
+            estimator=estimator,
+            level=level,
+            n_permutations=n_permutations,
+            n_bootstrap=n_bootstrap,
+            max_rows=max_rows,
+            max_gallery=max_gallery,
+            seed=seed,
+        )
+    print(report)
+    if out is not None:
+        print(f"\nwrote report.json, report.md and report.png into {out}")
+
+
+@app.command
+def correct(
+    x: tyro.conf.Positional[Path],
+    y: tyro.conf.Positional[Path | None] = None,
+    *,
+    purpose: Literal["retrieval", "mixed", "clustering"] = "retrieval",
+    method: Literal[
+        "centring", "translation", "standardisation", "whitening", "coral", "procrustes", "transport"
+    ]
+    | None = None,
+    held_out: float = 0.5,
+    normalize: bool = False,
+    column: str | None = None,
+    max_rows: int = 2000,
+    epsilon: float = 0.05,
+    ridge: float = 1e-3,
+    seed: int = 0,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Fit corrections of the gap on some rows, and show what they gain and cost on the others.
+
+    Row i of x is the partner of row i of y. At most 20 000 pairs are used.
+
+    Args:
+        x: embeddings of the first modality; or a folder with img_emb/ and text_emb/.
+        y: embeddings of the second.
+        purpose: what the embeddings are for: retrieval of the other modality, search in a corpus of both
+            (mixed), or clustering both together.
+        method: write the rows corrected by this method, and its map, into --out.
+        held_out: share of the pairs that is measured and not fitted on.
+        normalize: bring rows to unit norm.
+        column: array, tensor or column to read where a file has several.
+        max_rows: held-out pairs that are measured at most.
+        epsilon: entropic regularisation of transport.
+        ridge: added to variances, as a share of their mean.
+        seed: of the split.
+        out: a folder for corrections.csv and corrections.png; with --method, also x.npy, y.npy and
+            correction.safetensors.
+        overwrite: replace files that are there.
+    """
+    with _refusals("correct"):
+        from ctflow.diagnostics.compare import as_text
+        from ctflow.embedding_commands import run_correct
+
+        found = run_correct(
+            x,
+            y,
+            method=method,
+            out=out,
+            overwrite=overwrite,
+            column=column,
+            normalize=normalize,
+            purpose=purpose,
+            held_out=held_out,
+            max_rows=max_rows,
+            epsilon=epsilon,
+            ridge=ridge,
+            seed=seed,
+        )
+    print(as_text(found))
+    if out is not None:
+        what = "the table" if method is None else f"the table, and rows corrected by {method},"
+        print(f"\nwrote {what} into {out}")
 
 
 @app.command
@@ -48,11 +202,9 @@ def explain(
     import ctflow as ct
 
     options = {"method": method, "devices": devices}
-    try:
+    with _refusals("explain"):
         kernel = ct.kernels.Exponential(temperature)
         print(ct.partition.explain(n, n if m is None else m, d, kernel, dtype, **options))
-    except ValueError as error:
-        sys.exit(f"ctflow explain: {error}")
 
 
 @app.command
@@ -77,12 +229,10 @@ def verify(
     from ctflow.claims import report
     from ctflow.experiment import columns
 
-    try:
+    with _refusals("verify"):
         for name in only:
             claims.module_of(name)
         folder = None if out is None else io.prepare_folder(out)
-    except ValueError as error:
-        sys.exit(f"ctflow verify: {error}")
     print("every line: verdict, predicted, simulated ± standard error, how they are compared, what\n")
     names = only or claims.CLAIMS
     findings = claims.verify(

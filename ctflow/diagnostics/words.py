@@ -82,8 +82,9 @@ def notes(s: Study) -> tuple[str, ...]:
     """What was done to the input, and whether its rows seem to belong together."""
     found = list(s.pairing.notes)
     for z in (s.x, s.y):
-        if z.norms is not None and z.normalize:
-            low, high = z.norms
+        low, high = z.norms or (1, 1)
+        # Rows are refused off the sphere, by more than the rounding of half precision, unless asked for.
+        if max(1 - low, high - 1) > 0.05:
             found.append(f"rows of {z.name} were brought to unit norm; they had {low:.4g} to {high:.4g}")
     if s.paired:
         found += _misaligned(s)

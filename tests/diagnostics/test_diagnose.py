@@ -111,7 +111,7 @@ def test_the_energy_is_free_energies_less_divergences(estimator):
 
 
 def test_u_statistics_are_unbiased_for_pairs_too():
-    """One law, partners close together: over many draws the energy distance averages to 0, within 4 errors."""
+    """One law, partners close together: the energy distance averages to 0 over draws, within 4 errors."""
     reports = [
         ct.diagnose(*clouds(seed, n=20, shift=0, noise=0.3), n_bootstrap=0, n_permutations=99)
         for seed in range(60)

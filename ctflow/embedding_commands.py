@@ -1,0 +1,138 @@
+"""What `ctflow diagnose` and `ctflow correct` do, once their words are parsed."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctflow import corrections, io
+from ctflow.checks import check_positive
+from ctflow.diagnostics.compare import Comparison, compare
+from ctflow.diagnostics.diagnose import diagnose
+from ctflow.diagnostics.pairing import UNPAIRED
+from ctflow.diagnostics.plot import trade
+from ctflow.diagnostics.report import Report
+from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
+
+REPORTS = ("report.json", "report.md", "report.png")
+_BLOCK = 8192
+_FOR_FIT = 20_000
+
+
+def open_both(x: Path, y: Path | None, **options: Any) -> tuple[Embeddings, Embeddings]:
+    """Two files, or one folder that holds both modalities."""
+    if y is None:
+        return open_pair(x, **options)
+    return open_embeddings(x, **options), open_embeddings(y, **options)
+
+
+def temperature_of(temperature: float | None, logit_scale: float | None) -> float | None:
+    """The temperature τ from either word; the scale is what cosines are multiplied with.
+
+    Raises:
+        ValueError: both are given, or one is not > 0, or the scale is the logarithm that CLIP stores.
+    """
+    if logit_scale is None:
+        if temperature is not None:
+            check_positive("--temperature", temperature)
+        return temperature
+    if temperature is not None:
+        raise ValueError("give --temperature or --logit-scale, not both")
+    check_positive("--logit-scale", logit_scale)
+    if abs(logit_scale - math.log(100)) < 0.02:
+        raise ValueError(
+            f"--logit-scale {logit_scale:g} looks like the parameter that CLIP stores, log(100) = 4.605: "
+            "give its exponential, --logit-scale 100"
+        )
+    return 1 / logit_scale
+
+
+def refuse_existing(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
+    """Raise ValueError if the folder holds one of the files and they may not be replaced."""
+    there = [name for name in names if out is not None and (out / name).exists()]
+    if there and not overwrite:
+        raise ValueError(f"{out} holds {', '.join(there)} already; give --overwrite to replace")
+
+
+def run_diagnose(
+    x: Path,
+    y: Path | None,
+    *,
+    pairs: Path | None,
+    unpaired: bool,
+    out: Path | None,
+    overwrite: bool,
+    column: str | None,
+    normalize: bool,
+    temperature: float | None,
+    logit_scale: float | None,
+    **options: Any,
+) -> Report:
+    """Read, measure, write."""
+    if unpaired and pairs is not None:
+        raise ValueError("give --pairs or --unpaired, not both")
+    tau = temperature_of(temperature, logit_scale)
+    first, second = open_both(x, y, column=column, normalize=normalize)
+    listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
+    if listed is None and len(first) != len(second):
+        raise ValueError(
+            f"{first.name} has {len(first)} rows and {second.name} has {len(second)}; give --pairs FILE, or "
+            "--unpaired"
+        )
+    # The folder is made after the work: a bad row must leave nothing behind.
+    refuse_existing(out, REPORTS, overwrite)
+    report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)
+    if out is not None:
+        folder = io.prepare_folder(out)
+        for name in REPORTS:
+            report.save(folder / name)
+    return report
+
+
+def run_correct(
+    x: Path,
+    y: Path | None,
+    *,
+    method: str | None,
+    out: Path | None,
+    overwrite: bool,
+    column: str | None,
+    normalize: bool,
+    **options: Any,
+) -> Comparison:
+    """Read, fit, measure on held-out rows; with a method, write its map and the corrected rows."""
+    if method is not None and out is None:
+        raise ValueError("--method writes corrected rows: give --out FOLDER")
+    first, second = open_both(x, y, column=column, normalize=normalize)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{first.name} and {second.name} must be paired row by row, got {first.shape} and {second.shape}"
+        )
+    names = ["corrections.csv", "corrections.png"]
+    names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]
+    refuse_existing(out, names, overwrite)
+    rng = np.random.default_rng(options["seed"])
+    chosen = np.sort(rng.permutation(len(first))[:_FOR_FIT])
+    found = compare(first.rows(chosen), second.rows(chosen), **options)
+    if out is not None:
+        folder = io.prepare_folder(out)
+        io.write_csv(folder / "corrections.csv", found.table)
+        trade(found).save(folder / "corrections.png")
+        if method is not None:
+            found.fitted[method].save(folder / "correction.safetensors")
+            for name, source in (("x", first), ("y", second)):
+                _write_rows(folder / f"{name}.npy", source, found.fitted[method], name)
+    return found
+
+
+def _write_rows(path: Path, source: Embeddings, correction: corrections.Correction, name: str) -> None:
+    """Corrected rows as float32, a block at a time."""
+    with io.atomic(path) as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(source), _BLOCK):
+            rows = source.rows(slice(start, min(start + _BLOCK, len(source))))
+            moved = dict(zip("xy", correction.transform(rows, rows), strict=True))[name]
+            file.write(np.ascontiguousarray(moved, "<f4").tobytes())

@@ -1,0 +1,285 @@
+"""What it costs to hold two modalities together: penalties and temperature schedules, on free particles.
+
+Two clouds descend J^Sym on heterogeneous pairs (σ = 0.5), which parts them; each control is added with a
+strength λ: the symmetric divergence that J^Sym carries with a minus sign (λ = 1 cancels it exactly), the
+energy distance, MMD², and the uniformity of each cloud; or none, with the temperature fixed, annealed or
+learned. Every run is measured by the uncontrolled energy above its bound -I(π), the gap, and retrieval. The
+partner of x_i is a draw from π(·|i): recall is the chance that it is among the k nearest, and no rule beats
+Σ_i max_j π_ij at k = 1, which is given beside it.
+
+    python experiments/gap_control.py --preset paper --out figures
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import ctflow as ct
+from ctflow._pytree import pytree, static
+from ctflow.checks import check_count, check_positive
+from ctflow.couplings import MIN_BANDWIDTH, Coupling
+from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
+from ctflow.energies import Energy
+from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.latents import VonMisesMixture
+
+STARTS = ("same place", "opposite cones")
+CONTROLS = ("divergence", "energy distance", "MMD²", "uniformity")
+SCHEDULES = ("fixed", "annealed", "heated", "learned")
+BANDWIDTH = 0.5
+NOISE = 0.01
+CONCENTRATION = 40.0
+STAGES = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings; angles in radians."""
+
+    sigmas: tuple[float, ...] = (0.0, 0.5)
+    """Heterogeneity of the pairing; the first is where a control should change nothing."""
+    dims: tuple[int, ...] = (3, 8)
+    strengths: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0)
+    temperatures: tuple[float, ...] = (0.07, 0.15, 0.3, 0.6)
+    """Of the schedules: fixed there; annealed from the last down to each; learned from each."""
+    num_seeds: int = 4
+    num_particles: int = 128
+    temperature: float = 0.07
+    learning_rate: float = 2e-2
+    num_steps: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("num_seeds", "num_particles", "num_steps"):
+            check_count(name, getattr(self, name))
+        for name in ("temperature", "learning_rate"):
+            check_positive(name, getattr(self, name))
+        for d in self.dims:
+            check_count("dims", d, minimum=2)
+        for name in ("sigmas", "strengths"):
+            values = getattr(self, name)
+            if not values or min(values) < 0:
+                raise ValueError(f"{name} must be >= 0 and not empty, got {values}")
+        if not self.temperatures or min(self.temperatures) <= 0:
+            raise ValueError(f"temperatures must be > 0 and not empty, got {self.temperatures}")
+        if self.num_steps % STAGES:
+            raise ValueError(f"num_steps must be a multiple of {STAGES}, got {self.num_steps}")
+
+
+PRESETS = {
+    "paper": Config(),
+    "smoke": Config(
+        dims=(3,),
+        strengths=(0.0, 0.1, 1.0),
+        temperatures=(0.07, 0.6),
+        num_seeds=1,
+        num_particles=48,
+        num_steps=320,
+    ),
+}
+
+
+@pytree
+class Penalty(Energy):
+    """A function of two clouds as an energy."""
+
+    measure: Callable[[Any, Any], Any] = static()
+
+    def terms(self, clouds):
+        """`penalty`: its value."""
+        return {"penalty": self.measure(clouds.x, clouds.y)}
+
+
+def control(name: str, temperature: float) -> Energy:
+    """What is added to J^Sym, at strength 1."""
+    if name == "divergence":
+        return ct.energies.SymmetricDivergence(ct.kernels.Exponential(temperature))
+    return Penalty(
+        {
+            "energy distance": lambda x, y: energy_distance(x, y, estimator="v"),
+            "MMD²": lambda x, y: mmd_squared(x, y, bandwidth=BANDWIDTH, estimator="v"),
+            "uniformity": lambda x, y: (uniformity(x, estimator="v") + uniformity(y, estimator="v")) / 2,
+        }[name]
+    )
+
+
+def case(config: Config, sigma: float, seed: int, start: str, d: int) -> tuple[np.ndarray, Any, Any]:
+    """Probabilities of the pairs [n, n] and the two clouds [n, d] that a run sets out from."""
+    n, key = config.num_particles, jax.random.fold_in(jax.random.key(config.seed), seed)
+    keys = jax.random.split(key, 5)
+    theta = VonMisesMixture().sample(keys[0], (n,))
+    phi = VonMisesMixture().sample(keys[1], (n,)) + sigma * jax.random.normal(keys[2], (n,))
+    pi = ct.couplings.from_latents(theta, phi, bandwidth=max(sigma, MIN_BANDWIDTH), dtype=float)
+    if start == "same place":
+        flat = [
+            jnp.pad(jnp.stack([jnp.cos(a), jnp.sin(a)], axis=1), ((0, 0), (0, d - 2))) for a in (theta, phi)
+        ]
+        noise = [NOISE * jax.random.normal(k, (n, d)) for k in keys[3:]]
+        clouds = [ct.sphere.normalize(z + e) for z, e in zip(flat, noise, strict=True)]
+    else:
+        pole = jnp.eye(d)[-1]
+        clouds = [
+            ct.sphere.von_mises_fisher(k, side * pole, CONCENTRATION, n)
+            for k, side in zip(keys[3:], (1, -1), strict=True)
+        ]
+    return np.asarray(pi.weights).reshape(n, n), *clouds
+
+
+def coupling(law: Any) -> Coupling:
+    """Every pair with its probability."""
+    n, m = law.shape
+    rows, cols = np.indices((n, m)).reshape(2, -1)
+    return Coupling(rows, cols, law.reshape(-1), shape=(n, m), complete=True)
+
+
+def recall(law: Any, clouds: ct.Pair, k: int) -> Any:
+    """Chance that a partner drawn from π(·|i) is among the k nearest, mean of both ways."""
+    cosine = clouds.x @ clouds.y.T
+    ways = []
+    for law_way, cosine_way in ((law, cosine), (law.T, cosine.T)):
+        near = jax.lax.top_k(cosine_way, k)[1]
+        ways.append(jnp.sum(jnp.take_along_axis(law_way, near, axis=1)))
+    return sum(ways) / 2
+
+
+def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
+    """What every run is measured by, at its own temperature."""
+    energy = ct.energies.symmetric(coupling(law), temperature=temperature)
+    terms = energy.terms(clouds)
+    information = jnp.sum(
+        jax.scipy.special.xlogy(law, law / (law.sum(1, keepdims=True) * law.sum(0)[None, :]))
+    )
+    held = energy + ct.energies.SymmetricDivergence(energy.kernel)
+    return {
+        "above_bound": energy(clouds) + energy.kernel.log_volume(clouds.x.shape[1]) + information,
+        "energy_distance": energy_distance(*clouds, estimator="v"),
+        "centroid_gap": ct.diagnostics.centroid_gap(*clouds),
+        "paired_cosine": energy.coupling.mean_cosine(*clouds),
+        "uniformity": (uniformity(clouds.x, estimator="v") + uniformity(clouds.y, estimator="v")) / 2,
+        "recall@1": recall(law, clouds, 1),
+        "recall@5": recall(law, clouds, 5),
+        "best_recall@1": (jnp.sum(law.max(axis=1)) + jnp.sum(law.max(axis=0))) / 2,
+        # λ = 1 leaves the free energies alone: an identity, to rounding.
+        "cancellation_fault": jnp.abs(held(clouds) - (terms["free_energy_12"] + terms["free_energy_21"]) / 2),
+        "temperature": temperature,
+    }
+
+
+def run_control(config: Config, name: str, d: int) -> dict[str, np.ndarray]:
+    """One control at every strength, σ, seed and start."""
+    cells = list(product(config.sigmas, config.strengths, range(config.num_seeds), STARTS))
+    penalty = control(name, config.temperature)
+    flow = ct.flows.Descent(optax.adam(config.learning_rate))
+
+    def one(inputs):
+        strength, law, x, y = inputs
+        energy = ct.energies.symmetric(coupling(law), temperature=config.temperature) + strength * penalty
+        state = ct.evolve(energy, flow, flow.init(ct.Pair(x, y)), num_steps=config.num_steps)
+        return look(law, state.clouds, jnp.asarray(config.temperature))
+
+    cases = [case(config, sigma, seed, start, d) for sigma, _, seed, start in cells]
+    law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
+    strengths = np.array([strength for _, strength, _, _ in cells])
+    found = ct.sweep(one, (strengths, law, x, y), progress=f"{name}, d = {d}")
+    sigma, strength, seed, start = (np.array(part) for part in zip(*cells, strict=True))
+    labels = {"control": np.full(len(cells), name), "d": np.full(len(cells), d), "sigma": sigma}
+    return {**labels, "strength": strength, "seed": seed, "start": start, **found}
+
+
+def temperatures(config: Config, schedule: str, tau: float) -> np.ndarray:
+    """Temperatures of the stages; of a learned one, where it sets out."""
+    hot = max(config.temperatures)
+    if schedule == "annealed":
+        return np.geomspace(hot, tau, STAGES)
+    if schedule == "heated":
+        return np.geomspace(config.temperature, tau, STAGES)
+    return np.full(STAGES, tau)
+
+
+def run_schedules(config: Config, d: int) -> dict[str, np.ndarray]:
+    """No penalty: temperatures fixed, annealed from hot, heated from cold, or learned by descent in log τ."""
+    sigma = max(config.sigmas)
+    cells = list(product(SCHEDULES, config.temperatures, range(config.num_seeds), STARTS))
+    flow = ct.flows.Descent(optax.adam(config.learning_rate))
+
+    def level(log_tau, law, clouds):
+        energy = ct.energies.symmetric(coupling(law), temperature=jnp.exp(log_tau))
+        return energy(clouds) + energy.kernel.log_volume(d)
+
+    def one(inputs):
+        log_taus, rate, law, x, y = inputs
+
+        def step(carry, _):
+            state, log_tau = carry
+            energy = ct.energies.symmetric(coupling(law), temperature=jnp.exp(log_tau))
+            state = ct.evolve(energy, flow, state, num_steps=1)
+            return (state, log_tau - rate * jax.grad(level)(log_tau, law, state.clouds)), None
+
+        def stage(carry, log_tau):
+            state, learned = carry
+            begin = state, jnp.where(rate > 0, learned, log_tau)
+            return jax.lax.scan(step, begin, length=config.num_steps // STAGES)
+
+        (state, log_tau), _ = jax.lax.scan(stage, (flow.init(ct.Pair(x, y)), log_taus[0]), log_taus)
+        return look(law, state.clouds, jnp.exp(log_tau))
+
+    cases = [case(config, sigma, seed, start, d) for _, _, seed, start in cells]
+    law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
+    log_taus = np.log([temperatures(config, schedule, tau) for schedule, tau, _, _ in cells])
+    rates = np.array([0.03 if schedule == "learned" else 0.0 for schedule, *_ in cells])
+    found = ct.sweep(one, (log_taus, rates, law, x, y), progress=f"schedules, d = {d}")
+    schedule, tau, seed, start = (np.array(part) for part in zip(*cells, strict=True))
+    labels = {"schedule": schedule, "d": np.full(len(cells), d), "asked": tau, "seed": seed, "start": start}
+    return {**labels, **found}
+
+
+def run(config: Config) -> Result:
+    """Every control, then every schedule."""
+    with jax.enable_x64(True):
+        controls = [run_control(config, name, d) for d in config.dims for name in CONTROLS]
+        schedules = [run_schedules(config, d) for d in config.dims]
+    runs, timed = (
+        {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        for tables in (controls, schedules)
+    )
+    keys = ("control", "d", "sigma", "strength", "start"), ("schedule", "d", "asked", "start")
+    tables = {
+        "runs": runs,
+        "summary": summarize(runs, keys[0]),
+        "schedules": timed,
+        "schedules_summary": summarize(timed, keys[1]),
+    }
+    faults = np.concatenate([runs["cancellation_fault"], timed["cancellation_fault"]])
+    return Result(tables, {}, {"largest_cancellation_fault": float(faults.max()), "mmd_bandwidth": BANDWIDTH})
+
+
+def summarize(runs: dict[str, np.ndarray], keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Medians and the middle 80 % over seeds, a row for each combination of keys."""
+    rows = []
+    for values in sorted(set(zip(*(runs[key].tolist() for key in keys), strict=True))):
+        pick = np.all([runs[key] == value for key, value in zip(keys, values, strict=True)], axis=0)
+        row = dict(zip(keys, values, strict=True)) | {"seeds": int(pick.sum())}
+        for name in (
+            "above_bound",
+            "energy_distance",
+            "centroid_gap",
+            "recall@1",
+            "best_recall@1",
+            "temperature",
+        ):
+            low, middle, high = np.quantile(runs[name][pick], [0.1, 0.5, 0.9])
+            row |= {f"{name}_median": middle, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return columns(rows)
+
+
+plot = plot_of(__file__)
+
+if __name__ == "__main__":
+    main(name="gap_control", presets=PRESETS, run=run, plot=plot, description=__doc__ or "")

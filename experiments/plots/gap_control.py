@@ -1,0 +1,139 @@
+"""Figures of the gap's control, drawn from its saved result alone."""
+
+import numpy as np
+
+from ctflow import plotting as pl
+from ctflow.experiment import Result
+
+CONTROLS = {
+    "divergence": (pl.RED, "o"),
+    "energy distance": (pl.BLUE, "s"),
+    "MMD²": (pl.GREEN, "^"),
+    "uniformity": (pl.ORANGE, "v"),
+}
+SCHEDULES = {
+    "fixed": ("black", "o"),
+    "annealed": (pl.BLUE, "s"),
+    "heated": (pl.RED, "^"),
+    "learned": (pl.GREEN, "D"),
+}
+STARTS = {"same place": "-", "opposite cones": "--"}
+FLOOR = 1e-6
+
+
+@pl.styled
+def plot(result: Result) -> dict:
+    """Every figure of this experiment, by file name."""
+    return {
+        "cost_of_control.png": plot_cost(result),
+        "gap_against_strength.png": plot_strength(result),
+        "retrieval_against_gap.png": plot_retrieval(result),
+        "schedules.png": plot_schedules(result),
+    }
+
+
+def _lines(summary: dict, d: int, control: str, start: str) -> dict:
+    """Rows of one control at the largest σ, by strength."""
+    pick = (summary["d"] == d) & (summary["control"] == control) & (summary["start"] == start)
+    pick &= summary["sigma"] == summary["sigma"].max()
+    order = np.argsort(summary["strength"][pick])
+    return {name: column[pick][order] for name, column in summary.items()}
+
+
+def _gap(rows: dict) -> np.ndarray:
+    return np.maximum(rows["energy_distance_median"], FLOOR)
+
+
+def _per_dimension(result: Result, width: float, height: float):
+    dims = np.unique(result.tables["summary"]["d"])
+    figure, axes = pl.panels(1, len(dims), size=(width * len(dims), height), sharey=True)
+    for ax, d in zip(axes[0], dims, strict=True):
+        ax.set_title(f"d = {d}, σ = {result.tables['summary']['sigma'].max():g}")
+    return figure, list(zip(axes[0], dims, strict=True))
+
+
+def plot_cost(result: Result) -> pl.Picture:
+    """Energy above the bound against what is left of the gap; a line a control, λ beside its marks."""
+    figure, panels = _per_dimension(result, 3.5, 3.3)
+    for ax, d in panels:
+        for control, (color, marker) in CONTROLS.items():
+            rows = _lines(result.tables["summary"], d, control, "same place")
+            ax.plot(_gap(rows), rows["above_bound_median"], color=color, marker=marker, label=control)
+            for i in (1, len(rows["strength"]) - 1):
+                place = _gap(rows)[i], rows["above_bound_median"][i]
+                text = f"λ={rows['strength'][i]:g}"
+                ax.annotate(text, place, textcoords="offset points", xytext=(4, 4), color=color, fontsize=7)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("energy distance at the end")
+    panels[0][0].set_ylabel("J$^{Sym}$ + log V + I(π) (nats)")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return pl.Picture(figure)
+
+
+def plot_strength(result: Result) -> pl.Picture:
+    """Energy distance against λ from both starts; λ = 1 of the divergence cancels the coupling."""
+    figure, panels = _per_dimension(result, 3.5, 3.1)
+    for ax, d in panels:
+        for control, (color, marker) in CONTROLS.items():
+            for start, line in STARTS.items():
+                rows = _lines(result.tables["summary"], d, control, start)
+                label = control if line == "-" else None
+                ax.plot(rows["strength"], _gap(rows), color=color, marker=marker, linestyle=line, label=label)
+        ax.axvline(1, color=pl.GREY, linewidth=0.8, linestyle=":")
+        ax.set_xscale("symlog", linthresh=0.01)
+        ax.set_yscale("log")
+        ax.set_xlabel("strength λ (dotted: 1)")
+    panels[0][0].set_ylabel("energy distance at the end")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=4, title="solid: same place; dashed: cones"
+    )
+    return pl.Picture(figure)
+
+
+def plot_retrieval(result: Result) -> pl.Picture:
+    """Recall@1 over the best any rule can do, against the gap."""
+    figure, panels = _per_dimension(result, 3.5, 3.1)
+    for ax, d in panels:
+        for control, (color, marker) in CONTROLS.items():
+            rows = _lines(result.tables["summary"], d, control, "same place")
+            share = rows["recall@1_median"] / rows["best_recall@1_median"]
+            ax.plot(_gap(rows), share, color=color, marker=marker, label=control)
+        ax.set_xscale("log")
+        ax.set_ylim(0, 1.05)
+        ax.set_xlabel("energy distance at the end")
+    panels[0][0].set_ylabel("recall@1 over the best possible")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return pl.Picture(figure)
+
+
+def plot_schedules(result: Result) -> pl.Picture:
+    """Gap and recall against the last temperature, by schedule; no penalty."""
+    t = result.tables["schedules_summary"]
+    dims = np.unique(t["d"])
+    figure, axes = pl.panels(2, len(dims), size=(3.5 * len(dims), 4.6), sharey=True)
+    for column, d in enumerate(dims):
+        for schedule, (color, marker) in SCHEDULES.items():
+            for start, line in STARTS.items():
+                pick = (t["d"] == d) & (t["schedule"] == schedule) & (t["start"] == start)
+                order = np.argsort(t["temperature_median"][pick])
+                tau = t["temperature_median"][pick][order]
+                gap = np.maximum(t["energy_distance_median"][pick][order], FLOOR)
+                share = (t["recall@1_median"] / t["best_recall@1_median"])[pick][order]
+                style = {"color": color, "marker": marker, "linestyle": line}
+                axes[0, column].plot(tau, gap, label=schedule if line == "-" else None, **style)
+                axes[1, column].plot(tau, share, **style)
+        for ax in axes[:, column]:
+            ax.set_xscale("log")
+        axes[0, column].set_yscale("log")
+        axes[0, column].set_title(f"d = {d}")
+        axes[1, column].set_xlabel("temperature at the end")
+        axes[1, column].set_ylim(0, 1.05)
+    axes[0, 0].set_ylabel("energy distance at the end")
+    axes[1, 0].set_ylabel("recall@1 over the best possible")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=4, title="solid: same place; dashed: cones"
+    )
+    return pl.Picture(figure)

@@ -1,0 +1,163 @@
+"""`ctflow diagnose` and `ctflow correct` as a user types them."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ctflow import cli, io
+from ctflow.corrections import load
+
+
+def unit(z):
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a pair of files, as the working directory."""
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal((120, 8))
+    for name, shift in (("image", 0.0), ("text", 0.7)):
+        rows = unit(common + 0.5 * rng.standard_normal((120, 8)) + shift)
+        np.save(tmp_path / f"{name}.npy", rows.astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(monkeypatch, *words):
+    """Exit code of the command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["ctflow", *words])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+def test_diagnose_prints_a_verdict_and_writes_a_report(here, monkeypatch, capsys):
+    words = ("diagnose", "image.npy", "text.npy", "--logit-scale", "20", "--n-bootstrap", "20", "--out", "r")
+    assert call(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("There is a gap: 9 of 9")
+    assert sorted(path.name for path in (here / "r").iterdir()) == ["report.json", "report.md", "report.png"]
+    content = json.loads((here / "r" / "report.json").read_text())
+    assert content["settings"]["temperature"] == 0.05
+    assert content["settings"]["x"] == "image.npy"
+    assert call(monkeypatch, *words) == 2
+    assert "report.json, report.md, report.png already; give --overwrite" in capsys.readouterr().err
+    assert call(monkeypatch, *words, "--overwrite") == 0
+
+
+def test_correct_prints_a_table_and_writes_the_corrected_rows(here, monkeypatch, capsys):
+    words = ("correct", "image.npy", "text.npy", "--purpose", "mixed", "--out", "c", "--method", "centring")
+    assert call(monkeypatch, *words) == 0
+    assert "recall@1 in a corpus of both modalities" in capsys.readouterr().out
+    table = io.read_csv(here / "c" / "corrections.csv")
+    assert "procrustes" in table["method"]
+    correction = load(here / "c" / "correction.safetensors")
+    x, y = np.load("image.npy"), np.load("text.npy")
+    for name, rows in zip("xy", correction.transform(x, y), strict=True):
+        np.testing.assert_allclose(np.load(here / "c" / f"{name}.npy"), rows, atol=1e-6)
+    assert (here / "c" / "corrections.png").stat().st_size > 1000
+
+
+def test_pairs_come_from_a_file(here, monkeypatch, capsys):
+    np.savetxt("pairs.csv", np.column_stack([np.arange(60)] * 2), fmt="%d", delimiter=",")
+    assert (
+        call(monkeypatch, "diagnose", "image.npy", "text.npy", "--pairs", "pairs.csv", "--n-bootstrap", "0")
+        == 0
+    )
+    assert "60 rows of x and 60 of y have no partner" in capsys.readouterr().out
+
+
+def write_bad_files():
+    good = np.load("image.npy")
+    np.save("nan.npy", np.where(np.arange(120)[:, None] == 7, np.nan, good))
+    np.save("zero.npy", np.where(np.arange(120)[:, None] == 3, 0, good))
+    np.save("long.npy", 3 * good)
+    np.save("flat.npy", good.ravel())
+    np.save("ints.npy", np.ones((120, 8), int))
+    np.save("short.npy", good[:50])
+    np.save("wide.npy", unit(np.hstack([good, good])))
+    np.save("one.npy", good[:1])
+    np.save("objects.npy", np.array([{"a": 1}, None], object), allow_pickle=True)
+    np.save("pairs.npy", np.array([[0, 0], [3, 500]]))
+    with open("image.npy", "rb") as file:
+        content = file.read()
+    for name, part in (("torn.npy", content[:-100]), ("empty.npy", b""), ("image.txt", content)):
+        with open(name, "wb") as file:
+            file.write(part)
+
+
+REFUSED = {
+    "none.npy text.npy": "none.npy",
+    "image.txt text.npy": "image.txt",
+    "torn.npy text.npy": "torn.npy",
+    "empty.npy text.npy": "empty.npy",
+    "objects.npy text.npy": "objects.npy",
+    "nan.npy text.npy": "row 7",
+    "zero.npy text.npy": "row 3",
+    "long.npy text.npy": "--normalize",
+    "image.npy short.npy": "120 rows and short.npy has 50",
+    "image.npy wide.npy": "8 and 16",
+    "flat.npy text.npy": "flat.npy",
+    "ints.npy text.npy": "ints.npy",
+    "one.npy one.npy": "one.npy",
+    "image.npy text.npy --pairs pairs.npy": "500",
+    "image.npy text.npy --pairs none.csv": "none.csv",
+    "image.npy text.npy --temperature 0": "--temperature must be finite and > 0, got 0",
+    "image.npy text.npy --temperature -1": "--temperature must be finite and > 0, got -1",
+    "image.npy text.npy --temperature 0.1 --logit-scale 10": "not both",
+    "image.npy text.npy --logit-scale 4.6052": "give its exponential, --logit-scale 100",
+    "image.npy text.npy --logit-bias -10": "needs a temperature",
+    "image.npy text.npy --pairs pairs.npy --unpaired": "not both",
+    "image.npy": "image.npy",
+    "image.npy text.npy --out /dev/null": "--out must be a folder",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_bad_input_gets_one_line_and_nothing_is_written(here, monkeypatch, capsys, words):
+    write_bad_files()
+    before = sorted(here.iterdir())
+    out = [] if "--out" in words else ["--out", "r"]
+    assert call(monkeypatch, "diagnose", *words.split(), "--n-bootstrap", "0", *out) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.replace("\r", "\n").strip().splitlines()[-1:]
+    assert line.startswith("ctflow diagnose: ")
+    assert REFUSED[words] in line
+    assert "Traceback" not in captured.err
+    assert not captured.out
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("image.npy text.npy --method coral", "give --out FOLDER"),
+        ("image.npy short.npy", "must be paired row by row"),
+        ("image.npy text.npy --held-out 1", "held_out must lie in (0, 1)"),
+        ("image.npy text.npy --epsilon 0.001", "epsilon must be >= 0.005"),
+    ],
+)
+def test_correct_refuses_too(here, monkeypatch, capsys, words, message):
+    write_bad_files()
+    assert call(monkeypatch, "correct", *words.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_is_instant():
+    start = time.process_time()
+    for command in ("diagnose", "correct"):
+        code = f"import sys; sys.argv = ['ctflow', '{command}', '--help']\nfrom ctflow.cli import main\n"
+        code += (
+            "try:\n    main()\nfinally:\n    assert 'jax' not in sys.modules and 'scipy' not in sys.modules"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "embeddings" in done.stdout
+    assert time.process_time() - start < 5
