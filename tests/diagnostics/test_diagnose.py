@@ -210,7 +210,7 @@ def test_a_planted_change_of_covariance_leaves_the_means_alone():
 
 def test_intervals_hold_the_value_of_the_law():
     """95 % intervals of the energy distance and of recall hold their means over many draws: 95 % ± 3 σ."""
-    draws, names = 120, ("energy_distance", "paired_cosine", "cone_x")
+    draws, names = 60, ("energy_distance", "paired_cosine", "cone_x")
     reports = [
         ct.diagnose(*clouds(seed, n=60), n_permutations=99, n_bootstrap=100, seed=seed)
         for seed in range(draws)

@@ -1,0 +1,254 @@
+"""Files of embeddings: each format gives the rows that were written, each bad one a line that says why."""
+
+import json
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from ctflow import embedding_files
+from ctflow.embeddings import as_embeddings, open_embeddings, open_pair, read_pairs
+
+
+def unit(z):
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+ROWS = unit(np.random.default_rng(0).standard_normal((57, 6)))
+
+
+def write_parquet(path, rows, fixed=False):
+    values = pa.array(rows.ravel())
+    lists = (
+        pa.FixedSizeListArray.from_arrays(values, rows.shape[1])
+        if fixed
+        else pa.ListArray.from_arrays(np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32), values)
+    )
+    pq.write_table(pa.table({"caption": ["a"] * len(rows), "embedding": lists}), path, row_group_size=10)
+
+
+def write_hdf5(path, rows):
+    with h5py.File(path, "w") as file:
+        file["labels"] = np.arange(len(rows))
+        file["embeddings"] = rows
+
+
+WRITERS = {
+    "plain.npy": lambda path, rows: np.save(path, rows),
+    "columns.npy": lambda path, rows: np.save(path, np.asfortranarray(rows)),
+    "big_endian.npy": lambda path, rows: np.save(path, rows.astype(rows.dtype.newbyteorder(">"))),
+    "stored.npz": lambda path, rows: np.savez(path, embeddings=rows, labels=np.arange(3)),
+    "packed.npz": lambda path, rows: np.savez_compressed(path, embeddings=rows),
+    "one.safetensors": lambda path, rows: save_file({"embeddings": rows, "scale": np.ones(1)}, path),
+    "lists.parquet": write_parquet,
+    "fixed.parquet": lambda path, rows: write_parquet(path, rows, fixed=True),
+    "one.h5": write_hdf5,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_rows_are_those_that_were_written(name, dtype, tmp_path):
+    rows = ROWS.astype(dtype)
+    WRITERS[name](tmp_path / name, rows)
+    found = open_embeddings(tmp_path / name)
+    working = np.float64 if dtype == "float64" else np.float32
+    assert (found.shape, found.stored, len(found)) == ((57, 6), np.dtype(dtype), 57)
+    index = np.array([3, 50, 3, 0, 56])
+    for rows_found, wanted in ((found.rows(slice(5, 20)), rows[5:20]), (found.rows(index), rows[index])):
+        assert rows_found.dtype == working
+        np.testing.assert_allclose(rows_found, unit(wanted.astype(float)), atol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(found.rows(np.arange(57)), axis=1), 1, atol=1e-6)
+
+
+def test_bfloat16_is_promoted(tmp_path):
+    raw = ROWS.astype(ml_dtypes.bfloat16)
+    header = {"e": {"dtype": "BF16", "shape": [57, 6], "data_offsets": [0, raw.nbytes]}}
+    text = json.dumps(header).encode()
+    (tmp_path / "b.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + raw.tobytes())
+    found = open_embeddings(tmp_path / "b.safetensors")
+    assert found.stored.name == "bfloat16"
+    np.testing.assert_allclose(found.rows(slice(None)), unit(raw.astype(float)), atol=1e-6)
+
+
+def shards(folder, sizes=(20, 1, 0, 30, 6), dtype=np.float32):
+    """Shards 0, 1, 2, 9 and 10: as text 10 would come before 2."""
+    folder.mkdir(exist_ok=True)
+    first = 0
+    for number, size in zip((0, 1, 2, 9, 10), sizes, strict=True):
+        np.save(folder / f"img_emb_{number}.npy", ROWS[first : first + size].astype(dtype))
+        first += size
+    return open_embeddings(folder)
+
+
+@given(index=st.lists(st.integers(0, 56), min_size=1, max_size=40))
+def test_any_rows_of_shards_in_natural_order(tmp_path_factory, index):
+    folder = tmp_path_factory.getbasetemp() / "shards"
+    found = shards(folder) if not folder.exists() else open_embeddings(folder)
+    assert found.shape == (57, 6)
+    np.testing.assert_allclose(found.rows(np.array(index)), ROWS[index], atol=1e-6)
+
+
+def test_blocks_do_not_matter(tmp_path, monkeypatch):
+    found = shards(tmp_path / "s")
+    whole = found.rows(slice(None))
+    monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", 100)
+    np.testing.assert_array_equal(found.rows(slice(None)), whole)
+
+
+def test_only_the_rows_asked_for_are_read(tmp_path, monkeypatch):
+    """Two rows of a file take two reads of one row each: nothing is mapped, nothing else is loaded."""
+    np.save(tmp_path / "a.npy", ROWS)
+    read = []
+    fill = embedding_files._fill
+    monkeypatch.setattr(
+        embedding_files, "_fill", lambda file, target: read.append(len(target)) or fill(file, target)
+    )
+    open_embeddings(tmp_path / "a.npy").rows(np.array([3, 40]))
+    assert read == [48, 48]
+
+
+def test_a_clip_retrieval_folder_is_a_pair(tmp_path):
+    for name in ("img_emb", "text_emb"):
+        shards(tmp_path / name)
+    x, y = open_pair(tmp_path)
+    assert x.shape == y.shape == (57, 6)
+    with pytest.raises(ValueError, match="img_emb/ and text_emb/"):
+        open_pair(tmp_path / "img_emb")
+
+
+def test_norms_are_checked_in_the_rounding_of_what_is_stored(tmp_path):
+    half = (1.003 * ROWS).astype(np.float16)
+    np.save(tmp_path / "half.npy", half)
+    np.save(tmp_path / "single.npy", (1.003 * ROWS).astype(np.float32))
+    assert open_embeddings(tmp_path / "half.npy").rows(slice(None)).shape == (57, 6)
+    with pytest.raises(ValueError, match=r"57 of 57 read have not, the first is row 0 of norm 1\.00299998"):
+        open_embeddings(tmp_path / "single.npy").rows(slice(None))
+    found = open_embeddings(tmp_path / "single.npy", normalize=True)
+    np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-6)
+    assert found.norms == pytest.approx((1.003, 1.003), rel=1e-6)
+
+
+def test_arrays_pass_through_and_are_checked():
+    found = as_embeddings(ROWS, name="x")
+    assert as_embeddings(found, name="y") is found
+    np.testing.assert_allclose(found.rows(np.array([2, 1])), ROWS[[2, 1]], atol=1e-15)
+    for bad, words in (
+        (ROWS[0], r"x must be 2-D, \[n, d\], got shape \(6,\)"),
+        (np.ones((4, 3), int), "x must hold float16 or bfloat16 or float32 or float64, got int64"),
+        (ROWS[:1], r"x must have n >= 2 rows, got shape \(1, 6\)"),
+        (ROWS[:, :1], "rows of d >= 2 numbers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            as_embeddings(bad, name="x")
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-20, 1e20, 1e38])
+def test_rows_of_any_size_are_normalised(scale):
+    rows = (scale * ROWS).astype(np.float32)
+    found = as_embeddings(rows, name="x", normalize=True).rows(slice(None))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(found, ROWS, atol=1e-6 if scale > 1e-38 else 1e-4)
+
+
+def bad_files(folder):
+    good = ROWS.astype(np.float32)
+    np.save(folder / "good.npy", good)
+    content = (folder / "good.npy").read_bytes()
+    (folder / "torn.npy").write_bytes(content[:-4])
+    (folder / "header.npy").write_bytes(content[:40])
+    (folder / "empty.npy").write_bytes(b"")
+    (folder / "text.npy").write_text("1,2,3\n" * 40)
+    (folder / "words.txt").write_text("1 2 3")
+    np.save(folder / "objects.npy", np.array([{}, None], object), allow_pickle=True)
+    np.save(folder / "complex.npy", good.astype(complex))
+    np.save(folder / "cube.npy", good[None])
+    np.savez(folder / "two.npz", a=good, b=good)
+    (folder / "torn.npz").write_bytes(b"PK\x03\x04 no archive")
+    save_file({"a": good, "b": good}, folder / "two.safetensors")
+    (folder / "torn.safetensors").write_bytes(b"\xff" * 32)
+    (folder / "no_shards").mkdir()
+    (folder / "mixed").mkdir()
+    np.save(folder / "mixed" / "a.npy", good)
+    np.savez(folder / "mixed" / "b.npz", good)
+    (folder / "widths").mkdir()
+    np.save(folder / "widths" / "0.npy", good)
+    np.save(folder / "widths" / "1.npy", unit(good[:, :4]))
+
+
+BAD = {
+    "none.npy": "is not there",
+    "torn.npy": "cut short",
+    "header.npy": "header.npy",
+    "empty.npy": r"is empty \(0 bytes\)",
+    "text.npy": "text.npy",
+    "words.txt": r"must end in \.npy, \.npz",
+    "objects.npy": "object",
+    "complex.npy": "got complex128",
+    "cube.npy": r"must be 2-D, \[n, d\], got shape \(1, 57, 6\)",
+    "two.npz": r"it holds a \[57, 6\] float32, b",
+    "torn.npz": "torn.npz",
+    "two.safetensors": r"it holds a \[57, 6\] float32, b",
+    "torn.safetensors": "torn.safetensors",
+    "no_shards": "must hold shards of one kind",
+    "mixed": r"got \.npy and \.npz",
+    "widths": "must have the width and dtype of",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_in_one_line(name, tmp_path):
+    bad_files(tmp_path)
+    with pytest.raises(ValueError, match=BAD[name]) as caught:
+        open_embeddings(tmp_path / name).rows(slice(None))
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_is_named_or_its_absence_said(tmp_path):
+    bad_files(tmp_path)
+    np.testing.assert_allclose(
+        open_embeddings(tmp_path / "two.npz", column="b").rows(slice(3)), ROWS[:3], atol=1e-6
+    )
+    with pytest.raises(ValueError, match="has no array 'c'; it holds a"):
+        open_embeddings(tmp_path / "two.safetensors", column="c")
+
+
+def test_uneven_lists_are_refused(tmp_path):
+    pq.write_table(pa.table({"e": [[1.0, 0.0], [1.0, 0.0, 0.0]]}), tmp_path / "uneven.parquet")
+    pq.write_table(pa.table({"e": [[1.0, 0.0], None]}), tmp_path / "hole.parquet")
+    for name in ("uneven", "hole"):
+        with pytest.raises(ValueError, match=f"{name}.parquet"):
+            open_embeddings(tmp_path / f"{name}.parquet").rows(slice(None))
+
+
+@pytest.mark.parametrize("index", [np.array([-1]), np.array([57]), np.array([0.5]), np.array([[1]])])
+def test_rows_out_of_range_are_refused(index):
+    with pytest.raises(ValueError, match="rows of x must be asked for"):
+        as_embeddings(ROWS, name="x").rows(index)
+
+
+def test_pairs_from_files(tmp_path):
+    pairs = np.array([[0, 3], [1, 2]])
+    np.save(tmp_path / "p.npy", pairs)
+    (tmp_path / "p.csv").write_text("image,text\n0,3\n1,2\n")
+    (tmp_path / "bare.csv").write_text("0, 3\n1, 2\n")
+    for name in ("p.npy", "p.csv", "bare.csv"):
+        np.testing.assert_array_equal(read_pairs(tmp_path / name, (2, 4)), pairs)
+    (tmp_path / "odd.csv").write_text("0,3\n1\n")
+    np.save(tmp_path / "floats.npy", pairs + 0.5)
+    for name, shape, words in (
+        ("p.npy", (2, 3), r"below 2 and 3: 1 of 2 pairs do not, pair 0 is \[0, 3\]"),
+        ("odd.csv", (2, 4), "odd.csv"),
+        ("floats.npy", (2, 4), r"must hold integers \[p, 2\], got float64"),
+        ("none.csv", (2, 4), "is not there"),
+        ("p.json", (2, 4), r"must end in \.npy or \.csv"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_pairs(tmp_path / name, shape)
