@@ -112,7 +112,7 @@ class Embeddings:
         """Rows as stored, from the parts that hold them."""
         pieces = []
         cuts = np.searchsorted(wanted, self._ends)
-        for i in np.flatnonzero(np.diff(cuts, prepend=0)):
+        for i in np.flatnonzero(np.diff(cuts, prepend=0)).tolist():
             part = self._parts[i]
             if part is not self._live:
                 self._live.close()

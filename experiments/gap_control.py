@@ -121,20 +121,20 @@ def case(config: Config, sigma: float, seed: int, start: str, d: int) -> tuple[n
             jnp.pad(jnp.stack([jnp.cos(a), jnp.sin(a)], axis=1), ((0, 0), (0, d - 2))) for a in (theta, phi)
         ]
         noise = [NOISE * jax.random.normal(k, (n, d)) for k in keys[3:]]
-        clouds = [ct.sphere.normalize(z + e) for z, e in zip(flat, noise, strict=True)]
+        x, y = (ct.sphere.normalize(z + e) for z, e in zip(flat, noise, strict=True))
     else:
         pole = jnp.eye(d)[-1]
-        clouds = [
+        x, y = (
             ct.sphere.von_mises_fisher(k, side * pole, CONCENTRATION, n)
             for k, side in zip(keys[3:], (1, -1), strict=True)
-        ]
-    return np.asarray(pi.weights).reshape(n, n), *clouds
+        )
+    return np.asarray(pi.weights).reshape(n, n), x, y
 
 
 def coupling(law: Any) -> Coupling:
     """Every pair with its probability."""
     n, m = law.shape
-    rows, cols = np.indices((n, m)).reshape(2, -1)
+    rows, cols = jnp.indices((n, m)).reshape(2, -1)
     return Coupling(rows, cols, law.reshape(-1), shape=(n, m), complete=True)
 
 
@@ -208,8 +208,12 @@ def run_schedules(config: Config, d: int) -> dict[str, np.ndarray]:
     cells = list(product(SCHEDULES, config.temperatures, range(config.num_seeds), STARTS))
     flow = ct.flows.Descent(optax.adam(config.learning_rate))
 
+    def at(log_tau: Any, law: Any) -> ct.energies.Symmetric:
+        tau: Any = jnp.exp(log_tau)
+        return ct.energies.symmetric(coupling(law), temperature=tau)
+
     def level(log_tau, law, clouds):
-        energy = ct.energies.symmetric(coupling(law), temperature=jnp.exp(log_tau))
+        energy = at(log_tau, law)
         return energy(clouds) + energy.kernel.log_volume(d)
 
     def one(inputs):
@@ -217,8 +221,7 @@ def run_schedules(config: Config, d: int) -> dict[str, np.ndarray]:
 
         def step(carry, _):
             state, log_tau = carry
-            energy = ct.energies.symmetric(coupling(law), temperature=jnp.exp(log_tau))
-            state = ct.evolve(energy, flow, state, num_steps=1)
+            state = ct.evolve(at(log_tau, law), flow, state, num_steps=1)
             return (state, log_tau - rate * jax.grad(level)(log_tau, law, state.clouds)), None
 
         def stage(carry, log_tau):

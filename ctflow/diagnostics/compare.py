@@ -86,7 +86,8 @@ def compare(
         fitted[method] = corrections.fit(
             method, x[fit_on], y[fit_on], epsilon=epsilon, ridge=ridge, seed=seed
         )
-        row, hits[method] = _measure(*fitted[method].transform(x[test], y[test]), n_permutations, seed)
+        a, b = fitted[method].transform(x[test], y[test])
+        row, hits[method] = _measure(a, b, n_permutations, seed)
         found.append({"method": method, **row})
     score = np.mean([[row[name] for name in TOLD[purpose]] for row in found], axis=1)
     gap = np.array([row["energy_distance"] for row in found])

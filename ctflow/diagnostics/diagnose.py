@@ -1,5 +1,6 @@
 """`diagnose`: every number about two clouds, with its null and its interval, in one report."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def diagnose(
             metrics += [] if found is None else sections.energy(s, found)
     settings = {"x": x.name, "y": y.name, "rows": plan.shape, "d": x.shape[1], **options}
     report = Report(tuple(metrics), (), notes(s), settings)
-    return report._replace(words=words(report))
+    return dataclasses.replace(report, words=words(report))
 
 
 def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, logit_bias) -> None:

@@ -145,9 +145,8 @@ def repaired_cosine(moments: Moments) -> tuple[float, float]:
 
 def covariance(*parts: tuple[tuple, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Mean [d] and covariance [d, d] of folds with weights [k]; of several clouds' folds together."""
-    mass, first, second = (
-        sum(np.tensordot(np.broadcast_to(w, len(sums[0])), sums[i], 1) for sums, w in parts) for i in range(3)
-    )
+    pooled = [[np.tensordot(np.broadcast_to(w, len(sums[0])), part, 1) for part in sums] for sums, w in parts]
+    mass, first, second = (np.sum(each, axis=0) for each in zip(*pooled, strict=True))
     mean = first / mass
     return mean, second / mass - np.outer(mean, mean)
 

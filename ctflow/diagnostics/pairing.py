@@ -108,8 +108,8 @@ class Listed(Pairing):
         place[y] = np.arange(len(y))
         local = np.column_stack([owner, place[self.pairs[chosen, 1]]])
         inside = local[:, 1] >= 0
-        masses = [mass[rows] for mass, rows in zip(self._masses, (x, y), strict=True)]
-        return Block(x, y, groups[i], groups[j], *masses, local[inside], self.weights[chosen][inside])
+        weights = self._masses[0][x], self._masses[1][y]
+        return Block(x, y, groups[i], groups[j], *weights, local[inside], self.weights[chosen][inside])
 
 
 def _choose(rng: np.random.Generator, size: int, count: int) -> np.ndarray:

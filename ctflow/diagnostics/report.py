@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +47,8 @@ class Metric:
     """Whether it is called a gap; None for numbers that do not say."""
 
 
-class Report(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Report:
     """A diagnosis; print it, or write it with `to_json`, `to_markdown`, `plot`."""
 
     metrics: tuple[Metric, ...]

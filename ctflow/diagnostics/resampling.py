@@ -109,7 +109,8 @@ def resample(rows: Rows, relabelled: int, bootstrapped: int, rng: np.random.Gene
         for own, without in zip((x, y), null, strict=True)
     ]
     count = np.concatenate([np.ones((size, 1 + relabelled)), drawn], axis=1)
-    return Resamples(*(w / w.sum(axis=0) for w in weights), count, relabelled)
+    x, y = (w / w.sum(axis=0) for w in weights)
+    return Resamples(x, y, count, relabelled)
 
 
 def as_they_are(rows: Rows) -> Resamples:

@@ -52,6 +52,11 @@ def _per_dimension(result: Result, width: float, height: float):
     return figure, list(zip(axes[0], dims, strict=True))
 
 
+def _legend(figure, ax, title: str | None = None) -> None:
+    columns = 4 if figure.get_figwidth() > 5 else 2
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=columns, title=title)
+
+
 def plot_cost(result: Result) -> pl.Picture:
     """Energy above the bound against what is left of the gap; a line a control, λ beside its marks."""
     figure, panels = _per_dimension(result, 3.5, 3.3)
@@ -67,7 +72,7 @@ def plot_cost(result: Result) -> pl.Picture:
         ax.set_yscale("log")
         ax.set_xlabel("energy distance at the end")
     panels[0][0].set_ylabel("J$^{Sym}$ + log V + I(π) (nats)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    _legend(figure, panels[0][0])
     return pl.Picture(figure)
 
 
@@ -82,6 +87,7 @@ def plot_strength(result: Result) -> pl.Picture:
                 ax.plot(rows["strength"], _gap(rows), color=color, marker=marker, linestyle=line, label=label)
         ax.axvline(1, color=pl.GREY, linewidth=0.8, linestyle=":")
         ax.set_xscale("symlog", linthresh=0.01)
+        ax.set_xlim(left=-0.002)
         ax.set_yscale("log")
         ax.set_xlabel("strength λ (dotted: 1)")
     panels[0][0].set_ylabel("energy distance at the end")
@@ -101,10 +107,9 @@ def plot_retrieval(result: Result) -> pl.Picture:
             share = rows["recall@1_median"] / rows["best_recall@1_median"]
             ax.plot(_gap(rows), share, color=color, marker=marker, label=control)
         ax.set_xscale("log")
-        ax.set_ylim(0, 1.05)
         ax.set_xlabel("energy distance at the end")
     panels[0][0].set_ylabel("recall@1 over the best possible")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    _legend(figure, panels[0][0])
     return pl.Picture(figure)
 
 
@@ -126,10 +131,11 @@ def plot_schedules(result: Result) -> pl.Picture:
                 axes[1, column].plot(tau, share, **style)
         for ax in axes[:, column]:
             ax.set_xscale("log")
+            ax.set_xticks(np.unique(t["asked"]), [f"{tau:g}" for tau in np.unique(t["asked"])])
+            ax.minorticks_off()
         axes[0, column].set_yscale("log")
         axes[0, column].set_title(f"d = {d}")
         axes[1, column].set_xlabel("temperature at the end")
-        axes[1, column].set_ylim(0, 1.05)
     axes[0, 0].set_ylabel("energy distance at the end")
     axes[1, 0].set_ylabel("recall@1 over the best possible")
     handles, labels = axes[0, 0].get_legend_handles_labels()
