@@ -35,7 +35,14 @@ FIGURES = {
         "clouds.png",
         "gap_formation.gif",
     },
+    "gap_control": {
+        "cost_of_control.png",
+        "gap_against_strength.png",
+        "retrieval_against_gap.png",
+        "schedules.png",
+    },
 }
+ARRAYS = {name: {"arrays.npz"} for name in FIGURES if name != "gap_control"}
 TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
 
 
@@ -52,10 +59,8 @@ def experiment(request, tmp_path_factory):
 def test_writes_figures_tables_and_their_provenance(experiment):
     name, folder = experiment
     written = {path.name for path in folder.iterdir()}
-    assert written >= FIGURES[name] | TABLES.get(name, {"runs.csv", "summary.csv"}) | {
-        "arrays.npz",
-        "run.json",
-    }
+    tables = TABLES.get(name, {"runs.csv", "summary.csv"})
+    assert written >= FIGURES[name] | tables | ARRAYS.get(name, set()) | {"run.json"}
     assert not [path for path in written if "part" in path or path.startswith(".")]
     record = json.loads((folder / "run.json").read_text())
     assert record["preset"] == "smoke"
@@ -110,7 +115,21 @@ def check_toy(tables):
     ).all()
 
 
+def check_gap_control(tables):
+    """The divergence term closes the gap from both starts, cheaply; at λ = 1 the identity is exact."""
+    runs = tables["runs"]
+    assert (runs["cancellation_fault"] < 1e-12).all()
+    assert (runs["above_bound"] > 0).all()
+    assert (runs["recall@1"] < runs["best_recall@1"] + 1e-12).all()
+    held = (runs["control"] == "divergence") & (runs["sigma"] == 0.5)
+    gap = {strength: runs["energy_distance"][held & (runs["strength"] == strength)] for strength in (0, 0.1)}
+    assert gap[0].min() > 0.3
+    assert gap[0.1].max() < 0.1
+    assert runs["above_bound"][held & (runs["strength"] == 0.1)].max() < 0.1
+
+
 CLAIMS = {
+    "gap_control": check_gap_control,
     "gap_formation": check_gap_formation,
     "unimodal_gibbs": check_unimodal,
     "large_batch_consistency": check_consistency,
@@ -148,6 +167,9 @@ def test_bad_words_are_named_and_nothing_is_written(name, words, tmp_path):
         ("multimodal_toy", {"temperature": 0.01}),
         ("multimodal_toy", {"num_steps": 30}),
         ("multimodal_toy", {"num_particle_seeds": 21}),
+        ("gap_control", {"strengths": (-1.0,)}),
+        ("gap_control", {"temperatures": ()}),
+        ("gap_control", {"num_steps": 9}),
         ("gap_formation", {"dims": (1,)}),
         ("gap_formation", {"sigmas": (-0.1,)}),
         ("gap_formation", {"num_steps": 150}),
