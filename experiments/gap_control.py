@@ -8,14 +8,14 @@ partner of x_i is a draw from π(·|i): recall is the chance that it is among th
 Σ_i max_j π_ij at k = 1, which is given beside it.
 
 What it shows (σ = 0.5, τ = 0.07, medians over seeds): the gap closes for little. On S² the divergence term
-at λ = 0.1 takes the energy distance from 0.58 (2.3 from opposite cones) to 0.004, at 0.02 nats of energy and
-5 % of the best possible recall@1; beyond λ = 0.3 little is left to gain, at λ = 1, where the coupling cancels,
-too. In d = 8, where the gap is a nearly flat direction, a weak energy distance or MMD² penalty is cheaper:
-0.03 is reached at 0.001 nats and no recall. Uniformity closes none. Retrieval never gains from a closed gap
-here: what it needs are the cosines, and the gap is free beside them. A higher temperature closes the gap too,
-and pays more: at τ = 0.6 it is 0.004 to 0.007, 0.14 nats above the bound. Annealing undoes the start, not
-the gap; a learned temperature falls from above to 0.19, where a gap is open. At σ = 0 no control changes the
-ends in d = 3; in d = 8 what is left of the start (0.02 to 0.08) is not yet closed after these steps.
+at λ = 0.1 takes the energy distance from 0.58 (2.3 from opposite cones) to 0.004, at 0.02 nats of energy
+and 5 % of the best possible recall@1; beyond λ = 0.3 little is left to gain, at λ = 1, where the coupling
+cancels, too. In d = 8, where the gap is a nearly flat direction, a weak energy distance or MMD² penalty is
+cheaper: 0.03 is reached at 0.001 nats and no recall. Uniformity closes none. Retrieval never gains from a
+closed gap here: what it needs are the cosines, and the gap is free beside them. A higher temperature closes
+the gap too, and pays more: at τ = 0.6 it is 0.004 to 0.007, 0.14 nats above the bound. Annealing undoes the
+start, not the gap; a learned temperature falls from above to 0.19, where a gap is open. At σ = 0 there is
+no gap to close in d = 3; in d = 8 the 0.02 to 0.08 that these steps leave of the start goes to 0.001.
 
     python experiments/gap_control.py --preset paper --out figures
 """
