@@ -41,6 +41,12 @@ FIGURES = {
         "retrieval_against_gap.png",
         "schedules.png",
     },
+    "digits_clip": {
+        "gap_against_corruption.png",
+        "recall_against_corruption.png",
+        "graded_pairs.png",
+        "control.png",
+    },
 }
 ARRAYS = {name: {"arrays.npz"} for name in FIGURES if name != "gap_control"}
 TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
@@ -128,7 +134,25 @@ def check_gap_control(tables):
     assert runs["above_bound"][held & (runs["strength"] == 0.1)].max() < 0.1
 
 
+def check_digits_clip(tables):
+    """Graded pairs open a gap well beyond its null, and the divergence in the loss closes most of it."""
+    runs = tables["runs"]
+    graded = (runs["law"] == "graded") & (runs["start"] == "opposed")
+    free, held = (
+        runs["energy_distance"][graded & pick].min() for pick in (runs["penalty"] == 0, runs["penalty"] > 0)
+    )
+    assert free > 3 * runs["energy_distance_null_95"][graded].max()
+    assert held < free / 3
+    matched = (runs["law"] == "class") & (runs["amount"] == 0)
+    assert (runs["recall_10"][matched] > 0.05).all()
+    assert (runs["energy"] > runs["bound"]).all()
+    diagnosis = dict(zip(tables["diagnosis"]["name"], tables["diagnosis"]["p_value"], strict=True))
+    assert diagnosis["energy_distance"] <= 0.01
+    assert "centring" in tables["corrections"]["method"]
+
+
 CLAIMS = {
+    "digits_clip": check_digits_clip,
     "gap_control": check_gap_control,
     "gap_formation": check_gap_formation,
     "unimodal_gibbs": check_unimodal,
@@ -167,6 +191,9 @@ def test_bad_words_are_named_and_nothing_is_written(name, words, tmp_path):
         ("multimodal_toy", {"temperature": 0.01}),
         ("multimodal_toy", {"num_steps": 30}),
         ("multimodal_toy", {"num_particle_seeds": 21}),
+        ("digits_clip", {"corruptions": (0.0, 2.0)}),
+        ("digits_clip", {"num_particles": 1001}),
+        ("digits_clip", {"penalised_bandwidth": 7.0}),
         ("gap_control", {"strengths": (-1.0,)}),
         ("gap_control", {"temperatures": ()}),
         ("gap_control", {"num_steps": 9}),
