@@ -21,11 +21,12 @@ _BLOCK = 8192
 _FOR_FIT = 20_000
 
 
-def open_both(x: Path, y: Path | None, **options: Any) -> tuple[Embeddings, Embeddings]:
+def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> tuple[Embeddings, Embeddings]:
     """Two files, or one folder that holds both modalities."""
     if y is None:
-        return open_pair(x, **options)
-    return open_embeddings(x, **options), open_embeddings(y, **options)
+        return open_pair(x, normalize=normalize)
+    first, second = (open_embeddings(path, column=column, normalize=normalize) for path in (x, y))
+    return first, second
 
 
 def temperature_of(temperature: float | None, logit_scale: float | None) -> float | None:
@@ -74,7 +75,7 @@ def run_diagnose(
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
     tau = temperature_of(temperature, logit_scale)
-    first, second = open_both(x, y, column=column, normalize=normalize)
+    first, second = open_both(x, y, column, normalize)
     listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     if listed is None and len(first) != len(second):
         raise ValueError(
@@ -105,7 +106,7 @@ def run_correct(
     """Read, fit, measure on held-out rows; with a method, write its map and the corrected rows."""
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
-    first, second = open_both(x, y, column=column, normalize=normalize)
+    first, second = open_both(x, y, column, normalize)
     if first.shape != second.shape:
         raise ValueError(
             f"{first.name} and {second.name} must be paired row by row, got {first.shape} and {second.shape}"

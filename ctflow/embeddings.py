@@ -1,8 +1,8 @@
 """A user's embeddings: unit rows [n, d] of files or arrays of any size, checked and read when asked for."""
 
-import csv
 import os
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from ctflow.embedding_files import Part
 _ROUNDING = {"float16": 4 * 2**-10, "bfloat16": 4 * 2**-7, "float32": 64 * 2**-23, "float64": 64 * 2**-52}
 _BLOCK_BYTES = 1 << 23
 _SHOWN = 3
+_PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)
+# A first line with a word like this is no heading.
+_NUMERIC = re.compile(r"(?:^|[\s,;])[-+.]?[0-9]")
 
 _READERS: dict[str, Any] = {
     ".npy": lambda path, column: files.npy(path),
@@ -64,6 +67,14 @@ class Embeddings:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def normalized(self) -> "Embeddings":
+        """The same rows, accepted with any norm > 0."""
+        return Embeddings(self.name, self._parts, normalize=True)
+
+    def shards(self) -> list[tuple[str, int]]:
+        """Name and number of rows of every file."""
+        return [(part.name, part.shape[0]) for part in self._parts]
+
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
         """Rows [k, d] of unit norm, in `dtype`.
 
@@ -85,7 +96,7 @@ class Embeddings:
         """The index as row numbers [k]."""
         n = self.shape[0]
         if isinstance(index, slice):
-            return np.arange(n)[index]
+            return np.arange(*index.indices(n))
         numbers = np.asarray(index)
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             raise ValueError(
@@ -103,8 +114,9 @@ class Embeddings:
         step = max(1, _BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
         for first in range(0, len(wanted), step):
             block = slice(first, first + step)
-            out[block] = self._read(wanted[block])
-            norms[block] = _renormalise(out[block])
+            with np.errstate(all="ignore"):
+                out[block] = self._read(wanted[block])
+                norms[block] = _renormalise(out[block])
         self._check(wanted, norms)
         return out
 
@@ -132,51 +144,48 @@ class Embeddings:
             known = self.norms or (np.inf, 0.0)
             self.norms = (min(known[0], float(finite.min())), max(known[1], float(finite.max())))
         k = len(wanted)
-        if finite.size < k:
-            bad = wanted[~np.isfinite(norms)]
-            raise ValueError(
-                f"{self.name} must be finite: {bad.size} of {k} rows read are not, {self._first(bad)}; drop "
-                "them"
-            )
-        if (bad := wanted[norms == 0]).size:
-            raise ValueError(
-                f"{self.name} must have no zero rows: {bad.size} of {k} read are, {self._first(bad)}; drop "
-                "them"
-            )
+        for rule, bad in (("be finite", ~np.isfinite(norms)), ("not be zero", norms == 0)):
+            if bad.any():
+                raise ValueError(
+                    f"{self.name} must {rule} in every row, {bad.sum()} of {k} rows read break this: "
+                    f"{self._in_words(wanted[bad])}; drop them"
+                )
         off = np.abs(norms - 1) > _ROUNDING[self.stored.name]
         if not self._normalize and off.any():
             raise ValueError(
-                f"{self.name} must have rows of unit norm: {off.sum()} of {k} read have not, "
-                f"{self._first(wanted[off][:1])} of norm {norms[off][0]:.9g}; normalize=True (--normalize) "
-                "does it"
+                f"{self.name} must have rows of unit norm, {off.sum()} of {k} rows read have not: "
+                f"{self._in_words(wanted[off][:1])} has norm {norms[off][0]:.9g}; "
+                "use normalize=True (--normalize)"
             )
 
-    def _first(self, bad: np.ndarray) -> str:
-        """The first few of these row numbers in words, with the first one's place in its shard."""
-        shown = ", ".join(map(str, bad[:_SHOWN]))
-        i = int(np.searchsorted(self._ends, bad[0], side="right"))
-        shard = f" (row {bad[0] - self._start(i)} of {Path(self._parts[i].name).name})"
-        verb = "is row" if len(bad) == 1 else "are rows"
-        return f"the first {verb} {shown}{shard if len(self._parts) > 1 else ''}"
+    def _in_words(self, numbers: np.ndarray) -> str:
+        """The first few row numbers, and the first one's place in its shard."""
+        first, *others = numbers[:_SHOWN].tolist()
+        i = int(np.searchsorted(self._ends, first, side="right"))
+        shard = f" (row {first - self._start(i)} of {Path(self._parts[i].name).name})"
+        more = ["…"] if len(numbers) > _SHOWN else []
+        words = [f"row {first}{shard if len(self._parts) > 1 else ''}", *map(str, others), *more]
+        return ", ".join(words)
 
 
 def _renormalise(block: np.ndarray) -> np.ndarray:
-    """Divide rows [k, d] by their norms, in place; returns the norms, 0 and non-finite ones included."""
+    """Divide rows [k, d] by their norms, in place, and return the norms.
+
+    Zero rows and rows that are not finite are left alone; theirs is 0 or not finite.
+    """
     norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
-    # Squares of float64, and quotients of float32, leave their range far from 1: scale such rows first.
+    # Far from 1, squares of float64 and quotients of float32 leave their range: scale such rows first.
     odd = np.flatnonzero(~((norms > 1e-30) & (norms < 1e30)))
-    ordinary = norms.copy()
-    ordinary[odd] = 1
-    block /= ordinary.astype(block.dtype)[:, None]
-    for i in odd:
-        row = block[i].astype(np.float64)
-        largest = np.abs(row).max()
-        if 0 < largest < np.inf:
-            scaled = row / largest
-            length = np.linalg.norm(scaled)
-            block[i], norms[i] = scaled / length, min(float(largest) * length, np.finfo(np.float64).max)
-        else:
-            norms[i] = largest
+    rows = block[odd].astype(np.float64)
+    largest = np.abs(rows).max(axis=1)
+    fair = (largest > 0) & np.isfinite(largest)
+    rows[fair] /= largest[fair, None]
+    lengths = np.linalg.norm(rows, axis=1)
+    divisors = norms.astype(block.dtype)
+    divisors[odd] = 1
+    block /= divisors[:, None]
+    block[odd[fair]] = rows[fair] / lengths[fair, None]
+    norms[odd] = np.where(fair, np.minimum(largest * lengths, np.finfo(np.float64).max), largest)
     return norms
 
 
@@ -187,117 +196,174 @@ def open_embeddings(
     normalize: bool = False,
     name: str | None = None,
 ) -> Embeddings:
-    """Open a file, or a folder of shards in the natural order of their names (2 before 10).
+    """Open a file of embeddings, or a folder of shards in the order of their numbers.
 
-    `.npy` (memory is that of the rows asked for), `.npz` (its array is loaded whole), `.safetensors`,
-    `.parquet` (extra `parquet`), `.h5` and `.hdf5` (extra `hdf5`). Nothing is unpickled.
+    Reads .npy, .npz (loaded whole when first read), .safetensors, .parquet (needs ctflow[parquet]), .h5 and
+    .hdf5 (need ctflow[hdf5]). Here only headers are read; rows are checked when they are asked for.
 
     Args:
-        path: a file with one of these endings, or a folder of files with one of them.
-        column: the array, tensor or column to read where a file holds several.
-        normalize: bring rows to unit norm; rows of another norm are refused otherwise.
-        name: what messages call it; the path by default.
+        path: a file, or a folder that holds files of one of these kinds; shards of no rows are left out.
+        column: the array, dataset or column to take where a file holds several.
+        normalize: accept rows of any norm > 0.
+        name: what messages call the embeddings; the path by default.
 
     Raises:
-        ValueError: what is wrong with the file, in one line that names it.
+        ValueError: there is nothing at the path that could be read as [n, d] floating-point numbers with
+            n >= 2 and d >= 2; shards differ in width or dtype; an extra is not installed.
     """
-    path = Path(path)
-    shards = _shards(path) if path.is_dir() else [path]
-    parts = [_open(shard, column) for shard in shards]
-    # An empty last shard is what an interrupted or uneven export leaves.
+    path = _as_path(path)
+    parts = [_open_part(file, column) for file in (_shards(path) if path.is_dir() else [path])]
     filled = [part for part in parts if part.shape[0] > 0]
-    return Embeddings(name or str(path), filled or parts, normalize=normalize)
+    return Embeddings(name or str(path), filled or parts[:1], normalize=normalize)
 
 
-def _open(path: Path, column: str | None) -> Part:
-    ending = path.suffix.lower()
-    if ending not in _READERS:
-        raise ValueError(f"{path} must end in {_endings()}, got {ending or 'no ending'!r}")
-    if not path.exists():
-        raise ValueError(f"{path} is not there; check the path")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); write it again")
-    return _READERS[ending](path, column)
+def _as_path(path: Any) -> Path:
+    """The path, of a file or folder that is there."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be a path, got {type(path).__name__}")
+    with files.readable(str(path), "path"):
+        there = Path(path).exists()
+    if not there:
+        raise ValueError(f"{path} does not exist; check the path")
+    return Path(path)
 
 
 def _shards(folder: Path) -> list[Path]:
-    """The folder's files of the one ending it holds, in natural order."""
-    files_there = [
-        entry for entry in folder.iterdir() if entry.is_file() and entry.suffix.lower() in _READERS
-    ]
-    endings = sorted({entry.suffix.lower() for entry in files_there})
-    if len(endings) != 1:
-        got = " and ".join(endings) if endings else "none"
-        raise ValueError(f"{folder} must hold shards of one kind, {_endings()}; got {got}")
-    return sorted(files_there, key=lambda entry: _natural(entry.name))
+    """The embedding files of a folder, `_10` after `_9`."""
+    with files.readable(str(folder), "folder"):
+        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    shards = [entry for entry in inside if entry.suffix.lower() in _READERS]
+    kinds = sorted({entry.suffix.lower() for entry in shards})
+    if len(kinds) != 1:
+        folders = sorted(entry.name for entry in inside if entry.is_dir())
+        got = ", ".join(kinds or folders) or "none"
+        raise ValueError(
+            f"{folder} must hold files of one of the kinds {', '.join(_READERS)}, got {got}; name one of its "
+            f"{'files' if kinds else 'folders'}"
+        )
+    return sorted(shards, key=lambda entry: (_natural(entry.name), entry.name))
 
 
-def _natural(name: str) -> list[Any]:
-    """A key under which numbers in names count as numbers."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def _natural(name: str) -> list[str | int]:
+    """A name cut into texts and numbers in turn, for sorting."""
+    return [int(word) if i % 2 else word for i, word in enumerate(re.split("([0-9]+)", name))]
 
 
-def _endings() -> str:
-    *first, last = _READERS
-    return f"{', '.join(first)} or {last}"
+def _open_part(path: Path, column: str | None) -> Part:
+    """Open one file by its ending."""
+    ending = path.suffix.lower()
+    if ending not in _READERS:
+        raise ValueError(f"{path} must end in one of {', '.join(_READERS)}; save it with np.save")
+    _check_file(path)
+    if ending == ".npy" and column is not None:
+        raise ValueError(f"{path} holds one array, which has no name; leave out column, got {column!r}")
+    part = _READERS[ending](path, column)
+    files.check_table(part.name, part.shape, part.dtype.name)
+    return part
 
 
-def open_pair(
-    folder: str | os.PathLike[str], *, column: str | None = None, normalize: bool = False
-) -> tuple[Embeddings, Embeddings]:
-    """Open both modalities of a folder as clip-retrieval writes it: shards in img_emb/ and text_emb/.
+def _check_file(path: Path) -> None:
+    """Raise ValueError unless it is a regular file of some bytes."""
+    if not path.is_file():
+        raise ValueError(f"{path} must be a file, got a folder or a device; check the path")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} must hold embeddings, got an empty file of 0 bytes; write it again")
+
+
+def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = False) -> Embeddings:
+    """An array-like [n, d], of NumPy, JAX or other, as embeddings; embeddings as they are.
+
+    Args:
+        array_or_embeddings: not copied where NumPy can look at it.
+        name: what messages call an array; embeddings keep theirs.
+        normalize: accept rows of any norm > 0.
 
     Raises:
-        ValueError: one of them is missing, or cannot be read.
+        ValueError: no floating-point array [n, d] with n >= 2 and d >= 2.
     """
-    folder = Path(folder)
-    places = [folder / name for name in ("img_emb", "text_emb")]
-    if not all(place.is_dir() for place in places):
-        raise ValueError(f"{folder} must be a folder with img_emb/ and text_emb/, or give a second file")
-    x, y = (open_embeddings(place, column=column, normalize=normalize) for place in places)
-    return x, y
-
-
-def as_embeddings(rows: Any, *, name: str, normalize: bool = False) -> Embeddings:
-    """Rows in memory, [n, d] of floats, as `Embeddings`; what is one already is passed through."""
-    if isinstance(rows, Embeddings):
-        return rows
-    array = np.asarray(rows)
+    given = array_or_embeddings
+    if isinstance(given, Embeddings):
+        return given.normalized() if normalize else given
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array [n, d] of unit rows, got {type(given).__name__}") from None
     files.check_table(name, array.shape, array.dtype.name)
     return Embeddings(name, [files.Memory(name, array)], normalize=normalize)
 
 
-def read_pairs(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
-    """Read index pairs [p, 2]: integers in a `.npy`, or two a line in a `.csv`, its header skipped.
-
-    Args:
-        path: the file.
-        shape: rows of the first and of the second cloud.
+def open_pair(folder: str | os.PathLike[str], *, normalize: bool = False) -> tuple[Embeddings, Embeddings]:
+    """Images and texts of a clip-retrieval folder, `img_emb/` and `text_emb/`, row i with row i.
 
     Raises:
-        ValueError: no such pairs, or indices out of range.
+        ValueError: one is missing or cannot be opened; their shards differ in number, rows or width, so
+            that rows would not be partners.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".npy", ".csv"):
-        raise ValueError(f"{path} must end in .npy or .csv, got {path.suffix!r}")
-    if not path.exists():
-        raise ValueError(f"{path} is not there; check the path")
-    with files.readable(str(path), "file of index pairs"):
-        pairs = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else _csv_pairs(path)
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0 or pairs.dtype.kind not in "iu":
-        raise ValueError(f"{path} must hold integers [p, 2], got {pairs.dtype.name} {pairs.shape}")
-    bad = np.flatnonzero(((pairs < 0) | (pairs >= np.array(shape))).any(axis=1))
-    if bad.size:
+    root = _as_path(folder)
+    names = ("img_emb", "text_emb")
+    missing = [name for name in names if not (root / name).is_dir()]
+    if missing:
         raise ValueError(
-            f"{path} must hold indices below {shape[0]} and {shape[1]}: {bad.size} of {len(pairs)} pairs do "
-            f"not, pair {bad[0]} is {pairs[bad[0]].tolist()}"
+            f"{root} must hold the folders img_emb and text_emb, {' and '.join(missing)} missing"
         )
+    x, y = (open_embeddings(root / name, normalize=normalize) for name in names)
+    if x.shape != y.shape:
+        raise ValueError(f"{x.name} and {y.name} must pair row by row, got shapes {x.shape} and {y.shape}")
+    layouts = [[(_natural(Path(file).stem)[1::2], n) for file, n in side.shards()] for side in (x, y)]
+    if layouts[0] != layouts[1]:
+        raise ValueError(
+            f"{x.name} and {y.name} must have shards of the same numbers and rows, or row i is not the "
+            "partner of row i; complete them, or open each with open_embeddings"
+        )
+    return x, y
+
+
+def read_pairs(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
+    """Read index pairs [p, 2], int64: row of x, row of y, counted from 0.
+
+    Args:
+        path: .npy of integers [p, 2]; or .csv or .txt of two integers a line, parted by a comma or blanks,
+            with or without a line of headings.
+        shape: numbers of rows of x and of y, which the indices must lie below.
+
+    Raises:
+        ValueError: no such file, no pairs of integers, an index out of range.
+    """
+    path = _as_path(path)
+    ending = path.suffix.lower()
+    if ending not in (".npy", ".csv", ".txt"):
+        raise ValueError(f"{path} must end in .npy, .csv or .txt, got {ending!r}; convert the pairs")
+    _check_file(path)
+    pairs, places = _array_pairs(path) if ending == ".npy" else _text_pairs(path)
+    for side, n in enumerate(shape):
+        bad = np.flatnonzero((pairs[:, side] < 0) | (pairs[:, side] >= n))
+        if bad.size:
+            raise ValueError(
+                f"{path} must hold rows of {'xy'[side]} in [0, {n}), {places[0]} {places[1][bad[0]]} holds "
+                f"{pairs[bad[0], side]}; mend {bad.size} pairs"
+            )
     return pairs.astype(np.int64)
 
 
-def _csv_pairs(path: Path) -> np.ndarray:
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.reader(file) if line]
-    if lines and not lines[0][0].strip().lstrip("-").isdigit():
-        lines = lines[1:]
-    return np.array([[int(word) for word in line] for line in lines], np.int64)
+def _array_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
+    """Pairs [p, 2] of an .npy, and how their places are called."""
+    table = files.npy(path)
+    if len(table.shape) != 2 or table.shape[1] != 2 or table.shape[0] < 1 or table.dtype.kind not in "iu":
+        raise ValueError(f"{path} must hold integers [p, 2], p >= 1, got {table.dtype} {list(table.shape)}")
+    numbers = np.arange(table.shape[0])
+    return table.read(numbers), ("row", numbers)
+
+
+def _text_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
+    """Pairs [p, 2] of a text file, and how their places are called."""
+    found, lines = array("q"), array("q")
+    with files.readable(str(path), "file of two integers a line"), open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if pair := _PAIR.fullmatch(line):
+                found.extend(map(int, pair.groups()))
+                lines.append(number)
+            elif line.strip() and (number > 1 or _NUMERIC.search(line)):
+                raise ValueError(f"line {number} is {line.strip()[:40]!r}")
+        if not lines:
+            raise ValueError("it holds no pairs")
+    return np.asarray(found).reshape(-1, 2), ("line", lines)

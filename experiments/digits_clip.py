@@ -339,7 +339,7 @@ def held_out(x: np.ndarray, y: np.ndarray, temperature: float, flips: np.ndarray
         recalls = hits(queries, gallery, ks, own)[1].mean(axis=0)
         row |= {f"recall_{k}_{way}": recall for k, recall in zip(ks, recalls, strict=True)}
     row |= {f"recall_{k}": (row[f"recall_{k}_12"] + row[f"recall_{k}_21"]) / 2 for k in ks}
-    partition = (logsumexp(logits, axis=0).mean() + logsumexp(logits, axis=1).mean()) / 2
+    partition = sum(np.mean(np.asarray(logsumexp(logits, axis=axis))) for axis in (0, 1)) / 2
     return row | {"held_out_loss": partition - np.trace(logits) / m - np.log(m)}
 
 

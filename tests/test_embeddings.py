@@ -119,7 +119,7 @@ def test_a_clip_retrieval_folder_is_a_pair(tmp_path):
         shards(tmp_path / name)
     x, y = open_pair(tmp_path)
     assert x.shape == y.shape == (57, 6)
-    with pytest.raises(ValueError, match="img_emb/ and text_emb/"):
+    with pytest.raises(ValueError, match="must hold the folders img_emb and text_emb"):
         open_pair(tmp_path / "img_emb")
 
 
@@ -128,7 +128,7 @@ def test_norms_are_checked_in_the_rounding_of_what_is_stored(tmp_path):
     np.save(tmp_path / "half.npy", half)
     np.save(tmp_path / "single.npy", (1.003 * ROWS).astype(np.float32))
     assert open_embeddings(tmp_path / "half.npy").rows(slice(None)).shape == (57, 6)
-    with pytest.raises(ValueError, match=r"57 of 57 read have not, the first is row 0 of norm 1\.00299998"):
+    with pytest.raises(ValueError, match=r"57 of 57 rows read have not: row 0 has norm 1\.00299998"):
         open_embeddings(tmp_path / "single.npy").rows(slice(None))
     found = open_embeddings(tmp_path / "single.npy", normalize=True)
     np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-6)
@@ -183,12 +183,12 @@ def bad_files(folder):
 
 
 BAD = {
-    "none.npy": "is not there",
+    "none.npy": "does not exist",
     "torn.npy": "cut short",
     "header.npy": "header.npy",
-    "empty.npy": r"is empty \(0 bytes\)",
+    "empty.npy": "an empty file of 0 bytes",
     "text.npy": "text.npy",
-    "words.txt": r"must end in \.npy, \.npz",
+    "words.txt": r"must end in one of \.npy, \.npz",
     "objects.npy": "object",
     "complex.npy": "got complex128",
     "cube.npy": r"must be 2-D, \[n, d\], got shape \(1, 57, 6\)",
@@ -196,8 +196,8 @@ BAD = {
     "torn.npz": "torn.npz",
     "two.safetensors": r"it holds a \[57, 6\] float32, b",
     "torn.safetensors": "torn.safetensors",
-    "no_shards": "must hold shards of one kind",
-    "mixed": r"got \.npy and \.npz",
+    "no_shards": "got none",
+    "mixed": r"got \.npy, \.npz",
     "widths": "must have the width and dtype of",
 }
 
@@ -244,11 +244,11 @@ def test_pairs_from_files(tmp_path):
     (tmp_path / "odd.csv").write_text("0,3\n1\n")
     np.save(tmp_path / "floats.npy", pairs + 0.5)
     for name, shape, words in (
-        ("p.npy", (2, 3), r"below 2 and 3: 1 of 2 pairs do not, pair 0 is \[0, 3\]"),
+        ("p.npy", (2, 3), r"rows of y in \[0, 3\), row 0 holds 3"),
         ("odd.csv", (2, 4), "odd.csv"),
-        ("floats.npy", (2, 4), r"must hold integers \[p, 2\], got float64"),
-        ("none.csv", (2, 4), "is not there"),
-        ("p.json", (2, 4), r"must end in \.npy or \.csv"),
+        ("floats.npy", (2, 4), r"must hold integers \[p, 2\], p >= 1, got float64"),
+        ("none.csv", (2, 4), "does not exist"),
+        ("p.json", (2, 4), r"must end in \.npy, \.csv or \.txt"),
     ):
         with pytest.raises(ValueError, match=words):
             read_pairs(tmp_path / name, shape)
