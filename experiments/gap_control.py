@@ -89,8 +89,8 @@ PRESETS = {
         strengths=(0.0, 0.1, 1.0),
         temperatures=(0.07, 0.6),
         num_seeds=1,
-        num_particles=48,
-        num_steps=320,
+        num_particles=40,
+        num_steps=240,
     ),
 }
 

@@ -242,6 +242,8 @@ def test_pairs_from_files(tmp_path):
     for name in ("p.npy", "p.csv", "bare.csv"):
         np.testing.assert_array_equal(read_pairs(tmp_path / name, (2, 4)), pairs)
     (tmp_path / "odd.csv").write_text("0,3\n1\n")
+    (tmp_path / "p.json").write_text("[[0, 3], [1, 2]]")
+    (tmp_path / "p.json").write_text("[[0, 3]]")
     np.save(tmp_path / "floats.npy", pairs + 0.5)
     for name, shape, words in (
         ("p.npy", (2, 3), r"rows of y in \[0, 3\), row 0 holds 3"),
