@@ -67,7 +67,7 @@ def test_writes_figures_tables_and_their_provenance(experiment):
     written = {path.name for path in folder.iterdir()}
     tables = TABLES.get(name, {"runs.csv", "summary.csv"})
     assert written >= FIGURES[name] | tables | ARRAYS.get(name, set()) | {"run.json"}
-    assert not [path for path in written if "part" in path or path.startswith(".")]
+    assert not [path for path in written if ".part" in path or path.startswith(".")]
     record = json.loads((folder / "run.json").read_text())
     assert record["preset"] == "smoke"
     assert {"config", "seconds", "versions", "device", "facts"} <= set(record)
