@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 .PHONY: help figures smoke test test-slow bench lint clean
 
 help:
-	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 20 minutes on 2 cores)"
-	@echo "make smoke      the same, tiny, into runs/ (about a minute)"
+	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 25 minutes on 2 cores)"
+	@echo "make smoke      the same, tiny, into runs/ (about two minutes)"
 	@echo "make test       the test suite            make test-slow   the long tests too"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make lint       ruff and pyright          make clean       remove $(VENV)"
