@@ -305,7 +305,8 @@ def embeddings(config: Config, setting: Setting) -> dict[str, np.ndarray]:
     """One training as in the tables, and what `embed` gives of it."""
     check_choice("start", setting.start, STARTS)
     data = digits(config)
-    laws = PairLaws(data, [setting.law], config.num_train)
+    # Twice, or XLA takes the one law for a constant and sums it while it compiles.
+    laws = PairLaws(data, [setting.law] * 2, config.num_train)
     trained = jax.jit(lambda inputs: train(config, data, laws, inputs))(
         inputs_of(config, data, laws, setting)
     )
