@@ -1,6 +1,7 @@
 """What `ctflow diagnose` and `ctflow correct` do, once their words are parsed."""
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,17 @@ def temperature_of(temperature: float | None, logit_scale: float | None) -> floa
     return 1 / logit_scale
 
 
-def refuse_existing(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
-    """Raise ValueError if the folder holds one of the files and they may not be replaced."""
-    there = [name for name in names if out is not None and (out / name).exists()]
+def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
+    """Raise ValueError unless a folder could be made there, or is, without files that may not be replaced.
+
+    Nothing is made yet: a bad row found later must leave nothing behind.
+    """
+    if out is None:
+        return
+    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(f"--out must be a folder that can be written to, got {str(out)!r}; choose another")
+    there = [name for name in names if (out / name).exists()]
     if there and not overwrite:
         raise ValueError(f"{out} holds {', '.join(there)} already; give --overwrite to replace")
 
@@ -82,8 +91,7 @@ def run_diagnose(
             f"{first.name} has {len(first)} rows and {second.name} has {len(second)}; give --pairs FILE, or "
             "--unpaired"
         )
-    # The folder is made after the work: a bad row must leave nothing behind.
-    refuse_existing(out, REPORTS, overwrite)
+    check_output(out, REPORTS, overwrite)
     report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)
     if out is not None:
         folder = io.prepare_folder(out)
@@ -113,7 +121,7 @@ def run_correct(
         )
     names = ["corrections.csv", "corrections.png"]
     names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]
-    refuse_existing(out, names, overwrite)
+    check_output(out, names, overwrite)
     rng = np.random.default_rng(options["seed"])
     chosen = np.sort(rng.permutation(len(first))[:_FOR_FIT])
     found = compare(first.rows(chosen), second.rows(chosen), **options)

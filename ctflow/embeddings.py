@@ -96,7 +96,10 @@ class Embeddings:
         """The index as row numbers [k]."""
         n = self.shape[0]
         if isinstance(index, slice):
-            return np.arange(*index.indices(n))
+            try:
+                return np.arange(*index.indices(n))
+            except TypeError:
+                raise ValueError(f"rows of {self.name} must be asked for by integers, got {index}") from None
         numbers = np.asarray(index)
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             raise ValueError(
@@ -144,10 +147,10 @@ class Embeddings:
             known = self.norms or (np.inf, 0.0)
             self.norms = (min(known[0], float(finite.min())), max(known[1], float(finite.max())))
         k = len(wanted)
-        for rule, bad in (("be finite", ~np.isfinite(norms)), ("not be zero", norms == 0)):
+        for rule, bad in (("be finite", ~np.isfinite(norms)), ("have no zeros as a row", norms == 0)):
             if bad.any():
                 raise ValueError(
-                    f"{self.name} must {rule} in every row, {bad.sum()} of {k} rows read break this: "
+                    f"{self.name} must {rule}, {bad.sum()} of {k} rows read break this: "
                     f"{self._in_words(wanted[bad])}; drop them"
                 )
         off = np.abs(norms - 1) > _ROUNDING[self.stored.name]
@@ -164,8 +167,8 @@ class Embeddings:
         i = int(np.searchsorted(self._ends, first, side="right"))
         shard = f" (row {first - self._start(i)} of {Path(self._parts[i].name).name})"
         more = ["…"] if len(numbers) > _SHOWN else []
-        words = [f"row {first}{shard if len(self._parts) > 1 else ''}", *map(str, others), *more]
-        return ", ".join(words)
+        words = [f"{first}{shard if len(self._parts) > 1 else ''}", *map(str, others), *more]
+        return f"row{'s' if others else ''} {', '.join(words)}"
 
 
 def _renormalise(block: np.ndarray) -> np.ndarray:
@@ -235,11 +238,11 @@ def _shards(folder: Path) -> list[Path]:
     shards = [entry for entry in inside if entry.suffix.lower() in _READERS]
     kinds = sorted({entry.suffix.lower() for entry in shards})
     if len(kinds) != 1:
-        folders = sorted(entry.name for entry in inside if entry.is_dir())
+        folders = sorted(f"{entry.name}/" for entry in inside if entry.is_dir())
         got = ", ".join(kinds or folders) or "none"
         raise ValueError(
-            f"{folder} must hold files of one of the kinds {', '.join(_READERS)}, got {got}; name one of its "
-            f"{'files' if kinds else 'folders'}"
+            f"{folder} must hold files of one of the kinds {', '.join(_READERS)}, got {got}; name the file "
+            "or folder that does"
         )
     return sorted(shards, key=lambda entry: (_natural(entry.name), entry.name))
 
@@ -340,7 +343,7 @@ def read_pairs(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarr
         if bad.size:
             raise ValueError(
                 f"{path} must hold rows of {'xy'[side]} in [0, {n}), {places[0]} {places[1][bad[0]]} holds "
-                f"{pairs[bad[0], side]}; mend {bad.size} pairs"
+                f"{pairs[bad[0], side]}, {bad.size} of {len(pairs)} pairs break this; mend them"
             )
     return pairs.astype(np.int64)
 

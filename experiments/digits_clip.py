@@ -13,11 +13,11 @@ null of 0.004. Class-level corruption opens a small one that grows with p, to 0.
 0.23 and 0.76 at h = 3 and 4, τ = 0.07, centroid gaps 0.46 and 0.79; again the start shows at τ = 0.03 only
 (0.25 against 0.72 at h = 3). So what opens a gap here is pairs that no cluster structure can satisfy. Free
 particles under class-level pairs at τ = 0.07 have none at all up to p = 0.75 (0.001), so that part of the
-encoders' gap comes from what they cannot fit. Elsewhere the start decides how wide theirs is (0.12 or 0.95 at
-h = 3), at energies alike to 0.002 nats. The divergence term closes it nearly, at no cost: with λ = 0.1 the
-energy distance at h = 3 falls from 0.26 to 0.003 (the null's 95 % quantile, 0.002, is still exceeded in every
-seed, with λ = 1 too) and recall@1 goes from 0.18 to 0.21. The published runs behave alike in recall up to
-p = 0.5, not in the gap: theirs is 0.8 with matched captions already.
+encoders' gap comes from what they cannot fit. Elsewhere the start decides how wide theirs is (0.12 or 0.95
+at h = 3), at energies at most 0.013 nats apart. The divergence term nearly closes it at no cost: with λ =
+0.1 the energy distance at h = 3 falls from 0.26 to 0.003 (the null's 95 % quantile, 0.002, is still
+exceeded in every seed, with λ = 1 too) and recall@1 goes from 0.18 to 0.21. The published runs behave alike
+in recall up to p = 0.5, not in the gap: theirs is 0.8 with matched captions already.
 
 The embeddings of one run with a gap are then diagnosed and corrected like a user's own.
 

@@ -1,8 +1,12 @@
 """Files of embeddings: each format gives the rows that were written, each bad one a line that says why."""
 
 import json
+import pickle
+import subprocess
+import sys
 
 import h5py
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
@@ -87,12 +91,37 @@ def shards(folder, sizes=(20, 1, 0, 30, 6), dtype=np.float32):
     return open_embeddings(folder)
 
 
-@given(index=st.lists(st.integers(0, 56), min_size=1, max_size=40))
-def test_any_rows_of_shards_in_natural_order(tmp_path_factory, index):
-    folder = tmp_path_factory.getbasetemp() / "shards"
-    found = shards(folder) if not folder.exists() else open_embeddings(folder)
-    assert found.shape == (57, 6)
-    np.testing.assert_allclose(found.rows(np.array(index)), ROWS[index], atol=1e-6)
+INDEX = st.one_of(
+    st.slices(57), st.lists(st.integers(0, 56), max_size=40).map(lambda rows: np.array(rows, np.int64))
+)
+
+
+@given(
+    index=INDEX, dtype=st.sampled_from(["float16", "float32", "float64"]), block=st.sampled_from([1, 2**23])
+)
+def test_any_rows_of_any_layout_are_those_of_the_whole(tmp_path_factory, index, dtype, block):
+    """Shards, column by column, row groups: a layout changes no row, whatever is asked for and in what order."""
+    whole = unit(ROWS.astype(dtype).astype(float))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctflow.embeddings._BLOCK_BYTES", block)
+        patch.setattr("ctflow.embedding_files._BATCH_BYTES", 100)
+        for found in layouts(tmp_path_factory.getbasetemp() / f"layouts_{dtype}", dtype):
+            np.testing.assert_allclose(found.rows(index), whole[index], atol=1e-7, err_msg=found.name)
+
+
+def layouts(folder, dtype):
+    """The same rows as shards, in columns, and in the row groups of a file; written once."""
+    rows = ROWS.astype(dtype)
+    if not folder.exists():
+        folder.mkdir()
+        shards(folder / "shards", dtype=dtype)
+        for name in ("columns.npy", "lists.parquet", "one.h5"):
+            WRITERS[name](folder / name, rows)
+        (folder / "groups").mkdir()
+        write_parquet(folder / "groups" / "part-0.parquet", rows[:31])
+        write_parquet(folder / "groups" / "part-1.parquet", rows[31:])
+    names = ("shards", "columns.npy", "lists.parquet", "one.h5", "groups")
+    return [open_embeddings(folder / name) for name in names]
 
 
 def test_blocks_do_not_matter(tmp_path, monkeypatch):
@@ -123,6 +152,18 @@ def test_a_clip_retrieval_folder_is_a_pair(tmp_path):
         open_pair(tmp_path / "img_emb")
 
 
+def test_partners_that_would_not_be_partners_are_refused(tmp_path):
+    """A shard lost on each side, of equal size, leaves equal shapes."""
+    for name in ("img_emb", "text_emb"):
+        shards(tmp_path / name, sizes=(10, 10, 10, 10, 17))
+    (tmp_path / "img_emb" / "img_emb_1.npy").unlink()
+    with pytest.raises(ValueError, match=r"must pair row by row, got shapes \(47, 6\) and \(57, 6\)"):
+        open_pair(tmp_path)
+    (tmp_path / "text_emb" / "img_emb_2.npy").unlink()
+    with pytest.raises(ValueError, match="must have shards of the same numbers and rows"):
+        open_pair(tmp_path)
+
+
 def test_norms_are_checked_in_the_rounding_of_what_is_stored(tmp_path):
     half = (1.003 * ROWS).astype(np.float16)
     np.save(tmp_path / "half.npy", half)
@@ -135,9 +176,59 @@ def test_norms_are_checked_in_the_rounding_of_what_is_stored(tmp_path):
     assert found.norms == pytest.approx((1.003, 1.003), rel=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "eps"), [(np.float16, 2**-10), (ml_dtypes.bfloat16, 2**-7)])
+@pytest.mark.parametrize("d", [3, 512])
+def test_half_precisions_keep_norms_well_within_what_passes(dtype, eps, d):
+    """A unit row is off by at most eps / 2 after rounding, by eps if its norm was rounded too; 4 eps pass."""
+    rows = np.random.default_rng(1).standard_normal((2000, d)).astype(np.float32)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    for stored, bound in (
+        ((rows / norms).astype(dtype), 0.5 * eps),
+        (
+            (rows.astype(dtype).astype(np.float32) / norms.astype(dtype).astype(np.float32)).astype(dtype),
+            2 * eps,
+        ),
+    ):
+        found = as_embeddings(stored, name="x")
+        assert found.rows(slice(None)).dtype == np.float32
+        assert found.norms is not None
+        assert 1 - bound <= found.norms[0] <= found.norms[1] <= 1 + bound
+    off = (rows / norms * (1 + 6 * eps)).astype(dtype)
+    with pytest.raises(ValueError, match="2000 of 2000 rows read have not"):
+        as_embeddings(off, name="x").rows(slice(None))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (
+            np.nan,
+            r"must be finite, 2 of 57 rows read break this: rows 21 \(row 0 of img_emb_9\.npy\), 50; drop",
+        ),
+        (np.inf, "must be finite, 2 of 57"),
+        (0.0, r"must have no zeros as a row, 2 of 57 rows read break this: rows 21 "),
+    ],
+)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_rows_without_a_direction_are_refused(value, words, normalize, tmp_path):
+    shards(tmp_path / "s")
+    rows = np.load(tmp_path / "s" / "img_emb_9.npy")
+    rows[0] = rows[29] = value
+    np.save(tmp_path / "s" / "img_emb_9.npy", rows)
+    found = open_embeddings(tmp_path / "s", normalize=normalize)
+    assert found.rows(slice(0, 21)).shape == (21, 6)
+    with pytest.raises(ValueError, match=words):
+        found.rows(slice(None))
+
+
 def test_arrays_pass_through_and_are_checked():
     found = as_embeddings(ROWS, name="x")
     assert as_embeddings(found, name="y") is found
+    doubled = as_embeddings(2 * ROWS, name="x")
+    with pytest.raises(ValueError, match="x must have rows of unit norm"):
+        doubled.rows(slice(None))
+    np.testing.assert_allclose(as_embeddings(doubled, name="y", normalize=True).rows(slice(None)), ROWS)
+    assert as_embeddings(jnp.asarray(ROWS, jnp.bfloat16), name="x").rows(slice(2)).dtype == np.float32
     np.testing.assert_allclose(found.rows(np.array([2, 1])), ROWS[[2, 1]], atol=1e-15)
     for bad, words in (
         (ROWS[0], r"x must be 2-D, \[n, d\], got shape \(6,\)"),
@@ -168,6 +259,21 @@ def bad_files(folder):
     (folder / "words.txt").write_text("1 2 3")
     np.save(folder / "objects.npy", np.array([{}, None], object), allow_pickle=True)
     np.save(folder / "complex.npy", good.astype(complex))
+    np.save(folder / "bools.npy", good > 0)
+    np.save(folder / "flat.npy", good[0])
+    np.save(folder / "single.npy", good[:1])
+    np.save(folder / "narrow.npy", good[:, :1])
+    (folder / "pickle.npy").write_bytes(pickle.dumps(good))
+    with open(folder / "twice.npy", "wb") as file:
+        np.save(file, good)
+        np.save(file, good)
+    (folder / "torn.h5").write_bytes(content)
+    (folder / "torn.parquet").write_bytes(content)
+    pq.write_table(pa.table({"a": ["word"]}), folder / "words.parquet")
+    (folder / "root" / "img_emb").mkdir(parents=True)
+    (folder / "precisions").mkdir()
+    np.save(folder / "precisions" / "0.npy", good)
+    np.save(folder / "precisions" / "1.npy", good.astype(np.float64))
     np.save(folder / "cube.npy", good[None])
     np.savez(folder / "two.npz", a=good, b=good)
     (folder / "torn.npz").write_bytes(b"PK\x03\x04 no archive")
@@ -191,6 +297,17 @@ BAD = {
     "words.txt": r"must end in one of \.npy, \.npz",
     "objects.npy": "object",
     "complex.npy": "got complex128",
+    "bools.npy": "got bool",
+    "flat.npy": r"must be 2-D, \[n, d\], got shape \(6,\)",
+    "single.npy": r"must have n >= 2 rows, got shape \(1, 6\)",
+    "narrow.npy": r"rows of d >= 2 numbers, got shape \(57, 1\)",
+    "pickle.npy": r"must be a readable \.npy file",
+    "twice.npy": "must hold one array",
+    "torn.h5": "must be a readable HDF5 file",
+    "torn.parquet": r"must be a readable \.parquet file",
+    "words.parquet": "must hold lists of floating-point numbers in column 'a', got string",
+    "root": "got img_emb/; name the file or folder that does",
+    "precisions": "must have the width and dtype of",
     "cube.npy": r"must be 2-D, \[n, d\], got shape \(1, 57, 6\)",
     "two.npz": r"it holds a \[57, 6\] float32, b",
     "torn.npz": "torn.npz",
@@ -220,15 +337,41 @@ def test_a_column_is_named_or_its_absence_said(tmp_path):
         open_embeddings(tmp_path / "two.safetensors", column="c")
 
 
-def test_uneven_lists_are_refused(tmp_path):
-    pq.write_table(pa.table({"e": [[1.0, 0.0], [1.0, 0.0, 0.0]]}), tmp_path / "uneven.parquet")
-    pq.write_table(pa.table({"e": [[1.0, 0.0], None]}), tmp_path / "hole.parquet")
-    for name in ("uneven", "hole"):
-        with pytest.raises(ValueError, match=f"{name}.parquet"):
-            open_embeddings(tmp_path / f"{name}.parquet").rows(slice(None))
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, the first has 2; drop such rows"),
+        ([[1.0, 0.0], [0.0, 1.0], None], "row 2 is null"),
+        ([[1.0, 0.0], [None, 1.0]], "row 1 holds a null"),
+        ([None, [1.0, 0.0]], "row 0 of column 'e' is null"),
+        ([[1, 0], [0, 1]], "got list<.*int64>"),
+    ],
+)
+def test_lists_that_are_no_rows_are_refused(rows, words, tmp_path):
+    pq.write_table(pa.table({"e": rows}), tmp_path / "e.parquet")
+    with pytest.raises(ValueError, match=f"e.parquet.*{words}"):
+        open_embeddings(tmp_path / "e.parquet").rows(slice(None))
 
 
-@pytest.mark.parametrize("index", [np.array([-1]), np.array([57]), np.array([0.5]), np.array([[1]])])
+@pytest.mark.parametrize(
+    ("ending", "module", "extra"), [("parquet", "pyarrow.parquet", "parquet"), ("h5", "h5py", "hdf5")]
+)
+def test_a_missing_extra_is_named(ending, module, extra, tmp_path, monkeypatch):
+    (tmp_path / f"a.{ending}").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"pip install 'ctflow\[{extra}\]'"):
+        open_embeddings(tmp_path / f"a.{ending}")
+
+
+def test_reading_imports_neither_jax_nor_an_extra():
+    modules = "jax", "pyarrow", "h5py", "ml_dtypes"
+    code = f"import ctflow.embeddings, sys; print([m for m in {modules} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "index", [np.array([-1]), np.array([57]), np.array([0.5]), np.array([[1]]), slice(0.5, 2)]
+)
 def test_rows_out_of_range_are_refused(index):
     with pytest.raises(ValueError, match="rows of x must be asked for"):
         as_embeddings(ROWS, name="x").rows(index)

@@ -11,7 +11,7 @@ from ctflow.diagnostics.report import Metric, Report
 
 @pl.styled
 def picture(report: Report) -> pl.Picture:
-    """Left: distances, in standard deviations from their nulls. Right, for pairs: recall both ways."""
+    """Left: distances, in deviations beyond their nulls. Right, for pairs: recall both ways."""
     tested = [m for m in report.metrics if m.gap is not None]
     recalls = [m for m in report.metrics if m.name.startswith("recall@")]
     columns = 2 if recalls else 1
@@ -25,13 +25,17 @@ def picture(report: Report) -> pl.Picture:
 def _distances(ax: Any, tested: list[Metric]) -> None:
     for row, m in enumerate(tested):
         score = (m.value - m.null_mean) / m.null_sd if m.null_sd > 0 else 0.0
+        # Means that point apart are a gap; of all others, larger values.
+        score = -score if m.name == "cosine_of_means" else score
         color, marker = (pl.RED, "o") if m.gap else (pl.GREY, "s")
         ax.plot([0, score], [row, row], color=color)
         ax.plot(score, row, color=color, marker=marker)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xscale("symlog", linthresh=4)
+    ax.set_xticks([-4, 0, 4, 10, 100, 1000], ["-4", "0", "4", "10", "100", "1000"])
+    ax.minorticks_off()
     ax.set_yticks(range(len(tested)), [m.name.replace("_", " ") for m in tested])
-    ax.set_xlabel("standard deviations from the null")
+    ax.set_xlabel("standard deviations beyond the null")
     ax.set_title("red dots: called a gap" if any(m.gap for m in tested) else "no gap found")
 
 
