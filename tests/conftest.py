@@ -1,5 +1,11 @@
 """Strict numerics for every test: float64 on, no silent promotion of dtype or rank."""
 
+import os
+
+# Before NumPy is loaded: two test processes with two BLAS threads each wait for one another on two cores, and
+# take a hundred times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jax
 import numpy as np
 import pytest
