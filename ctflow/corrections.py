@@ -85,7 +85,12 @@ class Correction:
         Raises:
             ValueError: rows of another width than those it was fitted on.
         """
-        return _apply("x", self.x, np.asarray(x)), _apply("y", self.y, np.asarray(y))
+        return self.transform_one("x", x), self.transform_one("y", y)
+
+    def transform_one(self, name: str, rows: Any) -> np.ndarray:
+        """Corrected unit rows [n, d] of the modality `x` or `y`."""
+        check_choice("name", name, ("x", "y"))
+        return _apply(name, {"x": self.x, "y": self.y}[name], np.asarray(rows))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as .safetensors."""

@@ -143,5 +143,4 @@ def _write_rows(path: Path, source: Embeddings, correction: corrections.Correcti
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(source), _BLOCK):
             rows = source.rows(slice(start, min(start + _BLOCK, len(source))))
-            moved = dict(zip("xy", correction.transform(rows, rows), strict=True))[name]
-            file.write(np.ascontiguousarray(moved, "<f4").tobytes())
+            file.write(np.ascontiguousarray(correction.transform_one(name, rows), "<f4").tobytes())

@@ -162,12 +162,9 @@ def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
     """What every run is measured by, at its own temperature."""
     energy = ct.energies.symmetric(coupling(law), temperature=temperature)
     terms = energy.terms(clouds)
-    information = jnp.sum(
-        jax.scipy.special.xlogy(law, law / (law.sum(1, keepdims=True) * law.sum(0)[None, :]))
-    )
     held = energy + ct.energies.SymmetricDivergence(energy.kernel)
     return {
-        "above_bound": energy(clouds) + energy.kernel.log_volume(clouds.x.shape[1]) + information,
+        "above_bound": energy(clouds) - energy.lower_bound(clouds.x.shape[1]),
         "energy_distance": energy_distance(*clouds, estimator="v"),
         "centroid_gap": ct.diagnostics.centroid_gap(*clouds),
         "paired_cosine": energy.coupling.mean_cosine(*clouds),

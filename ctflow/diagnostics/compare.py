@@ -89,12 +89,20 @@ def compare(
         a, b = fitted[method].transform(x[test], y[test])
         row, hits[method] = _measure(a, b, n_permutations, seed)
         found.append({"method": method, **row})
-    score = np.mean([[row[name] for name in TOLD[purpose]] for row in found], axis=1)
-    gap = np.array([row["energy_distance"] for row in found])
-    for i, row in enumerate(found):
-        row["pareto"] = int(not np.any((gap < gap[i]) & (score > score[i])))
     columns = {name: np.array([row[name] for row in found]) for name in found[0]}
+    columns["pareto"] = pareto(columns, purpose).astype(int)
     return Comparison(columns, _words(found, hits, purpose, len(test)), fitted)
+
+
+def score(columns: dict[str, np.ndarray], purpose: str) -> np.ndarray:
+    """What a purpose asks for, a row a correction; larger is better."""
+    return np.mean([columns[name] for name in TOLD[purpose]], axis=0)
+
+
+def pareto(columns: dict[str, np.ndarray], purpose: str) -> np.ndarray:
+    """Whether no other row has both a smaller energy distance and a better score."""
+    gap, value = columns["energy_distance"], score(columns, purpose)
+    return np.array([not np.any((gap < g) & (value > v)) for g, v in zip(gap, value, strict=True)])
 
 
 def _measure(x: np.ndarray, y: np.ndarray, n_permutations: int, seed: int) -> tuple[dict, dict]:
@@ -176,9 +184,9 @@ def _words(found: list[dict], hits: dict, purpose: str, n: int) -> tuple[str, ..
         "mixed": "recall@1 in a corpus of both modalities",
         "clustering": "share of the other modality among the 10 nearest rows",
     }[purpose]
-    score = {row["method"]: np.mean([hits[row["method"]][name] for name in names], axis=0) for row in found}
-    base = score["none"]
-    gains = {method: each - base for method, each in score.items() if method != "none"}
+    each = {row["method"]: np.mean([hits[row["method"]][name] for name in names], axis=0) for row in found}
+    base = each["none"]
+    gains = {method: value - base for method, value in each.items() if method != "none"}
     said = [f"{what} of {n} held-out pairs, uncorrected: {base.mean():.3f}."]
     # The best of several is chosen by its gain: each must clear a bound shared among them.
     better = {m: g for m, g in gains.items() if g.mean() > 3 * g.std() / np.sqrt(n) and g.mean() > 0}
@@ -194,7 +202,7 @@ def _words(found: list[dict], hits: dict, purpose: str, n: int) -> tuple[str, ..
             f"{gain.std() / np.sqrt(n):.3f}. For this purpose leave the embeddings as they are."
         )
     closed = min(found, key=lambda row: row["energy_distance"])
-    cost = score[closed["method"]] - base
+    cost = each[closed["method"]] - base
     said.append(
         f"The smallest energy distance is that of {closed['method']}, {closed['energy_distance']:.3g} for "
         f"{found[0]['energy_distance']:.3g} (null {closed['energy_distance_null']:.2g} ± "

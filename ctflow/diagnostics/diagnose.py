@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ctflow.checks import check_choice, check_count, check_positive
 from ctflow.diagnostics import sections
@@ -59,7 +60,8 @@ def diagnose(
         n_bootstrap: new samples for the 95 % intervals; 0 for none.
         estimator: `u`, unbiased for the laws the rows were drawn from, or `v`, for the rows themselves.
         level: chance to call a gap where there is none, in (0, 1).
-        max_rows: groups sampled for sums over all pairs of rows; memory is 16 (2 max_rows)² bytes and more.
+        max_rows: groups sampled for sums over all pairs of rows; memory is some ten
+            float64 matrices of 2 max_rows squared, 1.1 GB at 2000.
         max_gallery: groups sampled for retrieval.
         logit_bias: SigLIP's bias b, for its sigmoid loss; needs `temperature`.
         normalize: bring rows to unit norm; rows of another norm are refused otherwise.
@@ -87,7 +89,7 @@ def diagnose(
         "max_gallery": max_gallery,
         "seed": seed,
     }
-    with _bar(plan.num_groups, progress) as bar:
+    with tqdm(total=plan.num_groups, desc="reading", unit="group", disable=not progress, leave=False) as bar:
         read = moments(x, y, plan, x.shape[1], bar.update)
         bar.set_description("resampling")
         s = study(x, y, plan, read, options)
@@ -114,9 +116,3 @@ def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, 
         check_positive("temperature", temperature)
     if logit_bias is not None and (temperature is None or not np.isfinite(logit_bias)):
         raise ValueError(f"logit_bias must be finite and needs a temperature, got {logit_bias!r}")
-
-
-def _bar(total: int, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc="reading", unit="group", disable=not progress, leave=False)

@@ -1,25 +1,18 @@
 """First and second moments of two clouds of any size, in one pass over blocks of rows."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import entr
 
 from ctflow.diagnostics.pairing import Pairing
 from ctflow.diagnostics.resampling import Resamples, Rows
+from ctflow.embeddings import Embeddings
 
 MAX_UNITS = 4096
 _MAX_FOLDS = 16
 _BLOCK = 8192
-
-
-class Source(Protocol):
-    """What unit rows are read from: an array, or a file."""
-
-    def rows(self, index: np.ndarray) -> np.ndarray:
-        """Rows [k, d] in the order asked for."""
-        ...
 
 
 class Moments(NamedTuple):
@@ -36,7 +29,9 @@ class Moments(NamedTuple):
     """Of the rows' dtype."""
 
 
-def moments(x: Source, y: Source, pairing: Pairing, d: int, progress: Callable[[int], None]) -> Moments:
+def moments(
+    x: Embeddings, y: Embeddings, pairing: Pairing, d: int, progress: Callable[[int], Any]
+) -> Moments:
     """Read every row once.
 
     Args:

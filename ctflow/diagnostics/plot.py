@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.diagnostics.compare import TOLD, Comparison
+from ctflow.diagnostics.compare import PURPOSES, Comparison, pareto, score
 from ctflow.diagnostics.report import Metric, Report
 
 
@@ -71,8 +71,8 @@ def _recall(ax: Any, recalls: list[Metric]) -> None:
 @pl.styled
 def trade(comparison: Comparison) -> pl.Picture:
     """What is left of the gap against recall and mixing, a mark a correction; Pareto-optimal ones filled."""
-    t, names = comparison.table, TOLD
-    figure, axes = pl.panels(1, len(names), size=(2.5 * len(names), 2.9))
+    t = comparison.table
+    figure, axes = pl.panels(1, len(PURPOSES), size=(2.5 * len(PURPOSES), 2.9))
     titles = {
         "retrieval": "recall@1, other modality",
         "mixed": "recall@1, both modalities",
@@ -80,18 +80,17 @@ def trade(comparison: Comparison) -> pl.Picture:
     }
     gap = np.maximum(t["energy_distance"], 1e-5)
     for ax, (purpose, title) in zip(axes[0], titles.items(), strict=True):
-        score = np.mean([t[name] for name in names[purpose]], axis=0)
+        value, best = score(t, purpose), pareto(t, purpose)
         for i, method in enumerate(t["method"]):
-            best = not np.any((gap < gap[i]) & (score > score[i]))
             color, marker = _MARKS[method]
             ax.plot(
                 gap[i],
-                score[i],
+                value[i],
                 color=color,
                 marker=marker,
                 linestyle="none",
                 markersize=6,
-                markerfacecolor=color if best else "white",
+                markerfacecolor=color if best[i] else "white",
                 label=str(method),
             )
         ax.set_xscale("log")

@@ -8,6 +8,7 @@ from ctflow.diagnostics.pairing import likeliest
 from ctflow.diagnostics.report import Metric
 from ctflow.diagnostics.resampling import Draws, as_they_are, repaired
 from ctflow.diagnostics.study import Study, measured, without_null
+from ctflow.kernels import Exponential
 
 KS = (1, 5, 10)
 
@@ -50,8 +51,6 @@ def pairing(s: Study) -> list[Metric]:
 
 def spread(s: Study) -> list[Metric]:
     """How each cloud spreads; the null is how both would if they spread alike."""
-    from ctflow.kernels import Exponential
-
     d, estimator = s.rows.points.shape[1], s.options["estimator"]
     kernel = np.exp(4 * s.cosine - 4)
     forms = two_sample.mean_forms(kernel, s.rows, s.resamples, estimator)

@@ -1,4 +1,7 @@
-"""The paper's own terms at a user's temperature, on every resample at once (arXiv 2601.19597)."""
+"""The paper's own terms at a user's temperature, on every resample at once (arXiv 2601.19597).
+
+`ctflow.energies` has them for one pair of clouds; here one kernel matrix serves hundreds of weightings.
+"""
 
 import numpy as np
 

@@ -1,4 +1,8 @@
-"""Distances between two weighted clouds, on every resample at once."""
+"""Distances between two weighted clouds, on every resample at once.
+
+Matrices over all pairs of a sample of rows are held, unlike in `ctflow.log_partition`: hundreds of resamples
+share each, and take it in one product.
+"""
 
 from typing import NamedTuple
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ctflow.diagnostics.moments import mean_paired_cosine, repaired_cosine
 from ctflow.diagnostics.report import Report
 from ctflow.diagnostics.study import Study
 
@@ -95,8 +96,6 @@ def notes(s: Study) -> tuple[str, ...]:
 
 def _misaligned(s: Study) -> list[str]:
     """Whether partners are no nearer than strangers, and if so whether one file is ahead of the other."""
-    from ctflow.diagnostics.moments import mean_paired_cosine, repaired_cosine
-
     cosine = mean_paired_cosine(s.moments, s.units)[0]
     mean, sd = repaired_cosine(s.moments)
     if cosine > mean + _STRONG * sd:

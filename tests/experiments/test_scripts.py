@@ -48,7 +48,6 @@ FIGURES = {
         "control.png",
     },
 }
-ARRAYS = {name: {"arrays.npz"} for name in FIGURES if name != "gap_control"}
 TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
 
 
@@ -66,7 +65,7 @@ def test_writes_figures_tables_and_their_provenance(experiment):
     name, folder = experiment
     written = {path.name for path in folder.iterdir()}
     tables = TABLES.get(name, {"runs.csv", "summary.csv"})
-    assert written >= FIGURES[name] | tables | ARRAYS.get(name, set()) | {"run.json"}
+    assert written >= FIGURES[name] | tables | {"arrays.npz", "run.json"}
     assert not [path for path in written if ".part" in path or path.startswith(".")]
     record = json.loads((folder / "run.json").read_text())
     assert record["preset"] == "smoke"
