@@ -38,7 +38,10 @@ from scipy.special import logsumexp
 import ctflow as ct
 from ctflow.checks import check_choice, check_count, check_positive
 from ctflow.couplings import Coupling
+from ctflow.diagnostics import two_sample
 from ctflow.diagnostics.compare import compare
+from ctflow.diagnostics.pairing import RowByRow
+from ctflow.diagnostics.resampling import as_they_are, resample, table
 from ctflow.diagnostics.retrieval import hits
 from ctflow.experiment import Result, columns, main, plot_of
 from ctflow.io import read_csv
@@ -313,28 +316,27 @@ def embeddings(config: Config, setting: Setting) -> dict[str, np.ndarray]:
     return embed(config, data, trained["encoders"])
 
 
-def held_out(x: np.ndarray, y: np.ndarray, temperature: float, flips: np.ndarray) -> dict[str, Any]:
-    """Measures of held-out pairs, x and y [m, d]; flips ±1, [m, draws].
+def held_out(x: np.ndarray, y: np.ndarray, temperature: float, config: Config) -> dict[str, Any]:
+    """Measures of held-out pairs, x and y [m, d].
 
     `_null` is the mean over exchanges of the two modalities within random pairs, `_null_95` their 95 %
     quantile; `_u` takes distinct pairs only, so that it is 0 on average without a gap.
     """
     x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x.astype(float), y.astype(float)))
-    m, cosine, difference = len(x), x @ y.T, (x - y) / len(x)
-    xx, yy, xy = (np.sqrt(np.maximum(2 - 2 * c, 0)) for c in (x @ x.T, y @ y.T, cosine))
-    form = xy + xy.T - xx - yy
-    null = np.einsum("ik,ik->k", flips, form @ flips) / m**2
-    null_centroid = np.linalg.norm(flips.T @ difference, axis=1)
-    row = {
-        "energy_distance": form.sum() / m**2,
-        "energy_distance_u": (form.sum() - np.trace(form)) / (m * (m - 1)),
-        "energy_distance_null": null.mean(),
-        "energy_distance_null_95": np.quantile(null, 0.95),
-        "centroid_gap": np.linalg.norm(difference.sum(axis=0)),
-        "centroid_gap_null": null_centroid.mean(),
-        "centroid_gap_null_95": np.quantile(null_centroid, 0.95),
-        "paired_cosine": np.trace(cosine) / m,
-    }
+    m, cosine = len(x), x @ y.T
+    rows = table(x, y, RowByRow(m).take(np.arange(m)))
+    resamples = resample(rows, config.num_flips, 0, np.random.default_rng(config.seed))
+    distance = two_sample.distances(rows.points @ rows.points.T)
+    means = (resamples.x - resamples.y).T @ rows.points
+    row: dict[str, Any] = {"paired_cosine": np.trace(cosine) / m}
+    for name, values in {
+        "energy_distance": two_sample.energy_distance(distance, rows, resamples, "v"),
+        "centroid_gap": np.linalg.norm(means, axis=1),
+    }.items():
+        draws = resamples.draws(values)
+        row |= {name: draws.value, f"{name}_null": draws.null.mean()}
+        row[f"{name}_null_95"] = np.quantile(draws.null, 0.95)
+    row["energy_distance_u"] = two_sample.energy_distance(distance, rows, as_they_are(rows), "u")[0]
     ks, own, logits = (1, 5, 10), np.column_stack([np.arange(m)] * 2), cosine / temperature
     for way, (queries, gallery) in {"12": (x, y), "21": (y, x)}.items():
         recalls = hits(queries, gallery, ks, own)[1].mean(axis=0)
@@ -398,7 +400,6 @@ def run(config: Config) -> Result:
     each = [inputs_of(config, data, laws, s) for s in settings]
     inputs = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
     found = ct.sweep(lambda i: train(config, data, laws, i), inputs, progress="digits: encoders")
-    flips = np.random.default_rng(config.seed).choice([-1.0, 1.0], (config.num_test, config.num_flips))
     rows, clouds = [], []
     for index, s in enumerate(settings):
         clouds.append(embed(config, data, jax.tree.map(lambda leaf, i=index: leaf[i], found["encoders"])))
@@ -407,7 +408,7 @@ def run(config: Config) -> Result:
                 **s._asdict(),
                 **laws.named(named.index(s.law)),
                 "start_energy_distance": float(found["path"][index, 0]),
-                **held_out(clouds[-1]["x_test"], clouds[-1]["y_test"], s.temperature, flips),
+                **held_out(clouds[-1]["x_test"], clouds[-1]["y_test"], s.temperature, config),
                 "energy": float(found["energy"][index]),
             }
         )
