@@ -13,6 +13,7 @@ import importlib.util
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -111,7 +112,7 @@ def torch_seconds(config: Config) -> tuple[float, int]:
     return best * config.num_steps * len(config.temperatures) * config.num_seeds, threads
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Times of the sweep by each method."""
     rows: list[tuple[str, float, float]] = []
     facts: dict[str, Any] = {

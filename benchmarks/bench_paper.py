@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -55,7 +56,7 @@ def torch_seconds(steps: int) -> dict[str, float]:
     return importlib.import_module("benchmarks.published_in_torch").seconds_of_section(steps)
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Time every experiment of the section, and PyTorch."""
     rows: list[dict[str, Any]] = []
     in_torch = torch_seconds(config.torch_steps)

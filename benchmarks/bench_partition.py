@@ -456,7 +456,7 @@ def accuracy_jobs(config: Config) -> list[Callable[[], list[Row]]]:
     return narrow + [partial(float64_accuracy, config, kind, tau) for kind, tau in kinds]
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """All four tables, as one."""
     for name in COMPETITORS:
         if importlib.util.find_spec(name) is None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "DivergedError",
+    "Interrupted",
     "NonFiniteError",
     "Pair",
     "Solution",
@@ -37,6 +39,7 @@ __all__ = [
     "potentials",
     "solve",
     "sphere",
+    "stopping",
     "sweep",
 ]
 
@@ -46,9 +49,11 @@ _HOMES = {
     "WeightedCloud": "clouds",
     "diagnose": "diagnostics.diagnose",
     "log_partition": "partition",
-    "NonFiniteError": "solver",
-    "Solution": "solver",
-    "Status": "solver",
+    "DivergedError": "solution",
+    "Interrupted": "interrupts",
+    "NonFiniteError": "solution",
+    "Solution": "solution",
+    "Status": "solution",
     "evolve": "solver",
     "solve": "solver",
     "sweep": "sweeps",
@@ -76,11 +81,14 @@ if TYPE_CHECKING:
         plotting,
         potentials,
         sphere,
+        stopping,
     )
     from ctflow.clouds import Pair, WeightedCloud
     from ctflow.diagnostics.diagnose import diagnose
+    from ctflow.interrupts import Interrupted
     from ctflow.partition import log_partition
-    from ctflow.solver import NonFiniteError, Solution, Status, evolve, solve
+    from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
+    from ctflow.solver import evolve, solve
     from ctflow.sweeps import sweep
 
 

@@ -7,13 +7,13 @@ cut while mapped ends the process.
 import json
 import math
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+from ctflow.reading import readable
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 _BATCH_BYTES = 1 << 22
@@ -360,15 +360,3 @@ def _extra(module: str, extra: str, name: str) -> Any:
     except ImportError:
         package = module.partition(".")[0]
         raise ValueError(f"{name} takes {package} to read: pip install 'ctflow[{extra}]'") from None
-
-
-@contextmanager
-def readable(name: str, kind: str) -> Iterator[None]:
-    """Turn what the libraries and the system say of a damaged file, each its own way, into one line."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        raise ValueError(f"{name} must be a readable {kind} ({said.splitlines()[0]}); check it") from None

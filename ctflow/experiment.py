@@ -6,9 +6,12 @@ tables and arrays are on disk before anything is drawn, so that a figure's fault
 
 import dataclasses
 import json
+import shlex
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +20,12 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ctflow import io
+from ctflow import checkpoints, io
 from ctflow.checks import check_choice
+from ctflow.identity import differences, identity
+from ctflow.interrupts import Interrupted, Note, deferred, raised
+from ctflow.memory import allowed
+from ctflow.reading import readable
 
 
 class Result(NamedTuple):
@@ -51,6 +58,38 @@ def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
     return module.plot
 
 
+def part(checkpoint: Path | None, name: str) -> dict[str, Any]:
+    """Where a sweep or a solve of an experiment keeps its checkpoints, as arguments for it."""
+    return {} if checkpoint is None else {"checkpoint": checkpoint / name, "resume": True}
+
+
+def each(jobs: Sequence[Callable[[], Any]], checkpoint: Path | None, *made_of: Any) -> Iterator[Any]:
+    """What the jobs return, one after the other; with a checkpoint, those that are done are not run again.
+
+    Args:
+        jobs: functions whose results JSON can hold.
+        checkpoint: the folder of their checkpoints, or None.
+        made_of: what decides the results, the number and order of the jobs included.
+    """
+    made = None if checkpoint is None else identity(jobs=len(jobs), made_of=made_of)
+    with (
+        checkpoints.opened(checkpoint and checkpoint / "jobs", made, resume=True) as store,
+        deferred() if store is not None else nullcontext(Note()) as note,
+    ):
+        found = None if store is None else store.load()
+        results = [] if found is None else json.loads(found.arrays["json"].tobytes())
+        yield from results
+        for job in jobs[len(results) :]:
+            results.append(json.loads(json.dumps(job(), default=io.plain)))
+            if store is not None:
+                stopped = note.signum is not None or len(results) == len(jobs)
+                text = np.frombuffer(json.dumps(results).encode(), np.uint8)
+                store.write(len(results), {"json": text}, now=stopped)
+                if note.signum is not None and len(results) < len(jobs):
+                    raise Interrupted(note.signum)
+            yield results[-1]
+
+
 def save(folder: Path, result: Result, record: Mapping[str, Any]) -> None:
     """Write a result's tables and arrays into a folder, and last its facts with the run's record."""
     for name, table in result.tables.items():
@@ -65,19 +104,33 @@ def load(folder: Path) -> Result:
     Raises:
         ValueError: the folder holds no complete result.
     """
-    try:
+    record = folder / "run.json"
+    if not record.is_file():
+        raise ValueError(f"{str(folder)!r} holds no result to draw ({record} is missing)")
+    with readable(str(folder), "folder of results"):
         tables = {path.stem: io.read_csv(path) for path in sorted(folder.glob("*.csv"))}
-        facts = json.loads((folder / "run.json").read_text())["facts"]
+        facts = json.loads(record.read_text())["facts"]
         return Result(tables, io.read_arrays(folder / "arrays.npz"), facts)
-    except FileNotFoundError as error:
-        raise ValueError(f"{str(folder)!r} holds no result to draw ({error.filename} is missing)") from None
+
+
+def is_done(folder: Path, config: Any) -> bool:
+    """Whether a folder holds a complete result of exactly these settings."""
+    try:
+        return json.loads((folder / "run.json").read_text())["config"] == _settings(config)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _settings(config: Any) -> Any:
+    """The settings as they come back from JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def main(
     *,
     name: str,
     presets: Mapping[str, Any],
-    run: Callable[[Any], Result],
+    run: Callable[..., Result],
     plot: Callable[[Result], Mapping[str, Any]],
     description: str,
     argv: Sequence[str] | None = None,
@@ -87,26 +140,41 @@ def main(
     Args:
         name: of the experiment and of its folder under --out.
         presets: settings by name, the first the default; every field can be overridden by a flag.
-        run: from settings to a Result.
+        run: from settings, and the folder for its checkpoints or None, to a Result.
         plot: from a Result to things to save by file name (figures, animations).
         description: shown by --help.
         argv: the command line; `sys.argv[1:]` by default.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
+    with guarded(shlex.join(["python", sys.argv[0], *argv])):
         options = _parse(name, presets, description, argv)
-        folder = io.prepare_folder(options.out) / name
-        io.prepare_folder(folder)
+        folder = options.out / name
         if options.replot:
             result = load(folder)
         else:
-            result = run_and_save(folder, run, options.config, preset=options.preset)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+            io.prepare_folder(options.out)
+            io.prepare_folder(folder)
+            result = run_and_save(
+                folder, run, options.config, preset=options.preset, resume=options.resume, force=options.force
+            )
     for file in draw(folder, plot, result):
         print(f"wrote {file}")
     return result
+
+
+@contextmanager
+def guarded(command: str) -> Iterator[None]:
+    """Bad input gets one line and exit code 2; an interruption the command to go on with, and 130 or 143."""
+    try:
+        with raised():
+            yield
+    except (ValueError, MemoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        again = command if "--resume" in command else f"{command} --resume"
+        print(f"interrupted; to go on: {again}", file=sys.stderr)
+        sys.exit(stop.code if isinstance(stop, Interrupted) else 130)
 
 
 def draw(folder: Path, plot: Callable[[Result], Mapping[str, Any]], result: Result) -> list[Path]:
@@ -117,24 +185,73 @@ def draw(folder: Path, plot: Callable[[Result], Mapping[str, Any]], result: Resu
     return [folder / file for file in figures]
 
 
-def run_and_save(folder: Path, run: Callable[[Any], Result], config: Any, *, preset: str) -> Result:
+def run_and_save(
+    folder: Path,
+    run: Callable[..., Result],
+    config: Any,
+    *,
+    preset: str,
+    resume: bool = False,
+    force: bool = False,
+) -> Result:
     """Run an experiment and write its tables, arrays and record, with the time it took.
+
+    With `resume`, a result of these settings that is there is taken, and a run of them that was
+    interrupted is gone on with. With `force`, a run that may not fit into memory is tried.
 
     Returns:
         The result as it stands on disk, so that a figure drawn now is one drawn again later.
+
+    Raises:
+        ValueError: another process writes into the folder, or it holds an interrupted run of other settings.
+        MemoryError: the run cannot fit.
     """
-    started, cpu_started = time.perf_counter(), time.process_time()
-    result = run(config)
-    record = {
-        "preset": preset,
-        "config": dataclasses.asdict(config),
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu_started, 1),
-        **io.provenance(),
-    }
-    save(folder, result, record)
+    with checkpoints.held(folder), allowed(force):
+        if resume and is_done(folder, config):
+            tqdm.write(f"{folder}: these settings are there already; only drawn again")
+            return load(folder)
+        scratch = folder / "checkpoints"
+        before = _begin(scratch, config, run, resume)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        try:
+            result = run(config, scratch)
+        finally:
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+            before["seconds"] += seconds
+            before["cpu_seconds"] += cpu_seconds
+            with suppress(OSError):
+                io.write_json(scratch / "run.json", before)
+        record = {
+            "preset": preset,
+            "config": dataclasses.asdict(config),
+            "seconds": round(before["seconds"], 1),
+            "cpu_seconds": round(before["cpu_seconds"], 1),
+            **io.provenance(),
+        }
+        save(folder, result, record)
+        shutil.rmtree(scratch)
     tqdm.write(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
     return load(folder)
+
+
+def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]:
+    """Make the folder for checkpoints, empty unless it is gone on with; what its run.json says."""
+    now = {"identity": identity(config=config, run=run), "seconds": 0.0, "cpu_seconds": 0.0}
+    if resume and (scratch / "run.json").is_file():
+        with readable(str(scratch / "run.json"), "record of an interrupted run"):
+            before = json.loads((scratch / "run.json").read_text())
+            text = differences(before["identity"], now["identity"])
+            now |= {key: float(before[key]) for key in ("seconds", "cpu_seconds")}
+        if text:
+            raise ValueError(
+                f"{str(scratch)!r} is of another run: {text}; go back to it, or start again without --resume"
+            )
+        return now
+    if scratch.exists():
+        shutil.rmtree(scratch)
+    io.prepare_folder(scratch)
+    io.write_json(scratch / "run.json", now)
+    return now
 
 
 def _parse(name: str, presets: Mapping[str, Any], description: str, argv: list[str]) -> Any:
@@ -154,6 +271,8 @@ def _parse(name: str, presets: Mapping[str, Any], description: str, argv: list[s
             ("preset", Annotated[str, tyro.conf.arg(help=f"one of {', '.join(presets)}")], chosen),
             ("out", Annotated[Path, tyro.conf.arg(help=f"results go to OUT/{name}")], Path("runs")),
             ("replot", Annotated[bool, tyro.conf.arg(help="draw the saved result again")], False),
+            ("resume", Annotated[bool, tyro.conf.arg(help="go on with a run that was interrupted")], False),
+            ("force", Annotated[bool, tyro.conf.arg(help="run even if memory may not do")], False),
             ("config", tyro.conf.OmitArgPrefixes[type(presets[chosen])], presets[chosen]),
         ],
         frozen=True,

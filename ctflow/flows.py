@@ -55,7 +55,7 @@ def velocity(energy: Any, clouds: Any) -> Any:
     return jax.tree.map(of, z, gradient, weights(clouds))
 
 
-def _move(clouds: Any, displacement: Any) -> Any:
+def move(clouds: Any, displacement: Any) -> Any:
     """`clouds` with every point walked along its tangent displacement."""
 
     def walk(z, v):  # a step size of another precision does not change the points'
@@ -68,6 +68,8 @@ class Flow:
     """Base of flows."""
 
     stochastic: bool = False
+    # Steps of a physical flow settle while step_size · (fastest rate of the energy) is below this.
+    stable_below: float | None = None
 
     def init(self, clouds: Any, key: Array | None = None) -> State:
         """The state at step 0.
@@ -101,11 +103,12 @@ class GradientFlow(Flow):
     """
 
     step_size: float = positive()
+    stable_below = 2.0
 
     def step(self, energy, state):
         """Walk for `step_size` along the velocity."""
         displacement = jax.tree.map(lambda v: self.step_size * v, velocity(energy, state.clouds))
-        return state._replace(clouds=_move(state.clouds, displacement), step=state.step + 1)
+        return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1)
 
     def time(self, steps):
         """step_size · steps."""
@@ -131,6 +134,7 @@ class Langevin(Flow):
 
     step_size: float = positive()
     stochastic = True
+    stable_below = 4.0  # two midpoint rules of half a step each
 
     def step(self, energy, state):
         """Drift, diffuse, drift."""
@@ -139,7 +143,7 @@ class Langevin(Flow):
         z, tree = jax.tree.flatten(points(clouds))
         keys = jax.random.split(jax.random.fold_in(jnp.asarray(state.key), state.step), len(z))
         noise = [self._noise(key, part) for key, part in zip(keys, z, strict=True)]
-        clouds = self._drift(energy, _move(clouds, jax.tree.unflatten(tree, noise)), half)
+        clouds = self._drift(energy, move(clouds, jax.tree.unflatten(tree, noise)), half)
         return state._replace(clouds=clouds, step=state.step + 1)
 
     def _noise(self, key, z):
@@ -150,9 +154,9 @@ class Langevin(Flow):
     def _drift(self, energy, clouds, time):
         """Midpoint rule: the velocity half way, brought to the tangent space of the start."""
         there = jax.tree.map(lambda v: time / 2 * v, velocity(energy, clouds))
-        middle = velocity(energy, _move(clouds, there))
+        middle = velocity(energy, move(clouds, there))
         back = jax.tree.map(lambda z, v: time * sphere.project_tangent(z, v), points(clouds), middle)
-        return _move(clouds, back)
+        return move(clouds, back)
 
     def time(self, steps):
         """step_size · steps."""
@@ -183,6 +187,7 @@ class WassersteinFisherRao(Flow):
     kernel: Kernel
     resample_below: float = positive(default=0.5)
     stochastic = True
+    stable_below = 4.0
 
     def __post_init__(self):
         check_kernel(self.kernel)
@@ -254,4 +259,4 @@ class Descent(Flow):
             update, memory = self.optimizer.update(gradient, state.memory, z)
         update = jax.tree.map(lambda z, u: u.astype(z.dtype), z, update)
         displacement = jax.tree.map(sphere.project_tangent, z, update)
-        return state._replace(clouds=_move(state.clouds, displacement), step=state.step + 1, memory=memory)
+        return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1, memory=memory)

@@ -1,10 +1,11 @@
 """Files: clouds, and what a run leaves behind. Written whole or not at all; nothing is pickled."""
 
 import csv
+import functools
+import hashlib
 import json
 import os
 import platform
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ctflow.clouds import Pair, WeightedCloud, check_clouds
+from ctflow.reading import readable
 
 _RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
 
@@ -33,6 +35,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         except BaseException:
             os.unlink(file.name)
             raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name, too, outlives a loss of power
+    finally:
+        os.close(folder)
 
 
 def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path:
@@ -95,10 +102,10 @@ def _numbers(column: np.ndarray) -> np.ndarray:
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON, keys in the order given."""
     with atomic(path) as file:
-        file.write((json.dumps(content, indent=1, default=_plain) + "\n").encode())
+        file.write((json.dumps(content, indent=1, default=plain) + "\n").encode())
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON has no word for, as the nearest thing it has."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
@@ -112,7 +119,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Non
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read an .npz of plain arrays; pickled content is refused."""
-    with np.load(path, allow_pickle=False) as file:
+    with readable(str(path), ".npz file of plain arrays"), np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
@@ -163,12 +170,13 @@ def load_clouds(path: str | os.PathLike[str]) -> Any:
 
 
 def provenance() -> dict[str, Any]:
-    """Where numbers came from: versions, git commit, device."""
+    """Where numbers came from: versions, git commit, digest of the sources, device."""
     import jax
 
     return {
         "versions": {"python": platform.python_version(), **versions()},
         "git": git_commit(),
+        "sources": sources(),
         "device": str(jax.devices()[0].device_kind),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -186,18 +194,31 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
+def sources() -> str:
+    """SHA-256, cut short, of this package's Python files."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def git_commit() -> str | None:
-    """The commit of the source tree this package runs from, marked if the tree was changed; or None."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
+    """The commit that the source tree this package runs from stands on, read from its files; or None."""
+    root = Path(__file__).resolve().parent.parent / ".git"
     try:
-        commit, status = (
-            subprocess.run(
-                ["git", *words], cwd=root, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "ctflow", "experiments"))
-        )
-    except (OSError, subprocess.CalledProcessError):
+        if root.is_file():  # a worktree
+            root = (root.parent / root.read_text().removeprefix("gitdir:").strip()).resolve()
+        head = (root / "HEAD").read_text().strip()
+        if not head.startswith("ref:"):
+            return head
+        name = head.removeprefix("ref:").strip()
+        shared = root / (root / "commondir").read_text().strip() if (root / "commondir").exists() else root
+        for folder in (root, shared):
+            if (folder / name).is_file():
+                return (folder / name).read_text().strip()
+        packed = (shared / "packed-refs").read_text().splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)
+    except (OSError, UnicodeDecodeError):
         return None
-    return f"{commit} (modified)" if status else commit

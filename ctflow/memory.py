@@ -1,7 +1,12 @@
 """How much memory there is, so that what cannot fit is refused before it starts."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -27,3 +32,43 @@ def in_words(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} TiB"
+
+
+_ALLOWED: ContextVar[bool] = ContextVar("memory allowed", default=False)
+
+
+@contextmanager
+def allowed(force: bool) -> Iterator[None]:
+    """Within, and if so, runs are started whatever memory they may need: the `--force` of the scripts."""
+    token = _ALLOWED.set(force)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def check_fits(what: str, needed: float, *, force: bool, told: bool) -> None:
+    """Raise MemoryError if a run needs more bytes than there are, unless forced; `told`, print both first."""
+    there = total_bytes()
+    if told:
+        print(f"{what} needs about {in_words(needed)} of {in_words(there)} of memory", file=sys.stderr)
+    if needed > there and not (force or _ALLOWED.get()):
+        raise MemoryError(
+            f"{what} needs about {in_words(needed)} of memory and there is {in_words(there)}; make it "
+            "smaller, or run it all the same with force=True (--force)"
+        )
+
+
+def program_bytes(compiled: Any) -> int:
+    """Memory that one call of a compiled program takes: arguments, results, and what lies between."""
+    found = compiled.memory_analysis()
+    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+
+
+def seconds_in_words(seconds: float) -> str:
+    """A duration, e.g. `3 min`."""
+    for unit, size in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < size:
+            return f"{seconds:.2g} {unit}"
+        seconds /= 24 if unit == "h" else 60
+    return f"{seconds:.2g} days"

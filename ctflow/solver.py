@@ -1,9 +1,11 @@
 """Running a flow: `evolve`, pure and traceable, and `solve`, a host loop over its jitted chunks."""
 
+import os
+import sys
+import time
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,46 +13,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from ctflow import checkpoints, interrupts, memory
 from ctflow.checks import check_count, check_numbers
 from ctflow.clouds import as_dtype, points
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
+from ctflow.identity import identity
 from ctflow.partition import planned
-
-
-class Status(StrEnum):
-    """How a run ended."""
-
-    FINISHED = "finished"
-    NON_FINITE = "non-finite"
-
-
-class Solution(NamedTuple):
-    """What `solve` hands back.
-
-    Attributes:
-        cloud: the clouds at the end, shaped like the start.
-        steps: the steps at which something was saved, [k], beginning with 0.
-        times: the physical times of those steps, or None for a flow without time.
-        saved: what `save` returned there, stacked along a leading axis [k].
-        status: how the run ended.
-        state: the flow's last state, to go on from.
-    """
-
-    cloud: Any
-    steps: np.ndarray
-    times: np.ndarray | None
-    saved: Any
-    status: Status
-    state: State
-
-
-class NonFiniteError(FloatingPointError):
-    """A step came out NaN or infinite. `solution` holds everything up to the last good state."""
-
-    def __init__(self, message: str, solution: Solution):
-        super().__init__(message)
-        self.solution = solution
+from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
+from ctflow.stopping import fastest_rate
 
 
 def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
@@ -137,8 +108,17 @@ def shard(clouds: Any, mesh: Mesh) -> Any:
 
 
 @jax.jit
+def _chunk(energy: Any, flow: Flow, state: State, count: Any) -> State:
+    """So many steps, in a program that does not depend on how many."""
+    return jax.lax.fori_loop(0, count, lambda _, s: _guarded_step(energy, flow, s), state)
+
+
+@jax.jit
 def _report(energy: Any, clouds: Any) -> dict[str, Any]:
     return {"energy": energy(clouds), **energy.terms(clouds)}
+
+
+_energy = jax.jit(lambda energy, clouds: energy(clouds))
 
 
 def solve(
@@ -150,13 +130,18 @@ def solve(
     key: Any = None,
     save_every: int | None = None,
     save: Callable[[Any], Any] | None = None,
+    stop: Callable[[np.ndarray], bool] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: bool = False,
     raise_on_failure: bool = True,
+    force: bool = False,
     mesh: Mesh | None = None,
 ) -> Solution:
     """Move clouds down an energy by a flow, saving statistics on the way.
 
-    The result does not depend on `save_every`: it only sets how often the host looks.
+    The result does not depend on `save_every`, which only sets how often the host looks, nor on how often
+    the run was killed and resumed: bit for bit on one device.
 
     Args:
         energy: an energy of `ct.energies`.
@@ -168,14 +153,25 @@ def solve(
         save_every: steps between two saves; a hundredth of the run by default.
         save: a jittable function of the clouds; the energy and its terms by default. `lambda clouds:
             clouds` saves everything.
-        progress: show a progress bar.
-        raise_on_failure: raise NonFiniteError, or return the Solution with its status.
+        stop: a rule of `ct.stopping`, or any function from the energies at the saves so far, [k], to a
+            bool; the run ends once it is true.
+        checkpoint: a folder of the run's own for its checkpoints, at every save unless that would take more
+            than a fortieth of the run's time. Ctrl-C and SIGTERM always leave one.
+        resume: go on from the newest checkpoint there, from the start if there is none. With a `save_every`
+            of one's own, `num_steps` may have grown.
+        progress: show memory and time to expect, and a progress bar, on stderr.
+        raise_on_failure: raise NonFiniteError or DivergedError, or return the Solution with its status.
+        force: run even if the memory to expect is more than there is.
         mesh: a `jax.sharding.Mesh` of one axis: every cloud is cut over its devices, and so are the sums
             over pairs. Each cloud's size must be a multiple of the number of devices.
 
     Raises:
-        ValueError: bad clouds, energy, flow, key or counts; nothing has been run.
+        ValueError: bad clouds, energy, flow, key or counts; a checkpoint of another run, damaged, or in use.
+            Nothing has been run.
+        MemoryError: the run cannot fit; nothing has been run.
         NonFiniteError: a step came out NaN or infinite; its `solution` keeps the last good state.
+        DivergedError: the step size is too large; says which would do.
+        Interrupted: Ctrl-C or SIGTERM came; a whole chunk was finished, saved, and is its `solution`.
     """
     clouds = check_energy(energy, start)
     if not isinstance(flow, Flow):
@@ -184,35 +180,177 @@ def solve(
     check_count("num_steps", num_steps)
     save_every = max(1, num_steps // 100) if save_every is None else save_every
     check_count("save_every", save_every)
+    if stop is not None and not callable(stop):
+        raise ValueError(f"stop must be a rule of ct.stopping or a function of energies, got {stop!r}")
+    checkpoints.check_resume(checkpoint, resume)
+    made_of = None
+    if checkpoint is not None:
+        if jax.process_count() > 1:
+            raise ValueError("checkpoint is for runs of one process, this one has several")
+        devices = mesh.size if mesh is not None else 1
+        made_of = identity(
+            energy=energy, flow=flow, start=clouds, key=key, save_every=save_every, save=save, stop=stop
+        ) | {"devices of the mesh": str(devices)}
     if mesh is not None:
         clouds = shard(clouds, mesh)
     energy, flow = _prepared(energy, flow, clouds, mesh)
     state = flow.init(clouds, key)
-    look = partial(_report, energy) if save is None else jax.jit(save)
-
-    steps, saved = [0], [jax.device_get(look(state.clouds))]
-    bar = tqdm(total=num_steps, disable=not progress, unit="step")
-    while steps[-1] < num_steps:
-        target = min(steps[-1] + save_every, num_steps)
-        state = _evolve(energy, flow, state, num_steps=target - steps[-1], save_every=None, save=None)
-        if not state.finite:
-            break
-        steps.append(target)
-        saved.append(jax.device_get(look(state.clouds)))
-        bar.update(target - bar.n)
-    bar.close()
-
-    indices = np.asarray(steps)
-    times = flow.time(indices)
-    stacked = jax.tree.map(lambda *values: np.stack(values), *saved)
-    status = Status.FINISHED if state.finite else Status.NON_FINITE
-    solution = Solution(
-        state.clouds, indices, None if times is None else np.asarray(times), stacked, status, state
-    )
-    if status is Status.NON_FINITE and raise_on_failure:
-        raise NonFiniteError(
-            f"step {int(state.step) + 1} of {num_steps} came out non-finite; the state before it is in "
-            f"this error's `.solution`. Try a smaller step size or learning rate.",
-            solution,
-        )
+    run = _Run(energy, flow, state, save, stop)
+    run.check_memory(num_steps, save_every, force=force, told=progress)
+    with checkpoints.opened(checkpoint, made_of, resume=resume) as store, interrupts.deferred() as note:
+        if store is not None and (found := store.load()) is not None:
+            run.restore(found, num_steps, save_every)
+        else:
+            run.look()
+        status = run.go(num_steps, save_every, store, note, progress)
+        solution = run.solution(status)
+        if status is Status.INTERRUPTED:
+            saved = "" if store is None else f", saved in {str(store.folder)!r}: go on with resume=True"
+            print(f"interrupted at step {solution.step} of {num_steps}{saved}", file=sys.stderr)
+            raise interrupts.Interrupted(note.signum or 0, solution)
+    if status in _FAILURES and raise_on_failure:
+        raise _FAILURES[status](run.failure(status, num_steps), solution)
     return solution
+
+
+_FAILURES = {Status.NON_FINITE: NonFiniteError, Status.DIVERGED: DivergedError}
+
+
+class _Run:
+    """A run under way: the state, and what was seen of it so far."""
+
+    def __init__(self, energy: Any, flow: Flow, state: State, save: Any, stop: Any):
+        self.energy, self.flow, self.state, self.stop = energy, flow, state, stop
+        self.start = state
+        self._save = partial(_report, energy) if save is None else jax.jit(save)
+        self._reports = save is None
+        self.steps: list[int] = []
+        self.saved: list[Any] = []
+        self.energies: list[float] = []
+        self._next_check = 1
+
+    def check_memory(self, num_steps: int, save_every: int, *, force: bool, told: bool) -> None:
+        """Predict the run's memory from its compiled program; refuse it where that is not there."""
+        program = memory.program_bytes(_chunk.lower(self.energy, self.flow, self.state, 1).compile())
+        shapes = jax.tree.leaves(jax.eval_shape(self._save, self.state.clouds))
+        history = (num_steps // save_every + 2) * sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
+        what = f"this run of {num_steps} steps"
+        memory.check_fits(what, program + 2 * history, force=force, told=told)
+
+    def look(self) -> None:
+        """Save what is to be saved of the state."""
+        report = jax.device_get(self._save(self.state.clouds))
+        self.steps.append(int(self.state.step))
+        self.saved.append(report)
+        if self._reports:
+            self.energies.append(float(report["energy"]))
+        elif self.stop is not None:
+            self.energies.append(float(_energy(self.energy, self.state.clouds)))
+
+    def go(self, num_steps: int, save_every: int, store: Any, note: Any, progress: bool) -> Status:
+        """Step until something ends the run."""
+        bar = tqdm(total=num_steps, initial=self.steps[-1], disable=not progress, unit="step")
+        try:
+            while True:
+                if (status := self._verdict(num_steps)) or note.signum is not None:
+                    if store is not None:
+                        store.write(self.steps[-1], self._arrays())
+                    return status or Status.INTERRUPTED
+                here = self.steps[-1]
+                target = min(here + save_every, num_steps)
+                if progress and here == 0:
+                    self._time(num_steps)
+                state = _chunk(self.energy, self.flow, self.state, target - int(self.state.step))
+                self.state = jax.block_until_ready(state)
+                if not state.finite:
+                    return Status.NON_FINITE
+                self.look()
+                bar.update(target - bar.n)
+                if store is not None and target < num_steps and note.signum is None:
+                    store.write(target, self._arrays(), now=False)
+        finally:
+            bar.close()
+
+    def _time(self, num_steps: int) -> None:
+        """Take the first step alone, and say how long all of them will take."""
+        started = time.perf_counter()
+        self.state = jax.block_until_ready(_chunk(self.energy, self.flow, self.state, 1))
+        seconds = num_steps * (time.perf_counter() - started)
+        tqdm.write(f"{num_steps} steps, about {memory.seconds_in_words(seconds)}", file=sys.stderr)
+
+    def _verdict(self, num_steps: int) -> Status | None:
+        """Whether the run is at an end, by what was seen of it."""
+        rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
+        if (rule or self._rose()) and self._too_fast(self.state.clouds) is not None:
+            return Status.DIVERGED
+        if rule:
+            return Status.CONVERGED
+        return Status.FINISHED if self.steps[-1] >= num_steps else None
+
+    def _rose(self) -> bool:
+        """Whether the energy rose where it should fall; asked ever more rarely, since the answer costs."""
+        if self.flow.stable_below is None or len(self.energies) < 2 or len(self.steps) <= self._next_check:
+            return False
+        before, now = self.energies[0 if self.flow.stochastic else -2], self.energies[-1]
+        noise = 1e-5 if jax.tree.leaves(points(self.state.clouds))[0].dtype == jnp.float32 else 1e-9
+        if now <= before + noise * (1 + abs(before)):
+            return False
+        self._next_check = 2 * len(self.steps)
+        return True
+
+    def _too_fast(self, *states: Any) -> tuple[float, float] | None:
+        """Step size and the fastest rate at these clouds, where steps of that size do not settle."""
+        limit, step_size = self.flow.stable_below, getattr(self.flow, "step_size", None)
+        if limit is None or step_size is None:
+            return None
+        rate = max(float(fastest_rate(self.energy, clouds)) for clouds in states)
+        return (float(step_size), rate) if float(step_size) * rate > 0.97 * limit else None
+
+    def failure(self, status: Status, num_steps: int) -> str:
+        """What went wrong, and what to do."""
+        found = self._too_fast(self.start.clouds, self.state.clouds)
+        advice = "Try a smaller step size or learning rate."
+        if found is not None and self.flow.stable_below is not None:
+            step_size, rate = found
+            limit = self.flow.stable_below / rate
+            advice = (
+                f"step_size={step_size:.3g} is too large: this energy's fastest rate is {rate:.3g}, and "
+                f"steps above {limit:.2g} do not settle. Try step_size={limit / 2:.2g}."
+            )
+        if status is Status.DIVERGED:
+            return f"the run diverged by step {int(self.state.step)} of {num_steps}: {advice}"
+        return (
+            f"step {int(self.state.step) + 1} of {num_steps} came out non-finite; the state before it is in "
+            f"this error's `.solution`. {advice}"
+        )
+
+    def solution(self, status: Status) -> Solution:
+        """Everything so far."""
+        indices, times = np.asarray(self.steps), self.flow.time(np.asarray(self.steps))
+        stacked = jax.tree.map(lambda *values: np.stack(values), *self.saved)
+        times = None if times is None else np.asarray(times)
+        return Solution(self.state.clouds, indices, times, stacked, status, self.state)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint holds; the key is the caller's, and given again."""
+        state = jax.tree.leaves(jax.device_get(self.state._replace(key=None)))
+        saved = zip(*map(jax.tree.leaves, self.saved), strict=True)
+        arrays = {f"state.{i}": leaf for i, leaf in enumerate(state)}
+        arrays |= {f"saved.{i}": np.stack(leaves) for i, leaves in enumerate(saved)}
+        return arrays | {"steps": np.asarray(self.steps), "energies": np.asarray(self.energies)}
+
+    def restore(self, found: checkpoints.Found, num_steps: int, save_every: int) -> None:
+        """Go back to where a checkpoint was written."""
+        if found.count > num_steps or (found.count % save_every and found.count != num_steps):
+            raise ValueError(
+                f"num_steps must be >= {found.count}, the steps done, and those a multiple of save_every to "
+                f"go further, got num_steps = {num_steps} and save_every = {save_every}"
+            )
+        leaves, tree = jax.tree.flatten(self.state._replace(key=None))
+        put = (jax.device_put(found.arrays[f"state.{i}"], leaf.sharding) for i, leaf in enumerate(leaves))
+        self.state = jax.tree.unflatten(tree, put)._replace(key=self.state.key)
+        self.steps = found.arrays["steps"].tolist()
+        self.energies = found.arrays["energies"].tolist()
+        shapes, tree = jax.tree.flatten(jax.eval_shape(self._save, self.state.clouds))
+        columns = [found.arrays[f"saved.{i}"] for i in range(len(shapes))]
+        self.saved = [jax.tree.unflatten(tree, row) for row in zip(*columns, strict=True)]

@@ -1,9 +1,12 @@
 """Many runs as one program: seeds × temperatures × anything that is a leaf, traced once."""
 
 import os
+import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -11,11 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from ctflow import checkpoints
 from ctflow.checks import check_count
+from ctflow.identity import identity
+from ctflow.interrupts import Interrupted, Note, deferred
+from ctflow.memory import check_fits, program_bytes, seconds_in_words
 
 
 def sweep(
-    run: Callable[[Any], Any], inputs: Any, *, batch_size: int | None = None, progress: str | None = None
+    run: Callable[[Any], Any],
+    inputs: Any,
+    *,
+    batch_size: int | None = None,
+    progress: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
 ) -> Any:
     """Apply a pure function to every run of a stack of inputs; traced and compiled once.
 
@@ -27,11 +41,20 @@ def sweep(
         run: a pure function of one run's inputs, e.g. around `ct.evolve`.
         inputs: a pytree of arrays that share a leading axis [runs].
         batch_size: runs a call, between two moves of the progress bar; 4 on a CPU, 256 elsewhere.
-        progress: title of a progress bar, or None.
+        progress: title of a progress bar, or None; memory and time to expect are shown with it, on stderr.
+        checkpoint: a folder of the sweep's own for the runs that are done, as in `ct.solve`.
+        resume: take those from there, and run what is missing.
+        force: run even if the memory to expect is more than there is.
 
     Returns:
         What `run` returns, as NumPy arrays stacked along a leading axis [runs].
+
+    Raises:
+        ValueError: inputs of no common leading axis; a checkpoint of another sweep, damaged, or in use.
+        MemoryError: the sweep cannot fit; nothing has been run.
+        Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; the batches under way were finished and saved.
     """
+    checkpoints.check_resume(checkpoint, resume)
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
         raise ValueError(f"inputs must share a leading axis of >= 1 runs, got leading shapes {sorted(sizes)}")
@@ -49,18 +72,51 @@ def sweep(
 
     # Compiled here, since a thread does not inherit a precision set by a context manager.
     program = jax.jit((lambda stack: jax.lax.map(run, stack)) if on_cpu else jax.vmap(run))
-    compiled = program.lower(batch(0)).compile()
-
-    results: list[Any] = []
-    waiting: deque[Future[Any]] = deque()
+    lowered = program.lower(batch(0))
+    tree = jax.tree.structure(lowered.out_info)
+    made_of = None if checkpoint is None else identity(run=run, inputs=inputs)
     with (
-        tqdm(total=runs, desc=progress, disable=progress is None, unit="run") as bar,
-        ThreadPoolExecutor(workers) as pool,
+        checkpoints.opened(checkpoint, made_of, resume=resume) as store,
+        deferred() if store is not None else nullcontext(Note()) as note,
     ):
-        for first in [*range(0, runs, batch_size), *[None] * workers]:
-            if first is not None:
-                waiting.append(pool.submit(lambda stack: jax.device_get(compiled(stack)), batch(first)))
-            if waiting and (first is None or len(waiting) > workers):
-                results.append(waiting.popleft().result())
-                bar.update(min(batch_size, runs - bar.n))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:runs], *results)
+        found = None if store is None else store.load()
+        done = 0 if found is None else found.count
+        results = [] if found is None else [[found.arrays[f"result.{i}"] for i in range(tree.num_leaves)]]
+        compiled: Any = None
+        if done < runs:
+            compiled = lowered.compile()
+            title = f"{progress}: {runs} runs" if progress else f"this sweep of {runs} runs"
+            check_fits(title, workers * program_bytes(compiled), force=force, told=progress is not None)
+        with (
+            tqdm(total=runs, initial=done, desc=progress, disable=progress is None, unit="run") as bar,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+            started, waiting = time.perf_counter(), deque[Future[Any]]()
+            for first in [*range(done, runs, batch_size), *[None] * workers]:
+                if first is not None and note.signum is None:
+                    waiting.append(pool.submit(lambda stack: jax.device_get(compiled(stack)), batch(first)))
+                if waiting and (first is None or note.signum is not None or len(waiting) > workers):
+                    results.append(jax.tree.leaves(waiting.popleft().result()))
+                    if progress and bar.n == bar.initial:
+                        batches = -(-(runs - done) // batch_size)
+                        _tell(progress, time.perf_counter() - started, -(-batches // workers))
+                    done = min(done + batch_size, runs)
+                    bar.update(done - bar.n)
+                    if store is not None:
+                        last = done == runs or (note.signum is not None and not waiting)
+                        store.write(done, _named(results, done), now=last)
+        if store is not None and note.signum is not None and done < runs:
+            print(f"interrupted after {done} of {runs} runs, saved in {str(store.folder)!r}", file=sys.stderr)
+            raise Interrupted(note.signum)
+    return jax.tree.unflatten(tree, _named(results, runs).values())
+
+
+def _named(results: list[list[np.ndarray]], count: int) -> dict[str, np.ndarray]:
+    """Leaves of the batches' results, joined and cut to so many runs."""
+    columns = zip(*results, strict=True)
+    return {f"result.{i}": np.concatenate(parts)[:count] for i, parts in enumerate(columns)}
+
+
+def _tell(title: str, seconds: float, rounds: int) -> None:
+    """Say how long a sweep will take, by its first batch."""
+    tqdm.write(f"{title}: about {seconds_in_words(seconds * rounds)}", file=sys.stderr)

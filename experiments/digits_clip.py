@@ -43,7 +43,7 @@ from ctflow.diagnostics.compare import compare
 from ctflow.diagnostics.pairing import RowByRow
 from ctflow.diagnostics.resampling import as_they_are, resample, table
 from ctflow.diagnostics.retrieval import hits
-from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.io import read_csv
 
 STARTS = ("overlapping", "opposed")
@@ -346,7 +346,7 @@ def held_out(x: np.ndarray, y: np.ndarray, temperature: float, config: Config) -
     return row | {"held_out_loss": partition - np.trace(logits) / m - np.log(m)}
 
 
-def free_particles(config: Config, data: Digits, named: list[Law]) -> list[dict]:
+def free_particles(config: Config, data: Digits, named: list[Law], checkpoint: Path | None) -> list[dict]:
     """A particle for each image and modality in place of the encoders, from where they start.
 
     They descend J^Sym exactly, under the same law over the first `num_particles` training images.
@@ -371,7 +371,8 @@ def free_particles(config: Config, data: Digits, named: list[Law]) -> list[dict]
         }
 
     inputs = [(np.int32(w), np.float32(t), *clouds[kind]) for w, t, kind in cells]
-    found = ct.sweep(one, jax.tree.map(lambda *parts: np.stack(parts), *inputs), progress="digits: particles")
+    stack = jax.tree.map(lambda *parts: np.stack(parts), *inputs)
+    found = ct.sweep(one, stack, progress="digits: particles", **part(checkpoint, "particles"))
     return [
         {
             **laws.named(which),
@@ -393,13 +394,18 @@ def settings_of(config: Config) -> tuple[list[Law], list[Setting]]:
     return named, [Setting(*cell) for cell in (*plain, *held)]
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every law, temperature, start and seed; some with the divergence in the loss; then particles."""
     data, (named, settings) = digits(config), settings_of(config)
     laws = PairLaws(data, named, config.num_train)
     each = [inputs_of(config, data, laws, s) for s in settings]
     inputs = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
-    found = ct.sweep(lambda i: train(config, data, laws, i), inputs, progress="digits: encoders")
+    found = ct.sweep(
+        lambda i: train(config, data, laws, i),
+        inputs,
+        progress="digits: encoders",
+        **part(checkpoint, "encoders"),
+    )
     rows, clouds = [], []
     for index, s in enumerate(settings):
         clouds.append(embed(config, data, jax.tree.map(lambda leaf, i=index: leaf[i], found["encoders"])))
@@ -423,7 +429,7 @@ def run(config: Config) -> Result:
     tables = {
         "runs": runs,
         "summary": summarize(runs),
-        "particles": columns(free_particles(config, data, named)),
+        "particles": columns(free_particles(config, data, named, checkpoint)),
         "published": read_csv(Path(__file__).parent / "published" / "caption_corruption.csv"),
     }
     tables |= diagnosed(arrays, config.temperatures[0])

@@ -23,6 +23,7 @@ no gap to close in d = 3; in d = 8 the 0.02 to 0.08 that these steps leave of th
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -36,7 +37,7 @@ from ctflow.checks import check_count, check_positive
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
-from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.latents import VonMisesMixture
 
 STARTS = ("same place", "opposite cones")
@@ -178,7 +179,7 @@ def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
     }
 
 
-def run_control(config: Config, name: str, d: int) -> dict[str, np.ndarray]:
+def run_control(config: Config, name: str, d: int, checkpoint: Path | None) -> dict[str, np.ndarray]:
     """One control at every strength, σ, seed and start."""
     cells = list(product(config.sigmas, config.strengths, range(config.num_seeds), STARTS))
     penalty = control(name, config.temperature)
@@ -193,7 +194,9 @@ def run_control(config: Config, name: str, d: int) -> dict[str, np.ndarray]:
     cases = [case(config, sigma, seed, start, d) for sigma, _, seed, start in cells]
     law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
     strengths = np.array([strength for _, strength, _, _ in cells])
-    found = ct.sweep(one, (strengths, law, x, y), progress=f"{name}, d = {d}")
+    found = ct.sweep(
+        one, (strengths, law, x, y), progress=f"{name}, d = {d}", **part(checkpoint, f"{name} {d}")
+    )
     sigma, strength, seed, start = (np.array(part) for part in zip(*cells, strict=True))
     labels = {"control": np.full(len(cells), name), "d": np.full(len(cells), d), "sigma": sigma}
     return {**labels, "strength": strength, "seed": seed, "start": start, **found}
@@ -209,7 +212,7 @@ def temperatures(config: Config, schedule: str, tau: float) -> np.ndarray:
     return np.full(STAGES, tau)
 
 
-def run_schedules(config: Config, d: int) -> dict[str, np.ndarray]:
+def run_schedules(config: Config, d: int, checkpoint: Path | None) -> dict[str, np.ndarray]:
     """No penalty: temperatures fixed, annealed from hot, heated from cold, or learned by descent in log τ."""
     sigma = max(config.sigmas)
     cells = list(product(SCHEDULES, config.temperatures, range(config.num_seeds), STARTS))
@@ -243,17 +246,18 @@ def run_schedules(config: Config, d: int) -> dict[str, np.ndarray]:
     law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
     log_taus = np.log([temperatures(config, schedule, tau) for schedule, tau, _, _ in cells])
     rates = np.array([0.03 if schedule == "learned" else 0.0 for schedule, *_ in cells])
-    found = ct.sweep(one, (log_taus, rates, law, x, y), progress=f"schedules, d = {d}")
+    inputs = (log_taus, rates, law, x, y)
+    found = ct.sweep(one, inputs, progress=f"schedules, d = {d}", **part(checkpoint, f"schedules {d}"))
     schedule, tau, seed, start = (np.array(part) for part in zip(*cells, strict=True))
     labels = {"schedule": schedule, "d": np.full(len(cells), d), "asked": tau, "seed": seed, "start": start}
     return {**labels, **found}
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every control, then every schedule."""
     with jax.enable_x64(True):
-        controls = [run_control(config, name, d) for d in config.dims for name in CONTROLS]
-        schedules = [run_schedules(config, d) for d in config.dims]
+        controls = [run_control(config, name, d, checkpoint) for d in config.dims for name in CONTROLS]
+        schedules = [run_schedules(config, d, checkpoint) for d in config.dims]
     runs, timed = (
         {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
         for tables in (controls, schedules)

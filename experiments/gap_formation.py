@@ -14,6 +14,7 @@ there is no spare dimension, and two cones may stay stuck.
 
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ import ctflow as ct
 from ctflow import plotting as pl
 from ctflow.checks import check_count, check_positive
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
-from ctflow.experiment import Result, columns, main
+from ctflow.experiment import Result, columns, main, part
 
 STARTS = ("same place", "random", "opposite cones")
 
@@ -121,7 +122,9 @@ def flow(config: Config):
     return ct.flows.Descent(optax.adam(config.learning_rate))
 
 
-def run_dimension(config: Config, d: int, pairings: dict[tuple, Coupling]) -> dict[str, np.ndarray]:
+def run_dimension(
+    config: Config, d: int, pairings: dict[tuple, Coupling], checkpoint: Path | None
+) -> dict[str, np.ndarray]:
     """Every σ × start × seed in dimension d, as columns with one entry a run and one row a save."""
     cells = list(product(config.sigmas, range(config.num_seeds), STARTS))
     stack, information = [], []
@@ -149,7 +152,7 @@ def run_dimension(config: Config, d: int, pairings: dict[tuple, Coupling]) -> di
         return {**saved, "finite": state.finite}
 
     inputs = jax.tree.map(lambda *parts: np.stack(parts), *stack)
-    history = ct.sweep(run_one, inputs, progress=f"gap formation, d = {d}")
+    history = ct.sweep(run_one, inputs, progress=f"gap formation, d = {d}", **part(checkpoint, f"d-{d}"))
     sigma, seed, kind = (np.array(column) for column in zip(*cells, strict=True))
     return {"sigma": sigma, "seed": seed, "start": kind, "information": np.array(information), **history}
 
@@ -172,7 +175,9 @@ def tabulate(d: int, h: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def showcase(config: Config, sigma: float) -> tuple[dict[str, np.ndarray], ct.Solution]:
+def showcase(
+    config: Config, sigma: float, checkpoint: Path | None
+) -> tuple[dict[str, np.ndarray], ct.Solution]:
     """One run on S² from the same place, watched closely: its terms, and its clouds."""
     theta, phi = latents(config, sigma, seed=0)
     energy = ct.energies.symmetric(pairing(theta, phi, sigma), temperature=config.temperature)
@@ -185,23 +190,24 @@ def showcase(config: Config, sigma: float) -> tuple[dict[str, np.ndarray], ct.So
         num_steps=config.num_steps,
         save_every=max(1, config.num_steps // 250),
         save=lambda clouds: {**look(energy, clouds), "clouds": clouds},
+        **part(checkpoint, f"showcase-{sigma:g}"),
     )
     terms = {name: value for name, value in solution.saved.items() if name != "clouds"}
     return {"step": solution.steps, **terms}, solution
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every dimension, σ, start and seed; then two runs watched closely."""
     with jax.enable_x64(True):
         pairings = {
             (sigma, seed): pairing(*latents(config, sigma, seed), sigma)
             for sigma, seed in product(config.sigmas, range(config.num_seeds))
         }
-        tables = [tabulate(d, run_dimension(config, d, pairings)) for d in config.dims]
+        tables = [tabulate(d, run_dimension(config, d, pairings, checkpoint)) for d in config.dims]
         runs = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
         arrays, terms = {}, {}
         for label, sigma in (("none", 0.0), ("some", 0.5)):
-            terms[f"terms_sigma_{sigma}"], solution = showcase(config, sigma)
+            terms[f"terms_sigma_{sigma}"], solution = showcase(config, sigma, checkpoint)
             clouds, theta = solution.saved["clouds"], latents(config, sigma, 0)
             frames = np.unique(np.geomspace(1, len(solution.steps), 60).astype(int)) - 1
             for name, cloud, angle in zip("xy", clouds, theta, strict=True):

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow.checks import check_count, check_positive
-from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.experiment import Result, columns, each, main, plot_of
 from ctflow.io import read_csv
 
 CRITICS = ("cosine", "rbf")
@@ -309,7 +309,7 @@ def on_clouds(config: Config, seed: int) -> list[dict]:
     return rows
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """The published protocol for both critics, then the comparison with the limit."""
     with jax.enable_x64(True):
         seeds, few = range(config.num_seeds), range(config.limit_seeds)
@@ -319,8 +319,12 @@ def run(config: Config) -> Result:
             *(("limit", partial(on_clouds, config, s)) for s in few),
         ]
         rows: dict[str, list[dict]] = {"published": [], "limit": []}
-        for kind, job in tqdm(jobs, desc="large-batch consistency", unit="job"):
-            rows[kind] += job()
+        with tqdm(total=len(jobs), desc="large-batch consistency", unit="job") as bar:
+            for (kind, _), found in zip(
+                jobs, each([job for _, job in jobs], checkpoint, config), strict=True
+            ):
+                rows[kind] += found
+                bar.update()
         jax.clear_caches()
     limit = columns(rows["limit"])
     return Result(

@@ -30,7 +30,7 @@ from scipy import stats
 import ctflow as ct
 from ctflow.checks import check_count, check_positive
 from ctflow.couplings import Coupling
-from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.io import read_csv
 from ctflow.latents import VonMisesMixture
 
@@ -307,13 +307,13 @@ def encoder_row(config: Config, population: Population, which: int, seed: int, e
     }
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every σ and seed trained on minibatches and on the population; then particles, set free."""
     with jax.enable_x64(True):
-        return _run(config)
+        return _run(config, checkpoint)
 
 
-def _run(config: Config) -> Result:
+def _run(config: Config, checkpoint: Path | None) -> Result:
     grid = Population(config, config.grid_points, np.float32)
     fine, same_grid = (Population(config, n, np.float64) for n in (512, config.grid_points))
 
@@ -326,7 +326,10 @@ def _run(config: Config) -> Result:
         return lambda index: fine.images(runs[index][0], jnp.asarray(encoders[index], float))
 
     paths = ct.sweep(
-        partial(train_on_minibatches, config), (seed, starts, sigmas), progress="toy: minibatches"
+        partial(train_on_minibatches, config),
+        (seed, starts, sigmas),
+        progress="toy: minibatches",
+        **part(checkpoint, "minibatches"),
     )
     rows = rows_of(config, fine, METHODS[0], runs, of_encoders(paths[:, -1]), paths[:, -1])
 
@@ -334,6 +337,7 @@ def _run(config: Config) -> Result:
         lambda inputs: train_on_population(config, grid, inputs)[-1],
         (which, starts),
         progress="toy: population",
+        **part(checkpoint, "population"),
     )
     rows += rows_of(config, fine, METHODS[1], runs, of_encoders(ends), ends)
 
@@ -342,6 +346,7 @@ def _run(config: Config) -> Result:
         partial(move_particles, config, grid),
         (np.tile(which[few], 2), np.concatenate([ends[few], starts[few]])),
         progress="toy: particles",
+        **part(checkpoint, "particles"),
     )
     for method, moved in zip(PARTICLES, np.split(points, 2), strict=True):
 

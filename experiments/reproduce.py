@@ -2,13 +2,13 @@
 
 Runs the experiments one after the other, each into its own folder, and writes README.md beside them: claim,
 published number, number found here, exact value where one is known, seconds. With `--resume` an experiment
-whose saved settings are those asked for is only drawn again.
+whose saved settings are those asked for is only drawn again, and one that was interrupted is gone on with.
 
     python experiments/reproduce.py --preset paper --out figures
 """
 
-import dataclasses
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ctflow import io
 from ctflow.checks import check_choice
-from ctflow.experiment import Result, draw, load, run_and_save
+from ctflow.experiment import Result, draw, guarded, load, run_and_save
 
 EXPERIMENTS = (
     "large_batch_consistency",
@@ -52,7 +52,8 @@ class Options:
 
     preset: Annotated[str, tyro.conf.arg(help="paper or smoke")] = "paper"
     out: Annotated[Path, tyro.conf.arg(help="folders and README.md go here")] = Path("runs")
-    resume: Annotated[bool, tyro.conf.arg(help="do not run again what is there already")] = False
+    resume: Annotated[bool, tyro.conf.arg(help="go on where an earlier call was interrupted")] = False
+    force: Annotated[bool, tyro.conf.arg(help="run even if memory may not do")] = False
 
 
 def module_of(name: str) -> Any:
@@ -63,15 +64,6 @@ def module_of(name: str) -> Any:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     SourceFileLoader(module.__name__, str(path)).exec_module(module)
     return module
-
-
-def is_done(folder: Path, config: Any) -> bool:
-    """Whether a folder holds a complete result of exactly these settings."""
-    try:
-        record = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return record["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def claims_of_consistency(result: Result) -> list[Claim]:
@@ -312,11 +304,15 @@ def reproduce(options: Options) -> None:
             module, folder = module_of(name), options.out / name
             config = module.PRESETS[options.preset]
             io.prepare_folder(folder)
-            if not (options.resume and is_done(folder, config)):
-                draw(folder, module.plot, run_and_save(folder, module.run, config, preset=options.preset))
-            else:
-                bar.write(f"{name}: these settings are there already; only drawn again")
-                draw(folder, module.plot, load(folder))
+            result = run_and_save(
+                folder,
+                module.run,
+                config,
+                preset=options.preset,
+                resume=options.resume,
+                force=options.force,
+            )
+            draw(folder, module.plot, result)
     with io.atomic(options.out / "README.md") as file:
         file.write(page(options.out, options.preset).encode())
     print(f"wrote {options.out / 'README.md'}")
@@ -324,11 +320,9 @@ def reproduce(options: Options) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run from the command line."""
-    try:
+    words = sys.argv[1:] if argv is None else argv
+    with guarded(shlex.join(["python", sys.argv[0], *words])):
         reproduce(tyro.cli(Options, args=argv, description=__doc__, prog="reproduce.py"))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ simulation contradicts the paper's wording, the claim's module says so:
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -48,7 +49,7 @@ PRESETS = {
 }
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Run the claims; a table of all checks, and the curves of each claim."""
     with tqdm(total=len(config.claims), desc="theory", unit="claim") as bar:
 
@@ -56,7 +57,13 @@ def run(config: Config) -> Result:
             bar.write(f"{finding.title}: {report.verdict(finding.evidence.holds)} in {finding.seconds:.0f} s")
             bar.update()
 
-        findings = claims.verify(config.claims, quick=config.quick, seed=config.seed, done=done)
+        findings = claims.verify(
+            config.claims,
+            quick=config.quick,
+            seed=config.seed,
+            done=done,
+            checkpoint=checkpoint,
+        )
     tables = {"claims": columns(report.rows(findings))}
     for finding in findings:
         tables |= {f"{finding.name}_{curve}": table for curve, table in finding.evidence.curves.items()}

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow.checks import check_count, check_positive
-from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.io import read_csv
 
 STARTS = ("uniform", "one well")
@@ -129,7 +129,7 @@ def fitted_kernel_temperature(config: Config, temperature: float) -> float:
     return min(temperature, 0.5) * config.num_particles ** (-1 / 3)
 
 
-def run_langevin(config: Config, temperature: float, kind: str, rate: float):
+def run_langevin(config: Config, temperature: float, kind: str, rate: float, checkpoint: Path | None):
     """All seeds of one temperature and start; particles do not interact, so they run as one cloud.
 
     Returns:
@@ -149,6 +149,7 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float):
         key=key_noise,
         save_every=num_steps // 40,
         save=lambda cloud: cloud,
+        **part(checkpoint, f"Langevin {temperature:g} {kind}"),
     )
     clouds = np.asarray(solution.cloud).reshape(config.num_seeds, config.num_particles, 3)
     return clouds, solution, timing(step_size, num_steps)
@@ -158,7 +159,7 @@ def timing(step_size: float, num_steps: int) -> dict[str, float]:
     return {"step_size": step_size, "steps": num_steps, "time": step_size * num_steps}
 
 
-def run_flows(config: Config, temperature: float, kind: str, rate: float):
+def run_flows(config: Config, temperature: float, kind: str, rate: float, checkpoint: Path | None):
     """The J flow of every seed with both kernels.
 
     Returns:
@@ -181,11 +182,11 @@ def run_flows(config: Config, temperature: float, kind: str, rate: float):
     keys = jax.random.split(jax.random.key(config.seed + 1), config.num_flow_seeds)
     starts = np.stack([start_cloud(config, kind, key, config.num_particles) for key in keys])
     inputs = np.concatenate([starts, starts]), np.repeat(kernels, config.num_flow_seeds)
-    ends = ct.sweep(one, inputs, batch_size=1)
+    ends = ct.sweep(one, inputs, batch_size=1, **part(checkpoint, f"flows {temperature:g} {kind}"))
     return ends.reshape(2, *starts.shape), timing(step_size, num_steps)
 
 
-def run_as_published(config: Config) -> np.ndarray:
+def run_as_published(config: Config, checkpoint: Path | None) -> np.ndarray:
     """The published procedure at every τ, in its float32: clouds [τ, seeds, n, 3].
 
     Adam (5e-2) on free vectors, normalised in the loss mean U/τ + mean log of a density estimate by a
@@ -216,7 +217,8 @@ def run_as_published(config: Config) -> np.ndarray:
         np.repeat(np.array(config.temperatures, np.float32), shape[1]),
         np.tile(np.arange(shape[1], dtype=np.int32), shape[0]),
     )
-    return ct.sweep(one, inputs, progress="as published").reshape(*shape, config.num_particles, 3)
+    found = ct.sweep(one, inputs, progress="as published", **part(checkpoint, "as published"))
+    return found.reshape(*shape, config.num_particles, 3)
 
 
 def side_by_side(config: Config, clouds: np.ndarray, summary: dict, exact_rows: list[dict]) -> dict:
@@ -285,13 +287,13 @@ def relaxation(config: Config, reference, gibbs, solution, kind: str) -> dict[st
     }
 
 
-def run(config: Config) -> Result:
+def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every temperature, start and method; then the closer look at one temperature."""
     with jax.enable_x64(True):
-        return _run(config)
+        return _run(config, checkpoint)
 
 
-def _run(config: Config) -> Result:
+def _run(config: Config, checkpoint: Path | None) -> Result:
     rows, exact_rows, arrays, relaxations = [], [], {}, []
     langevin_ends, gibbs_samples = [], []
     bar = tqdm(total=len(config.temperatures) * len(STARTS), desc="unimodal Gibbs", unit="setting")
@@ -300,7 +302,7 @@ def _run(config: Config) -> Result:
         reference = ct.meanfield.FokkerPlanck(gibbs)
         exact_rows.append(exact_row(config, gibbs, reference))
         for kind in STARTS:
-            new_rows, solution, ends = run_setting(config, gibbs, reference, kind)
+            new_rows, solution, ends = run_setting(config, gibbs, reference, kind, checkpoint)
             rows += new_rows
             if kind == "uniform":
                 n = config.num_particles
@@ -314,7 +316,7 @@ def _run(config: Config) -> Result:
                 arrays[f"flow_{kind}"] = ends[:, 0].astype(np.float32)
             bar.update()
     bar.close()
-    published = run_as_published(config)
+    published = run_as_published(config, checkpoint)
     runs = columns(rows)
     summary = summarize(runs, exact_rows)
     tables = {
@@ -338,13 +340,13 @@ def _run(config: Config) -> Result:
     return Result(tables, arrays, facts)
 
 
-def run_setting(config: Config, gibbs, reference, kind: str):
+def run_setting(config: Config, gibbs, reference, kind: str, checkpoint: Path | None):
     """Langevin and both J flows at one temperature from one start: rows, Langevin's solution, J's clouds."""
     temperature, rate = gibbs.temperature, reference.late_rate(start_density(config, kind))
     shared = {"tau": temperature, "start": kind}
-    clouds, solution, took = run_langevin(config, temperature, kind, rate)
+    clouds, solution, took = run_langevin(config, temperature, kind, rate, checkpoint)
     rows = rows_of(config, gibbs, clouds, method=METHODS[0], **shared, **took)
-    ends, took = run_flows(config, temperature, kind, rate)
+    ends, took = run_flows(config, temperature, kind, rate, checkpoint)
     for method, clouds in zip(METHODS[1:], ends, strict=True):
         rows += rows_of(config, gibbs, clouds, method=method, **shared, **took)
     return rows, solution, ends

@@ -26,7 +26,7 @@ class Note:
         path.write_text(self.text)
 
 
-def run(config):
+def run(config, checkpoint=None):
     values = config.scale * np.arange(config.n)
     return experiment.Result({"table": {"x": values}}, {"a": values}, {"sum": float(values.sum())})
 
@@ -57,7 +57,7 @@ def test_saved_results_are_drawn_again_without_a_run(tmp_path):
     main("--preset=smoke", "--out", tmp_path)
     (tmp_path / "toy" / "note.txt").unlink()
 
-    def never(config):
+    def never(config, checkpoint=None):
         raise AssertionError("ran again")
 
     main("--preset", "smoke", "--out", tmp_path, "--replot", run=never)
@@ -84,7 +84,7 @@ def test_the_first_preset_is_the_default(tmp_path):
     ],
 )
 def test_bad_words_get_one_line_and_run_nothing(words, message, tmp_path, capsys):
-    def never(config):
+    def never(config, checkpoint=None):
         raise AssertionError("ran")
 
     words = [str(tmp_path) if word == "EMPTY" else word for word in words]

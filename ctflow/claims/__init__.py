@@ -4,17 +4,23 @@ One module a claim, each with a TITLE, a SOURCE and `run(quick=…, seed=…) �
 stated tolerance, never from looking at a curve. `verify` runs them; `ctflow verify` prints the table.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from ctflow import checkpoints
 from ctflow.checks import check_choice
 from ctflow.claims.evidence import Check, Evidence
+from ctflow.identity import identity
+from ctflow.interrupts import Interrupted, Note, deferred
 
 __all__ = ["CLAIMS", "Check", "Evidence", "Finding", "module_of", "verify"]
 
@@ -67,6 +73,7 @@ def verify(
     quick: bool = True,
     seed: int = 0,
     done: Callable[[Finding], Any] = lambda finding: None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> list[Finding]:
     """Run claims, in float64, a claim a core at a time.
 
@@ -75,9 +82,12 @@ def verify(
         quick: smaller samples and fewer settings, about two minutes in all; else about a quarter of an hour.
         seed: of the random numbers.
         done: called with every finding, in the order of `names`.
+        checkpoint: a folder for the findings; those that are there already are not run again. Ctrl-C and
+            SIGTERM then wait for the claims under way.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name; a checkpoint of other claims, damaged, or in use.
+        Interrupted: with a checkpoint, Ctrl-C or SIGTERM came.
     """
     modules = {name: module_of(name) for name in names}
 
@@ -87,10 +97,53 @@ def verify(
             evidence = module.run(quick=quick, seed=seed)
         return Finding(name, module.TITLE, module.SOURCE, evidence, time.perf_counter() - started)
 
-    findings = []
-    # Much of a claim's time is compilation, which takes one core.
-    with ThreadPoolExecutor(min(len(modules) or 1, os.cpu_count() or 1)) as pool:
-        for finding in pool.map(run, modules):
+    findings: list[Finding] = []
+    made_of = None if checkpoint is None else identity(names=tuple(modules), quick=quick, seed=seed)
+    with (
+        checkpoints.opened(checkpoint, made_of, resume=True) as store,
+        deferred() if store is not None else nullcontext(Note()) as note,
+        # Much of a claim's time is compilation, which takes one core.
+        ThreadPoolExecutor(min(len(modules) or 1, os.cpu_count() or 1)) as pool,
+    ):
+        before = None if store is None else store.load()
+        for finding in [] if before is None else _unpacked(before.arrays):
             findings.append(finding)
             done(finding)
+        waiting = [pool.submit(run, name) for name in list(modules)[len(findings) :]]
+        for future in waiting:
+            if future.cancelled():
+                break
+            findings.append(future.result())
+            done(findings[-1])
+            if store is not None:
+                store.write(len(findings), _packed(findings))
+            if note.signum is not None:
+                for other in waiting:
+                    other.cancel()
+        if note.signum is not None and len(findings) < len(modules):
+            raise Interrupted(note.signum)
     return findings
+
+
+def _packed(findings: Sequence[Finding]) -> dict[str, np.ndarray]:
+    """Findings as arrays: JSON, which keeps every float64, in bytes."""
+    text = json.dumps([[*f[:3], f.evidence, f.seconds] for f in findings], default=_typed)
+    return {"findings": np.frombuffer(text.encode(), np.uint8)}
+
+
+def _typed(value: Any) -> Any:
+    array = np.asarray(value)
+    return {"dtype": array.dtype.str, "values": array.tolist()}
+
+
+def _unpacked(arrays: dict[str, np.ndarray]) -> list[Finding]:
+    """The findings that `_packed` was given."""
+
+    def restored(entry: dict[str, Any]) -> Any:
+        return np.array(entry["values"], entry["dtype"]) if set(entry) == {"dtype", "values"} else entry
+
+    rows = json.loads(arrays["findings"].tobytes(), object_hook=restored)
+    return [
+        Finding(name, title, source, Evidence([Check(*check) for check in checks], curves), seconds)
+        for name, title, source, (checks, curves), seconds in rows
+    ]

@@ -4,16 +4,16 @@ import dataclasses
 
 import pytest
 
-from ctflow import io
+from ctflow import experiment, io
 from experiments import multimodal_toy, reproduce
 
 
 def test_finished_settings_are_recognised_and_others_are_not(tmp_path):
     config = multimodal_toy.PRESETS["smoke"]
-    assert not reproduce.is_done(tmp_path, config)
+    assert not experiment.is_done(tmp_path, config)
     io.write_json(tmp_path / "run.json", {"config": dataclasses.asdict(config)})
-    assert reproduce.is_done(tmp_path, config)
-    assert not reproduce.is_done(tmp_path, dataclasses.replace(config, seed=1))
+    assert experiment.is_done(tmp_path, config)
+    assert not experiment.is_done(tmp_path, dataclasses.replace(config, seed=1))
 
 
 def test_every_experiment_has_claims_and_both_presets():

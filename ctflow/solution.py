@@ -1,0 +1,61 @@
+"""What a run hands back, and the errors that hold it."""
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctflow.flows import State
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    CONVERGED = "converged"
+    """Its stopping rule said so, and its steps are small enough to settle."""
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    NON_FINITE = "non-finite"
+    DIVERGED = "diverged"
+    """The step size is too large for the energy's fastest rate, and the energy rose or a rule fired."""
+
+
+class Solution(NamedTuple):
+    """What `solve` hands back.
+
+    Attributes:
+        cloud: the clouds at the end, shaped like the start.
+        steps: the steps at which something was saved, [k], beginning with 0.
+        times: the physical times of those steps, or None for a flow without time.
+        saved: what `save` returned there, stacked along a leading axis [k].
+        status: how the run ended.
+        state: the flow's last state, to go on from.
+    """
+
+    cloud: Any
+    steps: np.ndarray
+    times: np.ndarray | None
+    saved: Any
+    status: Status
+    state: State
+
+    @property
+    def step(self) -> int:
+        """The step that `cloud` is of: where the run ended."""
+        return int(self.state.step)
+
+
+class RunError(FloatingPointError):
+    """A run that gives no result. `solution` holds everything up to the last good state."""
+
+    def __init__(self, message: str, solution: Solution):
+        super().__init__(message)
+        self.solution = solution
+
+
+class NonFiniteError(RunError):
+    """A step came out NaN or infinite."""
+
+
+class DivergedError(RunError):
+    """The step size is too large for the flow to settle."""
