@@ -58,7 +58,7 @@ def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int]) -> None:
     seen.add(id(value))
     lines[name] = type(value).__qualname__
     if isinstance(value, types.FunctionType):
-        lines[name] = f"{value.__module__}.{value.__qualname__}, code {_code(value.__code__)}"
+        lines[name] = f"{value.__qualname__}, code {_code(value.__code__)}"
     for label, held in _held(value):
         _walk(f"{name}{label}", held, lines, seen)
 
