@@ -35,7 +35,7 @@ test: $(VENV)/.ready
 BENCH_GROUP ?= test
 bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable . --group $(BENCH_GROUP)
-	@for name in partition flow paper; do \
+	@for name in partition flow paper checkpoint; do \
 	  $(BIN)/python benchmarks/bench_$$name.py --preset $(PRESET) --out benchmarks/results || exit 1; done
 
 test-slow: $(VENV)/.ready

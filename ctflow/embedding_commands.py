@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import corrections, io
-from ctflow.checks import check_positive
+from ctflow.checks import check_count, check_positive
 from ctflow.diagnostics.compare import Comparison, compare
 from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED
@@ -81,6 +81,7 @@ def run_diagnose(
     **options: Any,
 ) -> Report:
     """Read, measure, write."""
+    check_count("--seed", options["seed"], minimum=0)
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
     tau = temperature_of(temperature, logit_scale)
@@ -112,6 +113,7 @@ def run_correct(
     **options: Any,
 ) -> Comparison:
     """Read, fit, measure on held-out rows; with a method, write its map and the corrected rows."""
+    check_count("--seed", options["seed"], minimum=0)
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
     first, second = open_both(x, y, column, normalize)

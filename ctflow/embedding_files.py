@@ -8,6 +8,7 @@ import json
 import math
 import zipfile
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from ctflow.reading import readable
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 _BATCH_BYTES = 1 << 22
 _LISTED = 8
+_HEADER_BYTES = 1 << 24
+_NPY_HEADER_BYTES = 10_000
 
 
 class Part(Protocol):
@@ -115,7 +118,13 @@ def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format is {version}, must be (1, 0) or (2, 0)")
-    shape, by_columns, dtype = readers[version](file)
+    # The length is looked at before so much is read.
+    width = 2 if version == (1, 0) else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > _NPY_HEADER_BYTES:
+        raise ValueError(f"its header takes {length} bytes, at most {_NPY_HEADER_BYTES} are read")
+    text = length.to_bytes(width, "little") + file.read(length)
+    shape, by_columns, dtype = readers[version](BytesIO(text))
     if min(shape, default=0) < 0:
         raise ValueError(f"its shape is {shape}")
     return shape, by_columns, dtype
@@ -132,7 +141,11 @@ def safetensors(path: Path, column: str | None) -> Flat:
         start = 8 + int.from_bytes(file.read(8), "little")
         if start > size:
             raise ValueError(f"its header takes {start} bytes, it has {size}")
+        if start > _HEADER_BYTES:
+            raise ValueError(f"its header takes {start} bytes, at most {_HEADER_BYTES} are read")
         header = json.loads(file.read(start - 8))
+        if not isinstance(header, dict) or not all(isinstance(entry, dict) for entry in header.values()):
+            raise ValueError("its header names no tensors")
         found = {key: _tensor(entry) for key, entry in header.items() if key != "__metadata__"}
     key = choose(str(path), {key: (shape, code) for key, (shape, code, *_) in found.items()}, column)
     shape, code, first, stop = found[key]

@@ -93,7 +93,7 @@ def each(jobs: Sequence[Callable[[], Any]], checkpoint: Path | None, *made_of: A
 def save(folder: Path, result: Result, record: Mapping[str, Any]) -> None:
     """Write a result's tables and arrays into a folder, and last its facts with the run's record."""
     for name, table in result.tables.items():
-        io.write_csv(folder / f"{name}.csv", table)
+        io.write_csv(io.inside(folder, f"{name}.csv"), table)
     io.write_arrays(folder / "arrays.npz", result.arrays)
     io.write_json(folder / "run.json", {**record, "facts": result.facts})
 
@@ -181,7 +181,7 @@ def draw(folder: Path, plot: Callable[[Result], Mapping[str, Any]], result: Resu
     """Draw a result's figures into a folder; returns their paths."""
     figures = plot(result)
     for file, figure in figures.items():
-        figure.save(folder / file)
+        figure.save(io.inside(folder, file))
     return [folder / file for file in figures]
 
 

@@ -42,6 +42,18 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.close(folder)
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file of that name in a folder.
+
+    Raises:
+        ValueError: the name leads out of the folder.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} leads out of {str(folder)!r}; results are written inside it")
+    return path
+
+
 def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path:
     """Make a folder and show that it can be written to, before anything long is run.
 

@@ -21,6 +21,14 @@ def test_tables_survive_the_round_trip(tmp_path):
         io.write_csv(tmp_path / "t.csv", {"a": ["x,y"]})
 
 
+def test_paths_that_lead_out_of_a_folder_are_refused(tmp_path):
+    (tmp_path / "link").symlink_to("/")
+    assert io.inside(tmp_path, "a.csv") == tmp_path / "a.csv"
+    for name in ("../a.csv", "/a.csv", "link/a.csv"):
+        with pytest.raises(ValueError, match="leads out of"):
+            io.inside(tmp_path, name)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "result.json"
     io.write_json(path, {"x": 1})

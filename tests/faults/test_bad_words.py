@@ -1,0 +1,40 @@
+"""Bad input of many kinds, one line each in bad_input.tsv: its exit code and its exact message; no file is written."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.faults import bad_words
+
+TABLE = [line.split("\t") for line in (Path(__file__).parent / "bad_input.tsv").read_text().splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    bad_words.write_files(folder)
+    return folder
+
+
+def listing(folder):
+    return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("code", "command", "message"), TABLE, ids=[line[1] for line in TABLE])
+def test_refused_with_the_message_in_the_table(code, command, message, files, monkeypatch):
+    monkeypatch.chdir(files)
+    before = listing(files)
+    found, said = bad_words.call(command)
+    assert found == int(code)
+    assert "Traceback" not in said
+    if message.startswith(("ctflow ", "error: ")):  # ours: one line, to the letter
+        assert re.split(r"[\r\n]+", said.strip())[-1].strip() == message
+    else:  # the parser's, in a frame of its own
+        assert message.replace(" ", "") in re.sub(r"[\s│╭╮╰╯─]|-{9,}", "", said)
+    assert listing(files) == before
+
+
+def test_the_table_is_long_and_says_each_thing_once():
+    assert len(TABLE) >= 60
+    assert len({line[1] for line in TABLE}) == len(TABLE)

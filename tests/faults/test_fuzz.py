@@ -1,0 +1,182 @@
+"""Damaged files and random words: a ValueError or an exit code, within seconds, and nothing written."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctflow import corrections, experiment, io
+from ctflow.embeddings import open_embeddings, read_pairs
+from tests.faults import bad_words
+from tests.test_embeddings import ROWS, WRITERS
+
+SECONDS = 5
+QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+def embeddings(path):
+    open_embeddings(path).rows(np.array([0, 1]))
+
+
+def clouds(path):
+    io.load_clouds(path)
+
+
+def result(path):
+    experiment.load(path.parent)
+
+
+READERS = {
+    **{name: (embeddings, lambda path, write=write: write(path, ROWS)) for name, write in WRITERS.items()},
+    "pairs.csv": (lambda p: read_pairs(p, (57, 57)), lambda p: p.write_text("0,1\n2,3\n4,5\n")),
+    "pairs.npy": (lambda p: read_pairs(p, (57, 57)), lambda p: np.save(p, np.array([[0, 1], [2, 3]]))),
+    "clouds.safetensors": (clouds, lambda p: io.save_clouds(p, ROWS / np.linalg.norm(ROWS, axis=1)[:, None])),
+    "correction.safetensors": (
+        corrections.load,
+        lambda p: corrections.fit("centring", ROWS, -ROWS).save(p),
+    ),
+    "run.json": (result, lambda p: io.write_json(p, {"facts": {"a": 1}})),
+    "arrays.npz": (result, lambda p: io.write_arrays(p, {"a": ROWS})),
+    "table.csv": (result, lambda p: io.write_csv(p, {"a": [1, 2], "b": ["x", "y"]})),
+}
+NAMES = sorted(READERS)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """A good file of each kind, as bytes."""
+    folder = tmp_path_factory.mktemp("good")
+    for name, (_, write) in READERS.items():
+        write(folder / name)
+    return {name: (folder / name).read_bytes() for name in NAMES}
+
+
+CHANGE = st.tuples(
+    st.sampled_from(["flip", "cut", "insert", "repeat", "number"]),
+    st.floats(0, 1, exclude_max=True),
+    st.binary(min_size=1, max_size=8),
+)
+DAMAGE = st.one_of(
+    st.binary(max_size=64).map(lambda content: ("instead", content)),
+    st.lists(CHANGE, min_size=1, max_size=4).map(lambda changes: ("changed", changes)),
+)
+
+
+def damaged(content, damage):
+    kind, how = damage
+    if kind == "instead":
+        return how
+    for change, where, new in how:
+        # Half of the places lie in the first kilobyte, where headers are.
+        size = len(content) if where < 0.5 else min(len(content), 1000)
+        at = int(2 * where % 1 * size)
+        if change == "flip":
+            content = content[:at] + bytes([b ^ new[0] for b in content[at : at + 1]]) + content[at + 1 :]
+        elif change == "cut":
+            content = content[:at]
+        elif change == "insert":
+            content = content[:at] + new + content[at:]
+        elif change == "repeat":
+            content = content[:at] + content[at : at + 64] + content[at:]
+        else:
+            content = content[:at] + new + content[at + len(new) :]
+    return content
+
+
+def within_seconds(call):
+    """Run with an alarm: a hang is a failure of its own."""
+
+    def hang(signum, frame):
+        raise TimeoutError(f"took more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(SECONDS)
+    try:
+        return call()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check_reader(name, content, originals, folder):
+    for other in ("run.json", "arrays.npz", "table.csv") if READERS[name][0] is result else ():
+        (folder / other).write_bytes(originals[other])
+    path = folder / name
+    path.write_bytes(content)
+    before = sorted(os.listdir(folder))
+    try:
+        within_seconds(lambda: READERS[name][0](path))
+    except ValueError as error:
+        assert str(error)
+        assert "\n" not in str(error)
+    assert sorted(os.listdir(folder)) == before
+    path.unlink()
+
+
+WORDS = [
+    *("ctflow", "diagnose", "correct", "explain", "version", "image.npy", "text.npy", "nan.npy", "two.npz"),
+    *("--out", "--seed", "--level", "--temperature", "--column", "--pairs", "--unpaired", "--normalize"),
+    *(
+        "--m",
+        "--d",
+        "--method",
+        "--devices",
+        "--help",
+        "0",
+        "-1",
+        "1e400",
+        "nan",
+        "10",
+        "99999999999999999999",
+    ),
+    *("../x", "/dev/null", "", "é", "\x00", "--", "-", "=", "a_file", "shards", "pairs.npy", "{}", "$(x)"),
+]
+LINE = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=6)), max_size=6)
+
+
+def check_words(command, words, files):
+    before = sorted(os.listdir(files))
+    code, said = within_seconds(lambda: bad_words.call_words(command, words))
+    assert code in (0, 1, 2)
+    assert "Traceback" not in said
+    assert sorted(os.listdir(files)) == before
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    bad_words.write_files(folder)
+    for name in ("image.npy", "text.npy"):  # every line is bad, so that none starts a long run
+        (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    return folder
+
+
+@given(name=st.sampled_from(NAMES), damage=DAMAGE)
+@settings(max_examples=380, suppress_health_check=QUIET)
+def test_readers_refuse_damaged_files(name, damage, originals, tmp_path):
+    check_reader(name, damaged(originals[name], damage), originals, tmp_path)
+
+
+@given(command=st.sampled_from(bad_words.COMMANDS), words=LINE)
+@settings(max_examples=120, suppress_health_check=QUIET)
+def test_random_words_end_with_a_code(command, words, files, monkeypatch):
+    monkeypatch.chdir(files)
+    check_words(command, words, files)
+
+
+@pytest.mark.slow
+@given(name=st.sampled_from(NAMES), damage=DAMAGE)
+@settings(max_examples=17_000, suppress_health_check=QUIET)
+def test_readers_refuse_many_damaged_files(name, damage, originals, tmp_path):
+    check_reader(name, damaged(originals[name], damage), originals, tmp_path)
+
+
+@pytest.mark.slow
+@given(command=st.sampled_from(bad_words.COMMANDS), words=LINE)
+@settings(max_examples=3_000, suppress_health_check=QUIET)
+def test_many_random_words_end_with_a_code(command, words, files, monkeypatch):
+    monkeypatch.chdir(files)
+    check_words(command, words, files)
