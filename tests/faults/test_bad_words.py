@@ -1,4 +1,4 @@
-"""Bad input of many kinds, one line each in bad_input.tsv: its exit code and its exact message; no file is written."""
+"""Bad input of many kinds, each with exit code and exact message in bad_input.tsv; no file is written."""
 
 import re
 from pathlib import Path
