@@ -247,6 +247,10 @@ def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]
                 f"{str(scratch)!r} is of another run: {text}; go back to it, or start again without --resume"
             )
         return now
+    if any(scratch.rglob("*.safetensors")):
+        raise ValueError(
+            f"{str(scratch)!r} holds an interrupted run; go on by --resume, or remove it to start again"
+        )
     if scratch.exists():
         shutil.rmtree(scratch)
     io.prepare_folder(scratch)

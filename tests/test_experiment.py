@@ -1,10 +1,13 @@
 import json
+import os
+import signal
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from ctflow import experiment
+import ctflow as ct
+from ctflow import checkpoints, experiment
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,57 @@ def test_unknown_flags_exit_with_code_two(capsys):
     with pytest.raises(SystemExit) as stop:
         main("--colour", "red")
     assert stop.value.code == 2
+
+
+def stopped(config, checkpoint):
+    """Two sweeps; the second is interrupted at its first call."""
+    first = ct.sweep(square, np.arange(config.n) * config.scale, **experiment.part(checkpoint, "first"))
+    if not (checkpoint / "second").exists():
+        (checkpoint / "second").mkdir()
+        os.kill(os.getpid(), signal.SIGTERM)
+    return experiment.Result({"table": {"x": first}}, {}, {"sum": float(first.sum())})
+
+
+def square(x):
+    return x * x
+
+
+def test_an_interrupted_experiment_names_the_command_and_goes_on(tmp_path, capsys):
+    words = ("--preset", "smoke", "--out", tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(*words, run=stopped)
+    assert stop.value.code == 143
+    assert "interrupted; to go on: python " in (said := capsys.readouterr().err)
+    assert said.strip().endswith(f"--preset smoke --out {tmp_path} --resume")
+    for more, message in (
+        ((), "holds an interrupted run; go on by --resume"),
+        (("--resume", "--scale", "3"), "is of another run: config.scale was 1.0, is 3.0"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(*words, *more, run=stopped)
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    main(*words, "--resume", run=stopped)
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == {
+        "table.csv",
+        "arrays.npz",
+        "run.json",
+        "note.txt",
+    }
+    assert experiment.load(tmp_path / "toy").facts == {"sum": 5.0}
+
+
+def test_a_finished_experiment_is_only_drawn_again(tmp_path):
+    main("--preset", "smoke", "--out", tmp_path)
+
+    def never(config, checkpoint):
+        raise AssertionError("ran again")
+
+    main("--preset", "smoke", "--out", tmp_path, "--resume", run=never)
+
+
+def test_a_folder_in_use_is_refused(tmp_path, capsys):
+    (tmp_path / "toy").mkdir()
+    with checkpoints.held(tmp_path / "toy"), pytest.raises(SystemExit):
+        main("--preset", "smoke", "--out", tmp_path)
+    assert "is in use by another run" in capsys.readouterr().err
