@@ -89,7 +89,8 @@ def check_cloud(name: str, cloud: Any) -> Any:
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
         raise ValueError(f"{name} must be finite: {bad.size} of {n} rows are not, the first is row {bad[0]}")
-    norms = np.linalg.norm(rows, axis=1)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(rows, axis=1)
     bad = np.flatnonzero(norms == 0)
     if bad.size:
         raise ValueError(f"{name} has {bad.size} zero rows (the first is row {bad[0]}); drop them")

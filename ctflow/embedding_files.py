@@ -186,7 +186,11 @@ class Zipped:
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Rows [k, d] as stored."""
         if self._array is None:
-            with readable(self.name, ".npz file"), np.load(self._path, allow_pickle=False) as archive:
+            with (
+                readable(self.name, ".npz file"),
+                open(self._path, "rb") as file,
+                np.load(file, allow_pickle=False) as archive,
+            ):
                 self._array = archive[self._key]
         return self._array[rows]
 

@@ -131,7 +131,12 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Non
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read an .npz of plain arrays; pickled content is refused."""
-    with readable(str(path), ".npz file of plain arrays"), np.load(path, allow_pickle=False) as file:
+    # Opened here, since np.load leaves a damaged file open.
+    with (
+        readable(str(path), ".npz file of plain arrays"),
+        open(path, "rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):
         return {name: file[name] for name in file.files}
 
 

@@ -45,13 +45,20 @@ READERS = {
 NAMES = sorted(READERS)
 
 
+class Originals(dict):
+    """Files by name, which are not printed with a failure."""
+
+    def __repr__(self):
+        return "originals"
+
+
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
     """A good file of each kind, as bytes."""
     folder = tmp_path_factory.mktemp("good")
     for name, (_, write) in READERS.items():
         write(folder / name)
-    return {name: (folder / name).read_bytes() for name in NAMES}
+    return Originals({name: (folder / name).read_bytes() for name in NAMES})
 
 
 CHANGE = st.tuples(
