@@ -10,7 +10,7 @@ from ctflow import claims, cli, energies
 from ctflow.claims import mixtures, pairs, report
 from ctflow.claims.evidence import at_least, at_most, close, within
 
-FAST = ("convexity", "directions")
+FAST = ("convexity",)
 
 
 @pytest.mark.parametrize("name", FAST)

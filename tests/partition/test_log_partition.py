@@ -127,6 +127,7 @@ def test_tiled_gradient_fits_in_150_mib_at_65536_points():
     assert memory.temp_size_in_bytes + memory.output_size_in_bytes < 150 * MIB
 
 
+@pytest.mark.slow
 def test_tiled_gradient_peaks_under_150_mib_when_run():
     script = """
         import resource, jax, jax.numpy as jnp, ctflow as ct

@@ -80,7 +80,7 @@ def test_it_was_the_spectral_sum_that_was_compared():
     assert certificate.value < 1e-12
 
 
-@pytest.mark.parametrize("tau", [1.0, 0.2, 0.05, 0.01])
+@pytest.mark.parametrize("tau", [pytest.param(1.0, marks=pytest.mark.slow), 0.2, 0.05, 0.01])
 def test_float32_never_misses_its_tolerance_on_clouds_made_to_break_it(tau):
     """Value, gradient in x and gradient in y, against float64, from each cloud to itself and to uniform."""
     kernel = kernels.Exponential(float(np.float32(tau)))
