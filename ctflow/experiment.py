@@ -206,11 +206,12 @@ def run_and_save(
         ValueError: another process writes into the folder, or it holds an interrupted run of other settings.
         MemoryError: the run cannot fit.
     """
+    scratch = folder / "checkpoints"
     with checkpoints.held(folder), allowed(force):
         if resume and is_done(folder, config):
             tqdm.write(f"{folder}: these settings are there already; only drawn again")
+            shutil.rmtree(scratch, ignore_errors=True)  # of a process killed between its last two writes
             return load(folder)
-        scratch = folder / "checkpoints"
         before = _begin(scratch, config, run, resume)
         started, cpu_started = time.perf_counter(), time.process_time()
         try:

@@ -227,7 +227,6 @@ class _Run:
         self.steps: list[int] = []
         self.saved: list[Any] = []
         self.energies: list[float] = []
-        self._next_check = 1
 
     def check_memory(self, num_steps: int, save_every: int, *, force: bool, told: bool) -> None:
         """Predict the run's memory from its compiled program; refuse it where that is not there."""
@@ -288,15 +287,19 @@ class _Run:
         return Status.FINISHED if self.steps[-1] >= num_steps else None
 
     def _rose(self) -> bool:
-        """Whether the energy rose where it should fall; asked ever more rarely, since the answer costs."""
-        if self.flow.stable_below is None or len(self.energies) < 2 or len(self.steps) <= self._next_check:
+        """Whether the energy rose where it should fall.
+
+        Asked at the 2nd, 4th, 8th… save only, since the answer costs; it depends on the saves alone, so that
+        a resumed run ends as it would have.
+        """
+        count = len(self.energies)
+        if self.flow.stable_below is None or count < 2 or count & (count - 1):
             return False
-        before, now = self.energies[0 if self.flow.stochastic else -2], self.energies[-1]
         noise = 1e-5 if jax.tree.leaves(points(self.state.clouds))[0].dtype == jnp.float32 else 1e-9
-        if now <= before + noise * (1 + abs(before)):
-            return False
-        self._next_check = 2 * len(self.steps)
-        return True
+        energies = np.asarray(self.energies)
+        before = energies[:1] if self.flow.stochastic else energies[:-1]
+        later = energies[-1:] if self.flow.stochastic else energies[1:]
+        return bool(np.any(later > before + noise * (1 + np.abs(before))))
 
     def _too_fast(self, *states: Any) -> tuple[float, float] | None:
         """Step size and the fastest rate at these clouds, where steps of that size do not settle."""
