@@ -177,7 +177,12 @@ class Zipped:
             for member in archive.namelist():
                 if member.endswith(".npy"):
                     with archive.open(member) as file:
-                        headers[member.removesuffix(".npy")] = _npy_header(file)
+                        header = _npy_header(file)
+                        there = archive.getinfo(member).file_size - file.tell()
+                    promised = 0 if header[2].hasobject else math.prod(header[0]) * header[2].itemsize
+                    if promised > there:
+                        raise ValueError(f"{member} takes {promised} bytes, it has {there}")
+                    headers[member.removesuffix(".npy")] = header
         found = {key: (shape, dtype.name) for key, (shape, _, dtype) in headers.items()}
         self._key = choose(self.name, found, column)
         self.shape, _, self.dtype = headers[self._key]

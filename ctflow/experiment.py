@@ -117,7 +117,7 @@ def is_done(folder: Path, config: Any) -> bool:
     """Whether a folder holds a complete result of exactly these settings."""
     try:
         return json.loads((folder / "run.json").read_text())["config"] == _settings(config)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

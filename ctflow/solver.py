@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ctflow import checkpoints, interrupts, memory
 from ctflow.checks import check_count, check_numbers
-from ctflow.clouds import as_dtype, points
+from ctflow.clouds import as_dtype, points, weights
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
@@ -280,11 +280,13 @@ class _Run:
     def _verdict(self, num_steps: int) -> Status | None:
         """Whether the run is at an end, by what was seen of it."""
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
-        if (rule or self._rose()) and self._too_fast(self.state.clouds) is not None:
+        finished = self.steps[-1] >= num_steps
+        doubtful = rule or self._rose() or (finished and self._dithers())
+        if doubtful and self._too_fast(self.state.clouds) is not None:
             return Status.DIVERGED
         if rule:
             return Status.CONVERGED
-        return Status.FINISHED if self.steps[-1] >= num_steps else None
+        return Status.FINISHED if finished else None
 
     def _rose(self) -> bool:
         """Whether the energy rose where it should fall.
@@ -295,11 +297,34 @@ class _Run:
         count = len(self.energies)
         if self.flow.stable_below is None or count < 2 or count & (count - 1):
             return False
-        noise = 1e-5 if jax.tree.leaves(points(self.state.clouds))[0].dtype == jnp.float32 else 1e-9
         energies = np.asarray(self.energies)
         before = energies[:1] if self.flow.stochastic else energies[:-1]
         later = energies[-1:] if self.flow.stochastic else energies[1:]
-        return bool(np.any(later > before + noise * (1 + np.abs(before))))
+        return bool(np.any(later > before + self._noise(before)))
+
+    def _dithers(self) -> bool:
+        """Whether the points still move though the energy is at rest: they jump to and fro over a minimum.
+
+        A step of size h that moves them by δ should take ∫|δ|² dq / h off the energy, all clouds together.
+        """
+        step_size = getattr(self.flow, "step_size", None)
+        if self.flow.stable_below is None or self.flow.stochastic or step_size is None:
+            return False
+        if len(self.energies) < 2:
+            return False
+        before, energy = self.energies[-2:]
+        if abs(energy - before) > self._noise(energy):
+            return False
+        here, there = self.state.clouds, _chunk(self.energy, self.flow, self.state, 1).clouds
+        squares = jax.tree.map(
+            lambda w, a, b: jnp.sum(w[:, None] * (a - b) ** 2), weights(here), points(here), points(there)
+        )
+        return float(sum(jax.tree.leaves(squares))) > 10 * self._noise(energy) * float(step_size)
+
+    def _noise(self, energy: Any) -> Any:
+        """How far rounding may move such an energy, in nats."""
+        narrow = jax.tree.leaves(points(self.state.clouds))[0].dtype == jnp.float32
+        return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
 
     def _too_fast(self, *states: Any) -> tuple[float, float] | None:
         """Step size and the fastest rate at these clouds, where steps of that size do not settle."""

@@ -262,6 +262,23 @@ def against_limit(config: Config, critic: str, seed: int) -> list[dict]:
     return rows
 
 
+def flat(clouds: Any) -> jax.Array:
+    return jnp.concatenate([jnp.ravel(z) for z in clouds])
+
+
+@partial(jax.jit, static_argnames=("temperature", "num_negatives", "positive_in_denominator"))
+def draws_on_clouds(keys: Any, clouds: ct.Pair, coupling: Any, **options: Any) -> Any:
+    """Values [draws] and gradients [draws, k] of `ct.infonce` on a pair of clouds."""
+
+    def one(key):
+        return (
+            ct.infonce.loss(key, clouds, coupling, **options),
+            flat(ct.infonce.gradient(key, clouds, coupling, **options)),
+        )
+
+    return jax.lax.map(one, keys)
+
+
 def on_clouds(config: Config, seed: int) -> list[dict]:
     """The same with no encoder, on a pair of clouds on S²: `ct.infonce` against `ct.energies`."""
     key_x, key_noise, key_draws = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed), 3)
@@ -271,29 +288,15 @@ def on_clouds(config: Config, seed: int) -> list[dict]:
     coupling, clouds = ct.couplings.paired(config.num_anchors, dtype=float), ct.Pair(x, y)
     energy = ct.energies.directional(coupling, temperature=tau)
 
-    def gradients(clouds):
-        return jnp.concatenate([jnp.ravel(g) for g in clouds])
-
     value, ambient = jax.value_and_grad(energy)(clouds)
-    limit = gradients(jax.tree.map(ct.sphere.project_tangent, clouds, ambient))
+    limit = flat(jax.tree.map(ct.sphere.project_tangent, clouds, ambient))
     log_volume = ct.kernels.Exponential(tau).log_volume(3, float)
     rows = []
     for size in config.cloud_batch_sizes:
         for positive in (0, 1):
-            options = {
-                "temperature": tau,
-                "num_negatives": size,
-                "positive_in_denominator": bool(positive),
-            }
-
-            def one(key, options=options):
-                return (
-                    ct.infonce.loss(key, clouds, coupling, **options),
-                    gradients(ct.infonce.gradient(key, clouds, coupling, **options)),
-                )
-
             keys = jax.random.split(jax.random.fold_in(key_draws, size), config.limit_draws)
-            values, found = map(np.asarray, jax.lax.map(one, keys))
+            options = {"temperature": tau, "num_negatives": size, "positive_in_denominator": bool(positive)}
+            values, found = map(np.asarray, draws_on_clouds(keys, clouds, coupling, **options))
             values = values - float(value + log_volume) - np.log(size)
             rows.append(
                 {

@@ -89,7 +89,14 @@ class Config:
 
 PRESETS = {
     "paper": Config(),
-    "smoke": Config(sigmas=(0.0, 0.3, 0.6), num_seeds=4, num_steps=600, grid_points=96, num_particle_seeds=1),
+    "smoke": Config(
+        sigmas=(0.0, 0.3, 0.6),
+        num_seeds=4,
+        num_steps=600,
+        save_every=100,
+        grid_points=96,
+        num_particle_seeds=1,
+    ),
 }
 
 

@@ -114,6 +114,7 @@ def start_cloud(config: Config, kind: str, key, n: int):
     return ct.sphere.von_mises_fisher(key, first, config.start_concentration, n)
 
 
+@partial(jax.jit, static_argnums=0)
 def statistics(config: Config, cloud) -> dict:
     """Mass in the caps about the wells, and share of the particles nearer to the first well."""
     centers = jnp.asarray(wells(), cloud.dtype)
@@ -224,11 +225,12 @@ def run_as_published(config: Config, checkpoint: Path | None) -> np.ndarray:
 def side_by_side(config: Config, clouds: np.ndarray, summary: dict, exact_rows: list[dict]) -> dict:
     """Mass in the caps at every τ: exact, by Langevin, by the published procedure and by its own code."""
     theirs = read_csv(Path(__file__).parent / "published" / "gibbs.csv")
-    look = jax.jit(partial(statistics, config))
     langevin = (summary["method"] == METHODS[0]) & (summary["start"] == "uniform")
     rows = []
     for index, row in enumerate(exact_rows):
-        masses = np.array([float(look(jnp.asarray(cloud))["cap_mass"]) for cloud in clouds[index]])
+        masses = np.array(
+            [float(statistics(config, jnp.asarray(cloud))["cap_mass"]) for cloud in clouds[index]]
+        )
         ours, same = langevin & (summary["tau"] == row["tau"]), np.isclose(theirs["tau"], row["tau"])
         rows.append(
             {
@@ -246,12 +248,11 @@ def side_by_side(config: Config, clouds: np.ndarray, summary: dict, exact_rows: 
 
 def rows_of(config: Config, gibbs, clouds, **facts) -> list[dict]:
     """A table row for each seed's cloud at the end of a run, with tests of it and of all seeds together."""
-    look = jax.jit(partial(statistics, config))
     u = np.asarray(potential(config)(jnp.asarray(clouds)))
     pooled = stats.kstest(u.ravel(), gibbs.potential_cdf).pvalue
     rows = []
     for seed, (cloud, values) in enumerate(zip(clouds, u, strict=True)):
-        seen = {name: float(value) for name, value in look(jnp.asarray(cloud)).items()}
+        seen = {name: float(value) for name, value in statistics(config, jnp.asarray(cloud)).items()}
         p = stats.kstest(values, gibbs.potential_cdf).pvalue
         rows.append({**facts, "seed": seed, **seen, "ks_p": p, "ks_p_pooled": pooled})
     return rows

@@ -9,14 +9,14 @@ from jax.test_util import check_grads
 import ctflow as ct
 from ctflow import couplings, energies, kernels
 from ctflow.flows import velocity
+from tests.draws import uniform
 
 TAUS = st.sampled_from([0.02, 0.07, 0.3, 1.0, 5.0])
 SEEDS = st.integers(0, 2**31 - 1)
 
 
 def a_pair(seed, n=12, m=9, d=3, dtype=jnp.float64):
-    kx, ky = jax.random.split(jax.random.key(seed))
-    return ct.Pair(ct.sphere.uniform(kx, n, d, dtype), ct.sphere.uniform(ky, m, d, dtype))
+    return ct.Pair(uniform([seed, 0], n, d, dtype), uniform([seed, 1], m, d, dtype))
 
 
 def a_coupling(seed, n=12, m=9, dtype=jnp.float64):

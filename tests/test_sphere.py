@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from ctflow import sphere
+from tests.draws import uniform
 
 DIMS = st.integers(2, 9)
 SEEDS = st.integers(0, 2**31 - 1)
 
 
 def two_points(seed, d):
-    return sphere.uniform(jax.random.key(seed), 2, d)
+    return uniform(seed, 2, d)
 
 
 @given(SEEDS, DIMS)

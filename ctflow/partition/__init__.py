@@ -105,18 +105,9 @@ def log_partition(
         method, n, m, memory(method, n, m, d, x.dtype, block_size=block_size, degree=degree, devices=devices)
     )
 
-    kernel = as_dtype(kernel, x.dtype)
-    x, y = _tangential(x), _tangential(y)
-    if method == "dense":
-        total = dense_log_partition(x, y, weights, kernel, exclude_self=exclude_self)
-    else:
-        attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
-        settings = Settings(exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
-        w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
-        total = _streamed(settings, x, y, w, kernel)
-    if exclude_self:
-        total = total - (math.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
-    return total
+    attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
+    settings = Settings(exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
+    return _sum(settings, method == "dense", x, y, weights, as_dtype(kernel, x.dtype))
 
 
 def value_and_gradient(
@@ -253,7 +244,20 @@ def _tangential_jvp(primals, tangents):
     return primals[0], sphere.project_tangent(primals[0], tangents[0])
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
+def _sum(settings, dense, x, y, weights, kernel):
+    """`log_partition` once all is checked and decided, as one program."""
+    x, y, m = _tangential(x), _tangential(y), y.shape[0]
+    if dense:
+        total = dense_log_partition(x, y, weights, kernel, exclude_self=settings.exclude_self)
+    else:
+        w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
+        total = _streamed(settings, x, y, w, kernel)
+    if settings.exclude_self:
+        total = total - (math.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
+    return total
+
+
 def _streamed(settings, x, y, weights, kernel):
     """`log_sum` of clouds of any size: a mesh needs its devices' shares to be equal."""
     if settings.mesh is None:

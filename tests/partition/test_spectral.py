@@ -10,30 +10,32 @@ import pytest
 import ctflow as ct
 from ctflow import kernels
 from ctflow.partition.harmonics import harmonics, zonal_rule
-from ctflow.partition.plan import RTOL
+from ctflow.partition.plan import RTOL, choose_degrees
 from ctflow.partition.spectral import GRADIENT_FACTOR, spectral_sum
+from tests.draws import uniform
 
 N = 600
 
 
 def weights(m, dtype=jnp.float64):
-    w = jax.random.uniform(jax.random.key(3), (m,), dtype, 0.2, 1.0)
-    return w / w.sum()
+    w = np.random.default_rng(3).uniform(0.2, 1.0, m)
+    return jnp.asarray(w / w.sum(), dtype)
 
 
 def around(axis, concentration, n=N, seed=5):
     axis = np.asarray(axis, float) / np.linalg.norm(axis)
-    return np.asarray(ct.sphere.von_mises_fisher(jax.random.key(seed), jnp.asarray(axis), concentration, n))
+    axis, key = jnp.asarray(axis), jax.random.key(seed)
+    return np.asarray(ct.sphere.von_mises_fisher(key, axis, concentration, N))[:n]
 
 
 def clouds():
     """Clouds that are hard for harmonics in coordinates: at poles, in clusters, ordered, with an outlier."""
-    uniform = np.asarray(ct.sphere.uniform(jax.random.key(1), N, 3))
+    everywhere = np.asarray(uniform(1, N, 3))
     angle = np.linspace(0, 2 * np.pi, N, endpoint=False)
     flat = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
     return {
-        "uniform": uniform,
-        "ordered": uniform[np.argsort(uniform[:, 2])],
+        "uniform": everywhere,
+        "ordered": everywhere[np.argsort(everywhere[:, 2])],
         "north": around([0, 0, 1], 1000.0),
         "oblique": around([1, 1, 1], 10_000.0),
         "wide cap": around([1, 0, 0], 10.0),
@@ -44,7 +46,7 @@ def clouds():
         "meridian through the poles": flat[:, [0, 2, 1]],
         "one isolated": np.concatenate([around([0, 0, 1], 100.0, N - 1), [[0, 0, -1.0]]]),
         "one point": np.tile([[0.0, 0, -1]], (N, 1)),
-        "half in one point": np.concatenate([np.tile([[0.6, 0, 0.8]], (N // 2, 1)), uniform[: N // 2]]),
+        "half in one point": np.concatenate([np.tile([[0.6, 0, 0.8]], (N // 2, 1)), everywhere[: N // 2]]),
     }
 
 
@@ -56,25 +58,26 @@ def clouds():
     ids=lambda kernel: type(kernel).__name__,
 )
 def test_equals_the_dense_sum_in_value_and_every_gradient(kernel, d, exclude_self):
-    x = ct.sphere.uniform(jax.random.key(1), 60, d)
-    y = x if exclude_self else ct.sphere.uniform(jax.random.key(2), 70, d)
+    x = uniform(1, 60, d)
+    y = x if exclude_self else uniform(2, 70, d)
     probe = jnp.linspace(-1, 2, 60)
 
     def total(x, y, w, kernel, method):
         options = {"weights": w, "exclude_self": exclude_self, "method": method, "rtol": 1e-12}
         return probe @ ct.log_partition(x, y, kernel, **options)
 
-    arguments = x, y, weights(y.shape[0]), kernel
-    dense, spectral = (
-        jax.tree.leaves(jax.value_and_grad(total, argnums=(0, 1, 2, 3))(*arguments, method))
-        for method in ("dense", "spectral")
-    )
+    both = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3)), static_argnums=4)
+    degrees = choose_degrees(kernel, 60, y.shape[0], d, x.dtype, 1e-12)
+    planned = ct.partition.Planned(kernel, degrees=(degrees.narrow, degrees.wide))
+    arguments = x, y, weights(y.shape[0])
+    dense = jax.tree.leaves(both(*arguments, kernel, "dense"))
+    spectral = jax.tree.leaves(both(*arguments, planned, "spectral"))
     for a, b in zip(dense, spectral, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * float(jnp.abs(a).max()))
 
 
 def test_it_was_the_spectral_sum_that_was_compared():
-    x = ct.sphere.uniform(jax.random.key(1), 60, 3)
+    x = uniform(1, 60, 3)
     certificate = ct.partition.certify(x, x, kernels.Exponential(0.3), rtol=1e-12)
     assert certificate.method == "spectral"
     assert certificate.value < 1e-12
@@ -156,7 +159,7 @@ def test_falls_back_to_float64_and_then_to_tiles():
 
 
 def test_too_sharp_a_kernel_is_summed_exactly_and_refused_by_name():
-    x = ct.sphere.uniform(jax.random.key(0), N, 3)
+    x = uniform(0, N, 3)
     sharp = kernels.Exponential(0.001)
     assert ct.partition.explain(N, N, 3, sharp, "float64").method == "dense"
     np.testing.assert_array_equal(
@@ -172,8 +175,8 @@ def test_too_sharp_a_kernel_is_summed_exactly_and_refused_by_name():
 def test_small_counts_and_single_points(d):
     kernel = kernels.Exponential(0.5)
     for n, m in ((1, 1), (1, 9), (9, 1)):
-        x = ct.sphere.uniform(jax.random.key(n), n, d)
-        y = ct.sphere.uniform(jax.random.key(m + 50), m, d)
+        x = uniform(n, n, d)
+        y = uniform(m + 50, m, d)
         got = ct.partition.value_and_gradient(x, y, kernel, method="spectral")
         wanted = ct.partition.value_and_gradient(x, y, kernel, method="dense")
         for a, b in zip(got, wanted, strict=True):
@@ -181,7 +184,7 @@ def test_small_counts_and_single_points(d):
 
 
 def test_chunks_of_points_change_nothing(monkeypatch):
-    x = ct.sphere.uniform(jax.random.key(0), 1000, 3)
+    x = uniform(0, 1000, 3)
 
     def run():
         jax.clear_caches()
@@ -194,7 +197,7 @@ def test_chunks_of_points_change_nothing(monkeypatch):
 
 
 def test_under_jit_vmap_scan_and_map_with_a_planned_kernel():
-    x = ct.sphere.uniform(jax.random.key(0), 80, 3)
+    x = uniform(0, 80, 3)
     taus = jnp.array([0.5, 0.3, 0.01])  # the last needs more degrees than planned, and falls back
 
     def total(tau, method="spectral"):
@@ -215,18 +218,18 @@ def test_under_jit_vmap_scan_and_map_with_a_planned_kernel():
 
 
 def test_a_new_temperature_of_the_same_degree_does_not_trace_anew():
-    from ctflow.partition import _streamed
+    from ctflow.partition import _sum
 
-    x = ct.sphere.uniform(jax.random.key(0), 90, 3)
-    before = _streamed._cache_size()
+    x = uniform(0, 90, 3)
+    before = _sum._cache_size()
     for tau in (1.0, 0.99, 0.98):
         ct.log_partition(x, x, kernels.Exponential(tau), method="spectral")
-    assert _streamed._cache_size() == before + 1
+    assert _sum._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("method", ["tiled", "spectral"])
 def test_what_is_not_supported_says_so(method):
-    x = ct.sphere.uniform(jax.random.key(0), 20, 3)
+    x = uniform(0, 20, 3)
 
     def total(x):
         return ct.log_partition(x, x, kernels.Exponential(0.5), method=method).sum()
@@ -240,8 +243,8 @@ def test_what_is_not_supported_says_so(method):
 @pytest.mark.parametrize("method", ["dense", "tiled", "spectral"])
 def test_only_what_is_asked_for_is_computed(method):
     """A gradient in x alone comes with the value: no second pass over the pairs."""
-    x = ct.sphere.uniform(jax.random.key(0), 64, 3)
-    y = ct.sphere.uniform(jax.random.key(1), 64, 3)
+    x = uniform(0, 64, 3)
+    y = uniform(1, 64, 3)
 
     def flops(argnums):
         def total(x, y):
@@ -256,7 +259,7 @@ def test_only_what_is_asked_for_is_computed(method):
 def test_harmonics_obey_the_addition_theorem(d):
     """Σ_m Y_ℓm(x)·Y_ℓm(y) = Z_ℓ(⟨x, y⟩) at every degree, at the poles too."""
     h = harmonics(d, 64)
-    x = ct.sphere.uniform(jax.random.key(0), 5, d).at[0].set(jnp.eye(d)[-1]).at[1].set(-jnp.eye(d)[-1])
+    x = uniform(0, 5, d).at[0].set(jnp.eye(d)[-1]).at[1].set(-jnp.eye(d)[-1])
 
     def each(z):
         return jax.vmap(lambda z: h.analyse(h.moments(z[None], jnp.ones(1)), jnp.ones(())))(z)
@@ -284,8 +287,8 @@ def test_the_zonal_rule_is_orthogonal(d):
 @pytest.mark.parametrize("d", [2, 3])
 def test_gradients_are_of_the_field_itself(d):
     h = harmonics(d, 16)
-    z = ct.sphere.uniform(jax.random.key(0), 7, d).at[0].set(jnp.eye(d)[-1])
-    raw = h.moments(ct.sphere.uniform(jax.random.key(1), 3, d), jnp.array([0.5, 0.3, 0.2]))
+    z = uniform(0, 7, d).at[0].set(jnp.eye(d)[-1])
+    raw = h.moments(uniform(1, 3, d), jnp.array([0.5, 0.3, 0.2]))
     series = h.synthesise(h.analyse(raw, jnp.ones(())) / (1 + jnp.arange(17.0))[None, :, None] ** 2)
     value, slope = h.field_and_gradient(z, series)
     np.testing.assert_allclose(value, h.field(z, series), rtol=1e-12)
