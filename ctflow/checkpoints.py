@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ import numpy as np
 
 from ctflow import io
 from ctflow.identity import differences
+from ctflow.memory import check_fits
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
 _KEPT = 2
@@ -79,6 +81,15 @@ class Store:
                 f"{str(self.folder)!r} holds no checkpoint that is whole; remove it to start again"
             )
         return None
+
+    def check_room(self, size: int, *, force: bool, told: bool) -> None:
+        """Raise MemoryError if the disk has no room for checkpoints of so many bytes, unless forced.
+
+        Two are kept while a third is written.
+        """
+        there = shutil.disk_usage(self.folder).free + sum(path.stat().st_size for path in self.files())
+        what = f"keeping checkpoints in {str(self.folder)!r}"
+        check_fits(what, (_KEPT + 1) * size, force=force, told=told, there=there, of="disk")
 
     def write(self, count: int, arrays: Mapping[str, np.ndarray], *, now: bool = True) -> bool:
         """Write a checkpoint and drop all but the last two; returns whether one was written.

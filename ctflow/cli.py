@@ -1,8 +1,10 @@
 """The `ctflow` command. Heavy imports stay inside the commands, so that --help is quick."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +15,17 @@ app = tyro.extras.SubcommandApp()
 
 @contextmanager
 def _refusals(command: str) -> Iterator[None]:
-    """Bad input gets one line on stderr and exit code 2."""
+    """Bad input, and what memory or disk cannot hold, get one line on stderr and exit code 2."""
     try:
         yield
-    except ValueError as error:
-        print(f"ctflow {command}: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (ValueError, MemoryError) as error:
+        said = str(error) or "not enough memory"
+    except OSError as error:
+        said = f"{error.filename or 'a file'} could not be read or written ({error.strerror})"
+    else:
+        return
+    print(f"ctflow {command}: {said}", file=sys.stderr)
+    sys.exit(2)
 
 
 @app.command
@@ -255,8 +262,18 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app.cli(
-        prog="ctflow",
-        description="Simulate what contrastive learning does to distributions on the sphere.",
-    )
+    """Entry point of the console script; Ctrl-C ends it with 130, a reader that went away with 141."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no τ shows a ?
+    try:
+        app.cli(
+            prog="ctflow",
+            description="Simulate what contrastive learning does to distributions on the sphere.",
+        )
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("ctflow: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import corrections, io
+from ctflow.checkpoints import held
 from ctflow.checks import check_count, check_positive
 from ctflow.diagnostics.compare import Comparison, compare
 from ctflow.diagnostics.diagnose import diagnose
@@ -95,9 +96,9 @@ def run_diagnose(
     check_output(out, REPORTS, overwrite)
     report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)
     if out is not None:
-        folder = io.prepare_folder(out)
-        for name in REPORTS:
-            report.save(folder / name)
+        with held(io.prepare_folder(out)) as folder:
+            for name in REPORTS:
+                report.save(folder / name)
     return report
 
 
@@ -128,13 +129,13 @@ def run_correct(
     chosen = np.sort(rng.permutation(len(first))[:_FOR_FIT])
     found = compare(first.rows(chosen), second.rows(chosen), **options)
     if out is not None:
-        folder = io.prepare_folder(out)
-        io.write_csv(folder / "corrections.csv", found.table)
-        trade(found).save(folder / "corrections.png")
-        if method is not None:
-            found.fitted[method].save(folder / "correction.safetensors")
-            for name, source in (("x", first), ("y", second)):
-                _write_rows(folder / f"{name}.npy", source, found.fitted[method], name)
+        with held(io.prepare_folder(out)) as folder:
+            io.write_csv(folder / "corrections.csv", found.table)
+            trade(found).save(folder / "corrections.png")
+            if method is not None:
+                found.fitted[method].save(folder / "correction.safetensors")
+                for name, source in (("x", first), ("y", second)):
+                    _write_rows(folder / f"{name}.npy", source, found.fitted[method], name)
     return found
 
 

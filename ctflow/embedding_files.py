@@ -124,7 +124,10 @@ def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     if length > _NPY_HEADER_BYTES:
         raise ValueError(f"its header takes {length} bytes, at most {_NPY_HEADER_BYTES} are read")
     text = length.to_bytes(width, "little") + file.read(length)
-    shape, by_columns, dtype = readers[version](BytesIO(text))
+    try:
+        shape, by_columns, dtype = readers[version](BytesIO(text))
+    except (MemoryError, RecursionError):  # Python's parser, of a text nested too deep
+        raise ValueError("its header is no dictionary of shape and dtype") from None
     if min(shape, default=0) < 0:
         raise ValueError(f"its shape is {shape}")
     return shape, by_columns, dtype

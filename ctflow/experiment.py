@@ -24,7 +24,7 @@ from ctflow import checkpoints, io
 from ctflow.checks import check_choice
 from ctflow.identity import differences, identity
 from ctflow.interrupts import Interrupted, Note, deferred, raised
-from ctflow.memory import allowed
+from ctflow.memory import allowed, seconds_in_words
 from ctflow.reading import readable
 
 
@@ -165,14 +165,21 @@ def main(
 @contextmanager
 def guarded(command: str) -> Iterator[None]:
     """Bad input gets one line and exit code 2; an interruption the command to go on with, and 130 or 143."""
+    again = command if "--resume" in command else f"{command} --resume"
     try:
         with raised():
             yield
     except (ValueError, MemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a disk that is full, most likely: what checkpoints hold is not lost
+        file = error.filename or "a file"
+        print(
+            f"error: {file} could not be read or written ({error.strerror}); to go on: {again}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except (KeyboardInterrupt, Interrupted) as stop:
-        again = command if "--resume" in command else f"{command} --resume"
         print(f"interrupted; to go on: {again}", file=sys.stderr)
         sys.exit(stop.code if isinstance(stop, Interrupted) else 130)
 
@@ -213,6 +220,7 @@ def run_and_save(
             shutil.rmtree(scratch, ignore_errors=True)  # of a process killed between its last two writes
             return load(folder)
         before = _begin(scratch, config, run, resume)
+        _tell_earlier(folder, config)
         started, cpu_started = time.perf_counter(), time.process_time()
         try:
             result = run(config, scratch)
@@ -233,6 +241,17 @@ def run_and_save(
         shutil.rmtree(scratch)
     tqdm.write(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
     return load(folder)
+
+
+def _tell_earlier(folder: Path, config: Any) -> None:
+    """Say how long these settings took, where the folder holds a result of them."""
+    if is_done(folder, config):
+        record = json.loads((folder / "run.json").read_text())
+        seconds, cores = record.get("seconds"), record.get("cores")
+        if isinstance(seconds, int | float) and isinstance(cores, int):
+            tqdm.write(
+                f"{folder}: took {seconds_in_words(seconds)} before, on {cores} cores", file=sys.stderr
+            )
 
 
 def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from ctflow.potentials import as_potential, check_potential
 _MAX_POLAR_NODES = 1024
 _TOLERANCE = 1e-9
 _FINEST_BANDWIDTH = 0.032
+# Up to so many pairs an exact sum is done before the program of a spectral one is compiled.
+_EXACT_PAIRS = 2**25
 
 
 @jax.jit
@@ -186,8 +188,7 @@ class GibbsMeasure:
             raise ValueError(f"bandwidth must be >= {_FINEST_BANDWIDTH} rad to be resolved, got {h:g}")
         nodes, w, log_rho = self._smoothed(h)
         kernel = ChordalGaussian(h)
-        log_q = partition.log_partition(jnp.asarray(nodes, z.dtype), z, kernel, weights=weights(cloud))
-        log_q = np.asarray(log_q, np.float64) - float(kernel.log_volume(self.d))
+        log_q = _smoothed_log_density(jnp.asarray(nodes, z.dtype), z, kernel, weights(cloud))
         return float(np.sum(w * np.exp(log_q) * (log_q - log_rho)))
 
     def _smoothed(self, bandwidth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -198,10 +199,16 @@ class GibbsMeasure:
         nodes, w = polar_quadrature(self._axis, np.pi, count, zonal=False)
         mass = w * np.exp(self.log_density(nodes))
         kernel, y = ChordalGaussian(bandwidth), jnp.asarray(nodes)
-        log_rho = partition.log_partition(y, y, kernel, weights=jnp.asarray(mass / mass.sum()))
-        smoothed = nodes, w, np.asarray(log_rho, np.float64) - float(kernel.log_volume(self.d))
+        smoothed = nodes, w, _smoothed_log_density(y, y, kernel, jnp.asarray(mass / mass.sum()))
         self._last_smoothed = bandwidth, smoothed
         return smoothed
+
+
+def _smoothed_log_density(x: Any, y: Any, kernel: ChordalGaussian, w: Any) -> np.ndarray:
+    """Log of the smoothed density of the cloud y at x, on the host."""
+    method = "tiled" if x.shape[0] * y.shape[0] <= _EXACT_PAIRS else "auto"
+    total = partition.log_partition(x, y, kernel, weights=w, method=method)
+    return np.asarray(total, np.float64) - float(kernel.log_volume(x.shape[1]))
 
 
 def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:

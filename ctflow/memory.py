@@ -1,4 +1,4 @@
-"""How much memory there is, so that what cannot fit is refused before it starts."""
+"""How much memory and disk there is, so that what cannot fit is refused before it starts."""
 
 import os
 import sys
@@ -47,14 +47,25 @@ def allowed(force: bool) -> Iterator[None]:
         _ALLOWED.reset(token)
 
 
-def check_fits(what: str, needed: float, *, force: bool, told: bool) -> None:
-    """Raise MemoryError if a run needs more bytes than there are, unless forced; `told`, print both first."""
-    there = total_bytes()
+def check_fits(
+    what: str, needed: float, *, force: bool, told: bool, there: float | None = None, of: str = "memory"
+) -> None:
+    """Raise MemoryError if a run needs more bytes than there are, unless forced; `told`, print both first.
+
+    Args:
+        what: of what there is talk, for the message.
+        needed: bytes.
+        force: do not raise.
+        told: print.
+        there: bytes; the device's memory by default.
+        of: what they are bytes of.
+    """
+    there = total_bytes() if there is None else there
     if told:
-        print(f"{what} needs about {in_words(needed)} of {in_words(there)} of memory", file=sys.stderr)
+        print(f"{what} needs about {in_words(needed)} of {in_words(there)} of {of}", file=sys.stderr)
     if needed > there and not (force or _ALLOWED.get()):
         raise MemoryError(
-            f"{what} needs about {in_words(needed)} of memory and there is {in_words(there)}; make it "
+            f"{what} needs about {in_words(needed)} of {of} and there is {in_words(there)}; make it "
             "smaller, or run it all the same with force=True (--force)"
         )
 
@@ -63,6 +74,11 @@ def program_bytes(compiled: Any) -> int:
     """Memory that one call of a compiled program takes: arguments, results, and what lies between."""
     found = compiled.memory_analysis()
     return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+
+
+def tree_bytes(tree: Any) -> int:
+    """What the arrays in a tree take, or would take if they are only shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def seconds_in_words(seconds: float) -> str:

@@ -161,14 +161,14 @@ def solve(
             of one's own, `num_steps` may have grown.
         progress: show memory and time to expect, and a progress bar, on stderr.
         raise_on_failure: raise NonFiniteError or DivergedError, or return the Solution with its status.
-        force: run even if the memory to expect is more than there is.
+        force: run even if the memory or disk to expect is more than there is.
         mesh: a `jax.sharding.Mesh` of one axis: every cloud is cut over its devices, and so are the sums
             over pairs. Each cloud's size must be a multiple of the number of devices.
 
     Raises:
         ValueError: bad clouds, energy, flow, key or counts; a checkpoint of another run, damaged, or in use.
             Nothing has been run.
-        MemoryError: the run cannot fit; nothing has been run.
+        MemoryError: the run cannot fit into memory, or its checkpoints on the disk; nothing has been run.
         NonFiniteError: a step came out NaN or infinite; its `solution` keeps the last good state.
         DivergedError: the step size is too large; says which would do.
         Interrupted: Ctrl-C or SIGTERM came; a whole chunk was finished, saved, and is its `solution`.
@@ -196,12 +196,16 @@ def solve(
     energy, flow = _prepared(energy, flow, clouds, mesh)
     state = flow.init(clouds, key)
     run = _Run(energy, flow, state, save, stop)
-    run.check_memory(num_steps, save_every, force=force, told=progress)
+    history = run.history_bytes(num_steps, save_every)
+    run.check_memory(num_steps, history, force=force, told=progress)
     with checkpoints.opened(checkpoint, made_of, resume=resume) as store, interrupts.deferred() as note:
         if store is not None and (found := store.load()) is not None:
             run.restore(found, num_steps, save_every)
         else:
             run.look()
+        if store is not None:
+            size = memory.tree_bytes(run.state._replace(key=None)) + history
+            store.check_room(size, force=force, told=progress)
         status = run.go(num_steps, save_every, store, note, progress)
         solution = run.solution(status)
         if status is Status.INTERRUPTED:
@@ -228,13 +232,15 @@ class _Run:
         self.saved: list[Any] = []
         self.energies: list[float] = []
 
-    def check_memory(self, num_steps: int, save_every: int, *, force: bool, told: bool) -> None:
+    def check_memory(self, num_steps: int, history: int, *, force: bool, told: bool) -> None:
         """Predict the run's memory from its compiled program; refuse it where that is not there."""
         program = memory.program_bytes(_chunk.lower(self.energy, self.flow, self.state, 1).compile())
-        shapes = jax.tree.leaves(jax.eval_shape(self._save, self.state.clouds))
-        history = (num_steps // save_every + 2) * sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
-        what = f"this run of {num_steps} steps"
-        memory.check_fits(what, program + 2 * history, force=force, told=told)
+        memory.check_fits(f"this run of {num_steps} steps", program + 2 * history, force=force, told=told)
+
+    def history_bytes(self, num_steps: int, save_every: int) -> int:
+        """What all saves take."""
+        one = memory.tree_bytes(jax.eval_shape(self._save, self.state.clouds))
+        return (num_steps // save_every + 2) * one
 
     def look(self) -> None:
         """Save what is to be saved of the state."""
@@ -281,8 +287,9 @@ class _Run:
         """Whether the run is at an end, by what was seen of it."""
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
         finished = self.steps[-1] >= num_steps
-        doubtful = rule or self._rose() or (finished and self._dithers())
-        if doubtful and self._too_fast(self.state.clouds) is not None:
+        if (rule or self._rose()) and self._too_fast(self.state.clouds) is not None:
+            return Status.DIVERGED
+        if (rule or finished) and self._dithers():
             return Status.DIVERGED
         if rule:
             return Status.CONVERGED

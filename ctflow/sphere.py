@@ -1,6 +1,7 @@
 """The unit sphere S^{d-1} in R^d: geometry and sampling. Every function broadcasts over leading axes."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float
 
 from ctflow.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import check_cloud
+from ctflow.memory import in_words, total_bytes
 
 
 def safe_norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
@@ -66,12 +68,26 @@ def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Flo
 
 
 def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
-    """Draw n independent points of the uniform law on S^{d-1} (d >= 2)."""
+    """Draw n independent points of the uniform law on S^{d-1} (d >= 2).
+
+    Raises:
+        ValueError: n or d out of range, no key.
+        MemoryError: more points than memory holds.
+    """
     check_count("n", n)
     check_count("d", d, minimum=2)
     check_key("key", key)
+    _check_room(n, d, jax.dtypes.canonicalize_dtype(float if dtype is None else dtype))
     x = jax.random.normal(key, (n, d), dtype)
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _check_room(n: int, d: int, dtype: Any) -> None:
+    """Raise MemoryError for a draw that cannot fit: JAX on a CPU would end the process instead."""
+    needed, there = 3 * n * d * dtype.itemsize, total_bytes()
+    if needed > there:
+        what = f"{n} points in {d} dimensions take about {in_words(needed)} of memory to draw"
+        raise MemoryError(f"{what} and there is {in_words(there)}; draw fewer")
 
 
 def von_mises_fisher(
@@ -95,6 +111,7 @@ def von_mises_fisher(
     if m.ndim != 1 or m.shape[0] < 2:
         raise ValueError(f"mean_direction must have shape [d] with d >= 2, got {m.shape}")
     m = check_cloud("mean_direction[None]", m[None])[0]
+    _check_room(n, m.shape[0], m.dtype)
     if is_concrete(concentration) and float(concentration) * float(jnp.finfo(m.dtype).eps) > 0.1:
         raise ValueError(f"concentration must be < 0.1/eps of {m.dtype} to be drawn, got {concentration}")
     return _wood(key, m, jnp.asarray(concentration, m.dtype), n)

@@ -18,7 +18,7 @@ from ctflow import checkpoints
 from ctflow.checks import check_count
 from ctflow.identity import identity
 from ctflow.interrupts import Interrupted, Note, deferred
-from ctflow.memory import check_fits, program_bytes, seconds_in_words
+from ctflow.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
 
 
 def sweep(
@@ -44,14 +44,14 @@ def sweep(
         progress: title of a progress bar, or None; memory and time to expect are shown with it, on stderr.
         checkpoint: a folder of the sweep's own for the runs that are done, as in `ct.solve`.
         resume: take those from there, and run what is missing.
-        force: run even if the memory to expect is more than there is.
+        force: run even if the memory or disk to expect is more than there is.
 
     Returns:
         What `run` returns, as NumPy arrays stacked along a leading axis [runs].
 
     Raises:
         ValueError: inputs of no common leading axis; a checkpoint of another sweep, damaged, or in use.
-        MemoryError: the sweep cannot fit; nothing has been run.
+        MemoryError: the sweep cannot fit into memory, or its checkpoints on the disk; nothing has been run.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; the batches under way were finished and saved.
     """
     checkpoints.check_resume(checkpoint, resume)
@@ -86,7 +86,11 @@ def sweep(
         if done < runs:
             compiled = lowered.compile()
             title = f"{progress}: {runs} runs" if progress else f"this sweep of {runs} runs"
-            check_fits(title, workers * program_bytes(compiled), force=force, told=progress is not None)
+            told = progress is not None
+            check_fits(title, workers * program_bytes(compiled), force=force, told=told)
+            if store is not None:
+                size = tree_bytes(lowered.out_info) * runs // batch_size
+                store.check_room(size, force=force, told=told)
         with (
             tqdm(total=runs, initial=done, desc=progress, disable=progress is None, unit="run") as bar,
             ThreadPoolExecutor(workers) as pool,

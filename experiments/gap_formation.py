@@ -66,7 +66,7 @@ class Config:
 
 PRESETS = {
     "paper": Config(),
-    "smoke": Config(sigmas=(0.0, 0.5), dims=(2, 3), num_seeds=2, num_particles=64, num_steps=300),
+    "smoke": Config(sigmas=(0.0, 0.5), dims=(3,), num_seeds=2, num_particles=64, num_steps=200),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import warnings
 
@@ -293,6 +294,18 @@ def test_a_step_that_cannot_settle_is_named_with_one_that_can():
     assert (np.diff(good.saved["energy"]) < 1e-9).all()
 
 
+def test_points_that_jump_to_and_fro_over_a_minimum_have_diverged():
+    """On the circle θ ↦ θ - 3 sin θ has a cycle of two, whose energy at the saves no longer changes."""
+    energy = ct.energies.Potential(ct.potentials.Linear(3 * np.eye(2)[0]), temperature=1.0)
+    start = np.array([[np.cos(2.5), np.sin(2.5)]])
+    with pytest.raises(ct.DivergedError, match=r"diverged by step 100 of 100.*Try") as caught:
+        ct.solve(energy, start, ct.flows.GradientFlow(1.0), num_steps=100, save_every=50)
+    energies = caught.value.solution.saved["energy"]
+    assert (np.diff(energies) < 0).all() or energies[-1] == pytest.approx(energies[-2])
+    fine = ct.solve(energy, start, ct.flows.GradientFlow(0.1), num_steps=200, save_every=50)
+    assert fine.status is ct.Status.FINISHED
+
+
 def test_the_fastest_rate_of_a_quadratic_well_is_its_curvature():
     """U = -k·z₀ at its minimum: every displacement dies at rate k/τ."""
     pole = np.tile(np.eye(3)[0], (4, 1))
@@ -306,6 +319,16 @@ def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch, capsys):
         solve()
     assert solve(force=True, progress=True).status is ct.Status.FINISHED
     assert "of memory" in capsys.readouterr().err
+
+
+def test_checkpoints_that_the_disk_cannot_hold_are_refused_before_the_run(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
+    for call in (solve, lambda **options: ct.sweep(lambda x: x**2, np.arange(200.0), **options)):
+        with pytest.raises(MemoryError, match=r"keeping checkpoints in .* KiB of disk and there is 1e\+03 B"):
+            call(checkpoint=tmp_path / "run")
+        assert not any((tmp_path / "run").iterdir())
+    assert solve(checkpoint=tmp_path / "run", force=True).status is ct.Status.FINISHED
 
 
 def test_whole_runs_leave_no_warning(tmp_path):

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,20 @@ def test_unknown_words_exit_two_without_a_traceback(words):
     done = run(*words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_and_a_terminal_without_greek_are_no_errors():
+    code = "from ctflow.cli import main; main()"
+    command = [sys.executable, "-c", code, "explain", "1000", "--temperature", "0.1"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "harmonics on the circle and S?" in done.stdout
 
 
 def test_import_is_quick_and_every_public_name_is_there():

@@ -81,6 +81,13 @@ def test_von_mises_fisher_has_the_right_law(d, kappa):
     assert abs(along.mean()) < 4 * along.std() / np.sqrt(n)
 
 
+def test_a_draw_that_cannot_fit_is_refused_not_tried(key):
+    with pytest.raises(MemoryError, match=r"1000000000000 points in 3 dimensions take about .*draw fewer"):
+        sphere.uniform(key, 10**12, 3)
+    with pytest.raises(MemoryError, match="draw fewer"):
+        sphere.von_mises_fisher(key, jnp.eye(3)[0], 2.0, 10**12)
+
+
 def test_uniform_has_uniform_heights_on_the_two_sphere(key):
     height = np.asarray(sphere.uniform(key, 20_000, 3)[:, 0])
     assert stats.kstest(height, "uniform", args=(-1, 2)).pvalue > 1e-3

@@ -110,16 +110,19 @@ def verify(
             findings.append(finding)
             done(finding)
         waiting = [pool.submit(run, name) for name in list(modules)[len(findings) :]]
-        for future in waiting:
-            if future.cancelled():
-                break
-            findings.append(future.result())
-            done(findings[-1])
-            if store is not None:
-                store.write(len(findings), _packed(findings))
-            if note.signum is not None:
-                for other in waiting:
-                    other.cancel()
+        try:
+            for future in waiting:
+                if future.cancelled():
+                    break
+                findings.append(future.result())
+                done(findings[-1])
+                if store is not None:
+                    store.write(len(findings), _packed(findings))
+                if note.signum is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # of a claim, or Ctrl-C: those that have not begun never will
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         if note.signum is not None and len(findings) < len(modules):
             raise Interrupted(note.signum)
     return findings

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import shlex
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +89,14 @@ def write_files(folder: Path) -> None:
         ("huge_header.npy", b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{"),
     ):
         (folder / name).write_bytes(part)
+    header = b"-" * 9000 + b"1"  # more nested than a parser has room for
+    (folder / "deep.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    nested = b"[" * 200_000
+    (folder / "deep.safetensors").write_bytes(len(nested).to_bytes(8, "little") + nested)
+    with zipfile.ZipFile(folder / "bomb.npz", "w") as archive, archive.open("a.npy", "w") as file:
+        promised = {"descr": "<f4", "fortran_order": False, "shape": (10**8, 64)}
+        np.lib.format.write_array_header_1_0(file, promised)
+        file.write(bytes(100))
     with open(folder / "long_header.safetensors", "wb") as file:
         file.write((2**24).to_bytes(8, "little"))
         file.truncate(2**25)
@@ -99,7 +109,11 @@ def write_files(folder: Path) -> None:
     scratch = folder / "begun" / "gap_formation" / "checkpoints"
     scratch.mkdir(parents=True)
     (scratch / "run.json").write_text(json.dumps({"identity": {}, "seconds": 0, "cpu_seconds": 0})[:-1])
+    (folder / "deep" / "gap_formation" / "checkpoints").mkdir(parents=True)
+    for place in (".", "checkpoints"):
+        (folder / "deep" / "gap_formation" / place / "run.json").write_bytes(nested)
     (folder / "a_file").touch()
+    os.mkfifo(folder / "pipe.npy")  # a reader of it would wait for ever
 
 
 @contextmanager

@@ -22,6 +22,7 @@ def run(folder: Path | None) -> ct.Solution:
         key=jax.random.key(1),
         save_every=1,
         save=lambda cloud: cloud,
+        force=True,  # on a disk that is too small, too
         **options,
     )
 

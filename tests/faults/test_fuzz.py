@@ -66,8 +66,11 @@ CHANGE = st.tuples(
     st.floats(0, 1, exclude_max=True),
     st.binary(min_size=1, max_size=8),
 )
+# A header, or a whole text, of one mark again and again: what a parser may follow too deep.
+NESTED = st.tuples(st.sampled_from(b'-+~([{"0,'), st.integers(1, 9990))
 DAMAGE = st.one_of(
     st.binary(max_size=64).map(lambda content: ("instead", content)),
+    NESTED.map(lambda nested: ("nested", nested)),
     st.lists(CHANGE, min_size=1, max_size=4).map(lambda changes: ("changed", changes)),
 )
 
@@ -76,6 +79,12 @@ def damaged(content, damage):
     kind, how = damage
     if kind == "instead":
         return how
+    if kind == "nested":
+        text = bytes([how[0]]) * how[1]
+        if content.startswith(b"\x93NUMPY"):
+            return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+        head = int.from_bytes(content[:8], "little") < len(content)  # as .safetensors begins
+        return len(text).to_bytes(8, "little") + text if head else text
     for change, where, new in how:
         # Half of the places lie in the first kilobyte, where headers are.
         size = len(content) if where < 0.5 else min(len(content), 1000)

@@ -35,8 +35,9 @@ def finish(*processes):
     return outputs
 
 
-def test_eight_devices_give_what_one_gives():
-    (output,) = finish(start(devices=8))
+@pytest.mark.parametrize("case", ["part", pytest.param("whole", marks=pytest.mark.slow)])
+def test_eight_devices_give_what_one_gives(case):
+    (output,) = finish(start(case, devices=8))
     assert "ok on 8 devices, 1 processes" in output
 
 
@@ -45,7 +46,7 @@ def test_two_processes_give_what_one_gives():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    outputs = finish(*(start(rank, 2, port) for rank in range(2)))
+    outputs = finish(*(start("whole", rank, 2, port) for rank in range(2)))
     assert all("ok on 2 devices, 2 processes" in output for output in outputs)
 
 
