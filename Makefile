@@ -5,12 +5,13 @@ OUT ?= figures
 PRESET ?= paper
 BIN := $(VENV)/bin
 
-.PHONY: help figures smoke test test-slow bench lint clean
+.PHONY: help figures smoke test test-long test-slow bench lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 25 minutes on 2 cores)"
 	@echo "make smoke      the same, tiny, into runs/ (about two minutes)"
-	@echo "make test       the test suite            make test-slow   the long tests too"
+	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
+	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make lint       ruff and pyright          make clean       remove $(VENV)"
 
@@ -37,6 +38,9 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable . --group $(BENCH_GROUP)
 	@for name in partition flow paper checkpoint; do \
 	  $(BIN)/python benchmarks/bench_$$name.py --preset $(PRESET) --out benchmarks/results || exit 1; done
+
+test-long: $(VENV)/.ready
+	$(BIN)/python -m pytest -m 'long and not slow'
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'slow or not slow'

@@ -20,6 +20,8 @@ def _refusals(command: str) -> Iterator[None]:
         yield
     except (ValueError, MemoryError) as error:
         said = str(error) or "not enough memory"
+    except BrokenPipeError:
+        raise
     except OSError as error:
         said = f"{error.filename or 'a file'} could not be read or written ({error.strerror})"
     else:

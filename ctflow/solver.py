@@ -382,7 +382,12 @@ class _Run:
                 f"go further, got num_steps = {num_steps} and save_every = {save_every}"
             )
         leaves, tree = jax.tree.flatten(self.state._replace(key=None))
-        put = (jax.device_put(found.arrays[f"state.{i}"], leaf.sharding) for i, leaf in enumerate(leaves))
+        arrays = [found.arrays[f"state.{i}"] for i in range(len(leaves))]
+        # Only what was put on a place of its own goes there: the rest follows the clouds over a mesh.
+        put = (
+            jax.device_put(array, leaf.sharding) if leaf.committed else jnp.asarray(array)
+            for array, leaf in zip(arrays, leaves, strict=True)
+        )
         self.state = jax.tree.unflatten(tree, put)._replace(key=self.state.key)
         self.steps = found.arrays["steps"].tolist()
         self.energies = found.arrays["energies"].tolist()

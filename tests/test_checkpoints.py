@@ -215,9 +215,13 @@ def test_a_sweep_stopped_by_a_signal_keeps_its_runs(tmp_path):
     def run(x):
         return x + 1
 
+    def signalled(x):  # what the run needs to go on, so that the signal comes before its end
+        if x == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return x
+
     def interrupted(x):
-        jax.debug.callback(lambda x: os.kill(os.getpid(), signal.SIGINT) if x == 3 else None, x)
-        return x + 1
+        return jax.pure_callback(signalled, jax.ShapeDtypeStruct((), x.dtype), x) + 1
 
     inputs = np.arange(40.0)
     with pytest.raises(ct.Interrupted) as stop:
@@ -298,10 +302,10 @@ def test_points_that_jump_to_and_fro_over_a_minimum_have_diverged():
     """On the circle θ ↦ θ - 3 sin θ has a cycle of two, whose energy at the saves no longer changes."""
     energy = ct.energies.Potential(ct.potentials.Linear(3 * np.eye(2)[0]), temperature=1.0)
     start = np.array([[np.cos(2.5), np.sin(2.5)]])
-    with pytest.raises(ct.DivergedError, match=r"diverged by step 100 of 100.*Try") as caught:
-        ct.solve(energy, start, ct.flows.GradientFlow(1.0), num_steps=100, save_every=50)
+    with pytest.raises(ct.DivergedError, match=r"diverged by step 400 of 400.*Try") as caught:
+        ct.solve(energy, start, ct.flows.GradientFlow(1.0), num_steps=400, save_every=200)
     energies = caught.value.solution.saved["energy"]
-    assert (np.diff(energies) < 0).all() or energies[-1] == pytest.approx(energies[-2])
+    assert energies[0] > energies[1] == pytest.approx(energies[2], abs=1e-9)
     fine = ct.solve(energy, start, ct.flows.GradientFlow(0.1), num_steps=200, save_every=50)
     assert fine.status is ct.Status.FINISHED
 

@@ -88,7 +88,12 @@ def test_kl_of_a_density_is_its_free_energy_above_the_minimum(two_wells):
     free_energy = g.node_weights @ np.asarray(two_wells(jnp.asarray(g.nodes))) / tau
     kl = -(g.node_weights @ np.log(g.density))
     np.testing.assert_allclose(free_energy - g.free_energy, kl, rtol=1e-10)
-    # The smoothed KL of a cloud tends to it from below as the kernel sharpens.
+
+
+@pytest.mark.long
+def test_the_smoothed_kl_of_a_cloud_tends_to_it_from_below_as_the_kernel_sharpens(two_wells):
+    g = GibbsMeasure(two_wells, temperature=0.5, d=3)
+    kl = -(g.node_weights @ np.log(g.density))
     uniform = ct.WeightedCloud(jnp.asarray(g.nodes), jnp.asarray(g.node_weights / g.node_weights.sum()))
     smoothed = [g.kl(uniform, bandwidth=h) for h in (0.3, 0.1)]
     assert smoothed == sorted(smoothed)

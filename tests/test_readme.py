@@ -35,6 +35,7 @@ def test_every_other_block_runs(block, tmp_path):
     run(block, tmp_path)
 
 
+@pytest.mark.long
 def test_the_page_on_several_devices_runs_on_one(tmp_path):
     page = (ROOT / "docs" / "several-devices.md").read_text()
     run(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], tmp_path)

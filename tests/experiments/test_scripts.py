@@ -51,7 +51,14 @@ FIGURES = {
 TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
 
 
-@pytest.fixture(scope="module", params=FIGURES)
+# Each takes minutes of a core, nearly all of it compilation: two of them in the default suite.
+QUICK = ("gap_formation", "digits_clip")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in FIGURES],
+)
 def experiment(request, tmp_path_factory):
     """Name and folder of a finished smoke run."""
     out = tmp_path_factory.mktemp("runs")

@@ -13,6 +13,7 @@ from experiments import theory
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
 def test_writes_a_table_of_numbers_and_a_figure_a_claim(tmp_path):
     command = [sys.executable, "experiments/theory.py", "--preset", "smoke", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

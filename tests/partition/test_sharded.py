@@ -35,6 +35,7 @@ def finish(*processes):
     return outputs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["part", pytest.param("whole", marks=pytest.mark.slow)])
 def test_eight_devices_give_what_one_gives(case):
     (output,) = finish(start(case, devices=8))

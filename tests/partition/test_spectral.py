@@ -50,7 +50,7 @@ def clouds():
     }
 
 
-@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("exclude_self", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize(
     "kernel",
@@ -83,7 +83,9 @@ def test_it_was_the_spectral_sum_that_was_compared():
     assert certificate.value < 1e-12
 
 
-@pytest.mark.parametrize("tau", [pytest.param(1.0, marks=pytest.mark.slow), 0.2, 0.05, 0.01])
+@pytest.mark.parametrize(
+    "tau", [pytest.param(1.0, marks=pytest.mark.slow), 0.2, pytest.param(0.05, marks=pytest.mark.long), 0.01]
+)
 def test_float32_never_misses_its_tolerance_on_clouds_made_to_break_it(tau):
     """Value, gradient in x and gradient in y, against float64, from each cloud to itself and to uniform."""
     kernel = kernels.Exponential(float(np.float32(tau)))
