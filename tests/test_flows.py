@@ -7,7 +7,8 @@ from scipy import stats
 
 import ctflow as ct
 from ctflow import energies, flows, kernels
-from ctflow.flows import velocity
+
+velocity = jax.jit(flows.velocity)  # one program an energy's kind, whatever its numbers
 
 
 def circle(n, mode=0, amplitude=0.0):
