@@ -51,6 +51,7 @@ class Store:
         self.folder = folder
         self._identity = dict(identity)
         self._good: list[Path] = []
+        self._failed = False
         self._written, self._took = time.perf_counter(), 0.0
 
     def files(self) -> list[Path]:
@@ -94,7 +95,7 @@ class Store:
     def write(self, count: int, arrays: Mapping[str, np.ndarray], *, now: bool = True) -> bool:
         """Write a checkpoint and drop all but the last two; returns whether one was written.
 
-        A disk that is full costs a warning, never the run or the checkpoints that are there. With `now`
+        A disk that is full costs one warning, never the run or the checkpoints that are there. With `now`
         false it is put off while writing would take more than a fortieth of the run's time.
         """
         started = time.perf_counter()
@@ -110,13 +111,16 @@ class Store:
                 if self._good
                 else "none is there"
             )
-            warnings.warn(
-                f"no checkpoint could be written at {count} into {str(self.folder)!r} ({error.strerror}): "
-                f"{kept}; the run goes on and tries again",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            if not self._failed:
+                warnings.warn(
+                    f"no checkpoint could be written at {count} into {str(self.folder)!r} "
+                    f"({error.strerror}): {kept}; the run goes on and tries again",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            self._failed = True
             return False
+        self._failed = False
         self._good = [*(old for old in self._good if old != path), path][-_KEPT:]
         for old in self.files():
             if old not in self._good:

@@ -170,7 +170,7 @@ def guarded(command: str) -> Iterator[None]:
         with raised():
             yield
     except (ValueError, MemoryError) as error:
-        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
+        print(f"error: {str(error) or 'not enough memory'}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # a disk that is full, most likely: what checkpoints hold is not lost
         file = error.filename or "a file"

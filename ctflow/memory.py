@@ -1,5 +1,6 @@
 """How much memory and disk there is, so that what cannot fit is refused before it starts."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,13 @@ def check_fits(
             f"{what} needs about {in_words(needed)} of {of} and there is {in_words(there)}; make it "
             "smaller, or run it all the same with force=True (--force)"
         )
+
+
+def check_array(what: str, *shape: int, itemsize: int = 8) -> None:
+    """Raise MemoryError for an array that memory has no room to make; JAX on a CPU would end the process."""
+    needed, there = 3 * math.prod(shape) * itemsize, total_bytes()
+    if needed > there:
+        raise MemoryError(f"{what} take about {in_words(needed)} of memory and there is {in_words(there)}")
 
 
 def program_bytes(compiled: Any) -> int:

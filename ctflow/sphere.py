@@ -1,7 +1,6 @@
 """The unit sphere S^{d-1} in R^d: geometry and sampling. Every function broadcasts over leading axes."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ctflow.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import check_cloud
-from ctflow.memory import in_words, total_bytes
+from ctflow.memory import check_array
 
 
 def safe_norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
@@ -77,17 +76,10 @@ def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
     check_count("n", n)
     check_count("d", d, minimum=2)
     check_key("key", key)
-    _check_room(n, d, jax.dtypes.canonicalize_dtype(float if dtype is None else dtype))
+    itemsize = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype).itemsize
+    check_array(f"{n} points in {d} dimensions", n, d, itemsize=itemsize)
     x = jax.random.normal(key, (n, d), dtype)
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-
-
-def _check_room(n: int, d: int, dtype: Any) -> None:
-    """Raise MemoryError for a draw that cannot fit: JAX on a CPU would end the process instead."""
-    needed, there = 3 * n * d * dtype.itemsize, total_bytes()
-    if needed > there:
-        what = f"{n} points in {d} dimensions take about {in_words(needed)} of memory to draw"
-        raise MemoryError(f"{what} and there is {in_words(there)}; draw fewer")
 
 
 def von_mises_fisher(
@@ -111,7 +103,7 @@ def von_mises_fisher(
     if m.ndim != 1 or m.shape[0] < 2:
         raise ValueError(f"mean_direction must have shape [d] with d >= 2, got {m.shape}")
     m = check_cloud("mean_direction[None]", m[None])[0]
-    _check_room(n, m.shape[0], m.dtype)
+    check_array(f"{n} points in {m.shape[0]} dimensions", n, m.shape[0], itemsize=m.dtype.itemsize)
     if is_concrete(concentration) and float(concentration) * float(jnp.finfo(m.dtype).eps) > 0.1:
         raise ValueError(f"concentration must be < 0.1/eps of {m.dtype} to be drawn, got {concentration}")
     return _wood(key, m, jnp.asarray(concentration, m.dtype), n)

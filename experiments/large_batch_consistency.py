@@ -28,7 +28,7 @@ import ctflow as ct
 from ctflow.checks import check_count, check_positive
 from ctflow.experiment import Result, columns, each, main, plot_of
 from ctflow.io import read_csv
-from ctflow.memory import check_fits, program_bytes, tree_bytes
+from ctflow.memory import check_array, check_fits, program_bytes, tree_bytes
 
 CRITICS = ("cosine", "rbf")
 
@@ -315,6 +315,7 @@ def on_clouds(config: Config, seed: int) -> list[dict]:
 
 def check_memory(config: Config) -> None:
     """Say what memory the gradients on the pool will take; raise MemoryError where that is not there."""
+    check_array("all pairs of anchors", config.num_anchors, config.num_anchors)
     problem = jax.eval_shape(partial(draw, config, CRITICS[0], 0))
     counts = jax.ShapeDtypeStruct((config.limit_draws, config.reference_size), jnp.float32)
     program = values_and_gradients.lower(config, CRITICS[0], problem, counts).compile()
