@@ -203,7 +203,7 @@ def solve(
             run.restore(found, num_steps, save_every)
         else:
             run.look()
-        if store is not None:
+        if store is not None and run.steps[-1] < num_steps:
             size = memory.tree_bytes(run.state._replace(key=None)) + history
             store.check_room(size, force=force, told=progress)
         status = run.go(num_steps, save_every, store, note, progress)
