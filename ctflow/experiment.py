@@ -28,6 +28,9 @@ from ctflow.memory import allowed, seconds_in_words
 from ctflow.reading import readable
 
 
+_MOST_SEEDS = 10_000
+
+
 class Result(NamedTuple):
     """What a run found.
 
@@ -210,10 +213,12 @@ def run_and_save(
         The result as it stands on disk, so that a figure drawn now is one drawn again later.
 
     Raises:
-        ValueError: another process writes into the folder, or it holds an interrupted run of other settings.
+        ValueError: another process writes into the folder, or it holds an interrupted run of other settings;
+            more than 10,000 seeds.
         MemoryError: the run cannot fit.
     """
     scratch = folder / "checkpoints"
+    _check_seeds(config)
     with checkpoints.held(folder), allowed(force):
         if resume and is_done(folder, config):
             tqdm.write(f"{folder}: these settings are there already; only drawn again")
@@ -241,6 +246,14 @@ def run_and_save(
         shutil.rmtree(scratch)
     tqdm.write(f"wrote {len(result.tables)} tables to {folder} in {record['seconds']} s")
     return load(folder)
+
+
+def _check_seeds(config: Any) -> None:
+    """Raise ValueError for more seeds than could be listed: a table has a row for each."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name.endswith("seeds") and value > _MOST_SEEDS:
+            raise ValueError(f"{field.name} must be <= {_MOST_SEEDS}, got {value}")
 
 
 def _tell_earlier(folder: Path, config: Any) -> None:
