@@ -27,7 +27,6 @@ from ctflow.interrupts import Interrupted, Note, deferred, raised
 from ctflow.memory import allowed, seconds_in_words
 from ctflow.reading import readable
 
-
 _MOST_SEEDS = 10_000
 
 
