@@ -78,6 +78,12 @@ def check_array(what: str, *shape: int, itemsize: int = 8) -> None:
         raise MemoryError(f"{what} take about {in_words(needed)} of memory and there is {in_words(there)}")
 
 
+def check_pairs(n: int, d: int) -> None:
+    """Raise MemoryError where clouds of n points in d dimensions, or a list of all pairs, cannot be."""
+    check_array(f"{n} points in {d} dimensions", max(n, d), d)
+    check_array(f"all pairs of {n} points", n, n)
+
+
 def program_bytes(compiled: Any) -> int:
     """Memory that one call of a compiled program takes: arguments, results, and what lies between."""
     found = compiled.memory_analysis()

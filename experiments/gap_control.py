@@ -39,7 +39,7 @@ from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
 from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.latents import VonMisesMixture
-from ctflow.memory import check_array
+from ctflow.memory import check_pairs
 
 STARTS = ("same place", "opposite cones")
 CONTROLS = ("divergence", "energy distance", "MMD²", "uniformity")
@@ -254,17 +254,10 @@ def run_schedules(config: Config, d: int, checkpoint: Path | None) -> dict[str, 
     return {**labels, **found}
 
 
-def check_memory(config: Config) -> None:
-    """Raise MemoryError where the clouds, or the list of all pairs, cannot be made."""
-    n, d = config.num_particles, max(config.dims)
-    check_array(f"{n} points in {d} dimensions", max(n, d), d)
-    check_array(f"all pairs of {n} points", n, n)
-
-
 def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every control, then every schedule."""
     with jax.enable_x64(True):
-        check_memory(config)
+        check_pairs(config.num_particles, max(config.dims))
         controls = [run_control(config, name, d, checkpoint) for d in config.dims for name in CONTROLS]
         schedules = [run_schedules(config, d, checkpoint) for d in config.dims]
     runs, timed = (

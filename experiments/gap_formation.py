@@ -26,7 +26,7 @@ from ctflow import plotting as pl
 from ctflow.checks import check_count, check_positive
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.experiment import Result, columns, main, part
-from ctflow.memory import check_array
+from ctflow.memory import check_pairs
 
 STARTS = ("same place", "random", "opposite cones")
 
@@ -197,17 +197,10 @@ def showcase(
     return {"step": solution.steps, **terms}, solution
 
 
-def check_memory(config: Config) -> None:
-    """Raise MemoryError where the clouds, or the list of all pairs, cannot be made."""
-    n, d = config.num_particles, max(config.dims)
-    check_array(f"{n} points in {d} dimensions", max(n, d), d)
-    check_array(f"all pairs of {n} points", n, n)
-
-
 def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every dimension, σ, start and seed; then two runs watched closely."""
     with jax.enable_x64(True):
-        check_memory(config)
+        check_pairs(config.num_particles, max(config.dims))
         pairings = {
             (sigma, seed): pairing(*latents(config, sigma, seed), sigma)
             for sigma, seed in product(config.sigmas, range(config.num_seeds))
