@@ -39,9 +39,7 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
             )
         )
     # A gap is a value above its null; of the cosine of means, one below.
-    family = {
-        m.name: d if m.name != "cosine_of_means" else _negative(d) for m, d in found if not m.reason
-    }
+    family = {m.name: d if m.name != "cosine_of_means" else _negative(d) for m, d in found if not m.reason}
     chances = family_wise(family)
     level = s.options["level"]
     called = [

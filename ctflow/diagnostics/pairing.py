@@ -206,7 +206,11 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
         if items < 2:
             raise ValueError(
                 f"{name} must have at least 2 distinct rows, got {items}"
-                + (f": {len(rows)} copies of one row. This modality has collapsed to a point" if rows is not None else "")
+                + (
+                    f": {len(rows)} copies of one row. This modality has collapsed to a point"
+                    if rows is not None
+                    else ""
+                )
                 + "; there is nothing to compare"
             )
     if plan.paired and plan.num_groups < MIN_GROUPS:

@@ -120,7 +120,9 @@ def num_relabellings(rows: Rows, first: np.ndarray) -> float:
     log2 = float(both.sum())
     for part in (first, ~first):
         a, b = int((only_x & part).sum()), int((only_y & part).sum())
-        log2 += float(special.gammaln(a + b + 1) - special.gammaln(a + 1) - special.gammaln(b + 1)) / np.log(2)
+        log2 += float(special.gammaln(a + b + 1) - special.gammaln(a + 1) - special.gammaln(b + 1)) / np.log(
+            2
+        )
     return 2.0**log2 if log2 < 1000 else np.inf
 
 

@@ -114,9 +114,7 @@ def directions(d: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(bases)[:count]
 
 
-def sliced_wasserstein(
-    rows: Rows, resamples: Resamples, lines: np.ndarray
-) -> tuple[np.ndarray, float]:
+def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean over lines of the Wasserstein-1 distance of the projections, [columns], and its error.
 
     The error is the standard deviation of the difference that another choice of lines would make, from the

@@ -24,7 +24,9 @@ def _verdict(report: Report) -> str:
     called = [m for m in tested if m.gap]
     level = report.settings["level"]
     if not tested:
-        return "Whether there is a gap is not measurable: no distance has a finite value and null on these rows."
+        return (
+            "Whether there is a gap is not measurable: no distance has a finite value and null on these rows."
+        )
     if called:
         return (
             f"There is a gap: {len(called)} of {len(tested)} distances are beyond their null at family-wise "
