@@ -16,6 +16,8 @@ from ctflow.diagnostics.study import study
 from ctflow.diagnostics.words import notes, words
 from ctflow.embeddings import as_embeddings
 
+_LEAST_TEMPERATURE = 1e-9
+
 
 def diagnose(
     x: Any,
@@ -115,5 +117,10 @@ def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, 
         raise ValueError(f"level must lie in [1/(n_permutations + 1), 1) = [{lowest:.3g}, 1), got {level!r}")
     if temperature is not None:
         check_positive("temperature", temperature)
+        if temperature < _LEAST_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be >= {_LEAST_TEMPERATURE:g}, below which the rounding of a cosine moves the "
+                f"terms, got {temperature:g}"
+            )
     if logit_bias is not None and (temperature is None or not np.isfinite(logit_bias)):
         raise ValueError(f"logit_bias must be finite and needs a temperature, got {logit_bias!r}")
