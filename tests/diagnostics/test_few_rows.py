@@ -1,4 +1,4 @@
-"""Few rows, one-sided samples and degenerate clouds: no gap where there is none, and no number that is none."""
+"""Few rows, one-sided samples and degenerate clouds: no gap where there is none, no NaN in words."""
 
 import json
 

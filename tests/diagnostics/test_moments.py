@@ -44,7 +44,7 @@ def test_narrow_cones_in_float32(spread, gap):
 
 
 def test_distances_in_a_narrow_cone():
-    """The energy distance of a shift within the cone, a hundred times smaller than float32's rounding of it."""
+    """A shift within the cone: its energy distance is below float32's rounding of the distances' squares."""
     x, y = cone(1e-3, 150, 16, 5, np.float64)
     y = unit(y + 1e-3 * np.eye(16)[2])
     report = ct.diagnose(x, y, pairs="unpaired", n_permutations=99, n_bootstrap=0)

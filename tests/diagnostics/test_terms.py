@@ -34,9 +34,9 @@ def test_low_temperatures(temperature, shift):
     x, y = (unit(rng.standard_normal((60, 10)) + s) for s in (0.0, shift))
     report = ct.diagnose(x, y, temperature=temperature, **QUICK)
     logits = [a @ b.T / temperature for a, b in ((x, x), (x, y), (y, y))]
-    for table in logits:
-        np.fill_diagonal(table, -np.inf)
-    self_x, cross, self_y = (logsumexp(table, axis=1).mean() - np.log(59) for table in logits)
+    for part in logits:
+        np.fill_diagonal(part, -np.inf)
+    self_x, cross, self_y = (logsumexp(part, axis=1).mean() - np.log(59) for part in logits)
     back = logsumexp(logits[1].T, axis=1).mean() - np.log(59)
     expected = (self_x - cross + self_y - back) / 2
     assert report["smoothed_divergence"].value == pytest.approx(expected, rel=1e-9)
