@@ -81,11 +81,10 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
 
 
 def _logits(x: np.ndarray, y: np.ndarray, temperature: float) -> Iterator[tuple[slice, np.ndarray]]:
-    """s/τ in float64, a block of rows of x at a time."""
-    columns = y.astype(float).T / temperature
+    """s/τ, a block of rows of x at a time: products in the rows' dtype, the rest in float64."""
     for first in range(0, len(x), _BLOCK):
         rows = slice(first, min(first + _BLOCK, len(x)))
-        yield rows, x[rows].astype(float) @ columns
+        yield rows, (x[rows] @ y.T).astype(float) / temperature
 
 
 def _by_group(block: Block, of_x: np.ndarray, of_y: np.ndarray, of_pairs: np.ndarray) -> np.ndarray:

@@ -40,10 +40,23 @@ def hits(
 
     `without` [n] names for each query a gallery row that is left out, such as itself.
     """
+    return hits_and_nearest(x, y, ks, pairs, without=without)[:2]
+
+
+def hits_and_nearest(
+    x: np.ndarray,
+    y: np.ndarray,
+    ks: tuple[int, ...],
+    pairs: np.ndarray,
+    *,
+    without: np.ndarray | None = None,
+    near: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same, and the `near` nearest gallery rows of each of these queries, [q, near], in no order."""
     pairs = np.unique(pairs, axis=0)
     asked = np.unique(pairs[:, 0])
     rounding = 4 * float(np.finfo(x.dtype).eps)
-    found = []
+    found, neighbours = [], []
     for first in range(0, len(asked), _BLOCK):
         block = asked[first : first + _BLOCK]
         cosine = x[block] @ y.T
@@ -59,7 +72,8 @@ def hits(
         above = (cosine > best[:, None] + rounding).sum(axis=1)
         level = (cosine >= best[:, None] - rounding).sum(axis=1) - above
         found.append(np.stack([chance(k - above, good, level) for k in ks], axis=1))
-    return asked, np.concatenate(found)
+        neighbours.append(_nearest(cosine, near))
+    return asked, np.concatenate(found), np.concatenate(neighbours)
 
 
 def chance(places: np.ndarray, good: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -98,7 +112,14 @@ def hubness(queries: Any, gallery: Any, k: int = 10) -> float:
 def nearest(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
     """Indices [n, k] of the k gallery rows of largest cosine, in no order."""
     blocks = (x[first : first + _BLOCK] @ y.T for first in range(0, len(x), _BLOCK))
-    return np.concatenate([np.argpartition(cosine, -k, axis=1)[:, -k:] for cosine in blocks])
+    return np.concatenate([_nearest(cosine, k) for cosine in blocks])
+
+
+def _nearest(cosine: np.ndarray, k: int) -> np.ndarray:
+    """Columns [n, k] of the k largest cosines of each row, in no order."""
+    if k == 0:
+        return np.zeros((len(cosine), 0), int)
+    return np.argpartition(cosine, -k, axis=1)[:, -k:]
 
 
 def skewness(near: np.ndarray, weights: np.ndarray, m: int) -> float:

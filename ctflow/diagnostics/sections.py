@@ -123,7 +123,8 @@ def recalls(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric
 def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metric]:
     m = len(gallery)
     ks = tuple(k for k in KS if k < m)
-    asked, hit = retrieval.hits(queries, gallery, ks, partners)
+    near = max(KS) if m > max(KS) else 0
+    asked, hit, nearest = retrieval.hits_and_nearest(queries, gallery, ks, partners, near=near)
     drawn = _drawn(group, s.options["n_bootstrap"] if enough_for_intervals(s.pairing) else 0, s.random(6))
     weight = drawn[asked] / np.maximum(drawn[asked].sum(axis=0), 1)
     count = np.bincount(np.searchsorted(asked, np.unique(partners, axis=0)[:, 0]))
@@ -145,9 +146,8 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
                 reference="0 to 1; falls as the gallery grows",
             )
         )
-    if m > max(KS):
-        near = retrieval.nearest(queries, gallery, max(KS))
-        skew = retrieval.skewness(near, np.ones(len(queries)), m)
+    if near:
+        skew = retrieval.skewness(nearest, np.ones(len(asked)), m)
         metrics.append(
             measured(
                 f"hubness_{way}",
@@ -155,7 +155,7 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
                 Draws(skew, np.zeros(0), np.zeros(0)),
                 grows=True,
                 why_not="all rows are equally often among the nearest",
-                rows=(len(queries), m),
+                rows=(len(asked), m),
                 means=f"skewness of how often a row is among the {max(KS)} nearest",
                 reference="0 if even; changes with the number of rows",
             )

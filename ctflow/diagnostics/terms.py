@@ -6,7 +6,7 @@
 import numpy as np
 
 from ctflow.diagnostics.resampling import Resamples, Rows
-from ctflow.diagnostics.two_sample import same_group
+from ctflow.diagnostics.two_sample import same_group, without_groups
 
 # A weighted sum of exponentials, the largest of them 1, whose logarithm is below this may have lost terms.
 _UNDERFLOW = -600.0
@@ -41,7 +41,7 @@ def energy_terms(
     """
     logits = cosine / temperature
     if estimator == "u":
-        logits = np.where(rows.group[:, None] == rows.group[None, :], -np.inf, logits)
+        logits = without_groups(logits, rows, -np.inf)
     both = log_fields(logits, np.concatenate([resamples.x, resamples.y], axis=1))
     log_x, log_y = np.split(both, 2, axis=1)
     # A cloud of one group has no field of its own: its terms come out as NaN.

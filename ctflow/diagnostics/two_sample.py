@@ -18,6 +18,14 @@ def same_group(rows: Rows) -> sparse.csr_array:
     return sparse.csr_array((np.ones(size), (rows.group, np.arange(size))))
 
 
+def without_groups(table: np.ndarray, rows: Rows, value: float) -> np.ndarray:
+    """A table over all pairs of rows [N, N], with `value` for rows of one group."""
+    groups = same_group(rows)
+    table = table.copy()
+    table[(groups.T @ groups).nonzero()] = value
+    return table
+
+
 def mean_forms(
     kernel: np.ndarray, rows: Rows, resamples: Resamples, estimator: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,7 +40,7 @@ def mean_forms(
     """
     p, q = resamples.x, resamples.y
     if estimator == "u":
-        kernel = np.where(rows.group[:, None] == rows.group[None, :], 0, kernel)
+        kernel = without_groups(kernel, rows, 0.0)
     # Only relabelled columns have weight on rows of the other cloud.
     mixed = slice(1, 1 + resamples.relabelled)
     forms = np.empty((3, p.shape[1]))
@@ -80,12 +88,19 @@ def centred_distances(rows: Rows, distance: np.ndarray) -> np.ndarray:
     out level, to first order in 1/n.
     """
     x, y = rows.x, rows.y
-    residual = rows.points - np.where((x > 0)[:, None], x @ rows.points, y @ rows.points)
+    of_x, means = x > 0, (x @ rows.points, y @ rows.points)
+    shift = means[0] - means[1]
+    residual = rows.points - np.where(of_x[:, None], *means)
     each = same_group(rows) @ ((x - y)[:, None] * residual)
     size = len(each)
     lost = np.sum(each**2) * size / (size - 1) / np.sum((x + y) @ residual**2)
-    across = euclidean(residual / np.sqrt(1 - lost))
-    return np.where((x > 0)[:, None] == (x > 0)[None, :], distance, across)
+    # ‖(z - z̄) - (w - w̄)‖² from ‖z - w‖².
+    along = rows.points @ shift
+    square = distance[np.ix_(of_x, ~of_x)] ** 2 - 2 * (along[of_x][:, None] - along[~of_x]) + shift @ shift
+    across = np.sqrt(np.maximum(square, 0) / (1 - lost))
+    centred = distance.copy()
+    centred[np.ix_(of_x, ~of_x)], centred[np.ix_(~of_x, of_x)] = across, across.T
+    return centred
 
 
 def euclidean(points: np.ndarray) -> np.ndarray:
