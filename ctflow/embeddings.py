@@ -1,9 +1,10 @@
 """A user's embeddings: unit rows [n, d] of files or arrays of any size, checked and read when asked for."""
 
+import hashlib
 import os
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,30 @@ class Embeddings:
             ValueError: index out of range; among the rows read one is not finite, zero, or, unless opened
                 with `normalize`, off the unit sphere by more than the rounding of `stored`.
         """
+        return self._in_any_order(index, self._unit_rows)
+
+    def fingerprints(self, index: slice | np.ndarray) -> np.ndarray:
+        """A number per row [k], uint64, from a hash of the row as stored, before any normalisation.
+
+        Rows with equal numbers in one dtype have equal fingerprints, whatever the file format or its byte
+        order; −0.0 counts as 0.0. Two given rows that differ share a fingerprint with probability 2⁻⁶⁴.
+        Rows are hashed unchecked, so that a fingerprint says nothing about whether `rows` accepts a row.
+
+        Args:
+            index: as for `rows`. Memory is bounded by one block of rows, beyond the result.
+
+        Raises:
+            ValueError: index out of range.
+        """
+        return self._in_any_order(index, self._hashes)
+
+    def _in_any_order(self, index: Any, of_increasing: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Values [k, ...] of the rows asked for, by a function of strictly increasing row numbers."""
         wanted = self._wanted(index)
         if (np.diff(wanted) <= 0).any():
             wanted, place = np.unique(wanted, return_inverse=True)
-            return self._unit_rows(wanted)[place]
-        return self._unit_rows(wanted)
+            return of_increasing(wanted)[place]
+        return of_increasing(wanted)
 
     def _wanted(self, index: Any) -> np.ndarray:
         """The index as row numbers [k]."""
@@ -114,14 +134,30 @@ class Embeddings:
     def _unit_rows(self, wanted: np.ndarray) -> np.ndarray:
         """Rows of strictly increasing numbers, checked and renormalised block by block."""
         out, norms = np.empty((len(wanted), self.shape[1]), self.dtype), np.empty(len(wanted))
-        step = max(1, _BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
-        for first in range(0, len(wanted), step):
-            block = slice(first, first + step)
+        for block, stored in self._blocks(wanted):
             with np.errstate(all="ignore"):
-                out[block] = self._read(wanted[block])
+                out[block] = stored
                 norms[block] = _renormalise(out[block])
         self._check(wanted, norms)
         return out
+
+    def _hashes(self, wanted: np.ndarray) -> np.ndarray:
+        """Fingerprints of rows of strictly increasing numbers."""
+        out = np.empty(len(wanted), np.uint64)
+        zero = np.zeros((), self.stored)
+        for block, stored in self._blocks(wanted):
+            with np.errstate(all="ignore"):
+                plain = np.ascontiguousarray(stored.astype(self.stored) + zero)  # −0.0 + 0.0 is 0.0
+            digests = (hashlib.blake2b(row, digest_size=8).digest() for row in plain.view(np.uint8))
+            out[block] = np.frombuffer(b"".join(digests), "<u8")
+        return out
+
+    def _blocks(self, wanted: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows as stored, a few megabytes at a time, and their places in the result."""
+        step = max(1, _BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
+        for first in range(0, len(wanted), step):
+            block = slice(first, first + step)
+            yield block, self._read(wanted[block])
 
     def _read(self, wanted: np.ndarray) -> np.ndarray:
         """Rows as stored, from the parts that hold them."""

@@ -6,6 +6,7 @@ Functions take arrays and return a `Picture` or a `Movie`; nothing touches pyplo
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -30,7 +31,10 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
 )
 POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
 
+# Of a user's own settings none reaches a figure: the same numbers give the same picture everywhere, without
+# LaTeX or fonts that are not there.
 _STYLE: dict[Any, Any] = {
+    **{key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")},
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -60,10 +64,17 @@ class Picture(NamedTuple):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it in the format of the path's ending."""
-        suffix = os.path.splitext(os.fspath(path))[1][1:]
-        with mpl.rc_context(_STYLE), io.atomic(path) as file:
+        content = self.to_bytes(os.path.splitext(os.fspath(path))[1][1:])
+        with io.atomic(path) as file:
+            file.write(content)
+
+    def to_bytes(self, suffix: str = "png") -> bytes:
+        """The file's content, in a format of matplotlib's."""
+        file = BytesIO()
+        with mpl.rc_context(_STYLE):
             # No creation date or version in the file: the same figure is the same bytes.
             self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
+        return file.getvalue()
 
 
 class Movie(NamedTuple):

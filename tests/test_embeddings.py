@@ -1,5 +1,6 @@
 """Files of embeddings: each format gives the rows that were written, each bad one a line that says why."""
 
+import hashlib
 import json
 import pickle
 import subprocess
@@ -129,6 +130,47 @@ def test_blocks_do_not_matter(tmp_path, monkeypatch):
     whole = found.rows(slice(None))
     monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", 100)
     np.testing.assert_array_equal(found.rows(slice(None)), whole)
+
+
+@pytest.mark.parametrize("block", [1, 100, 2**23])
+def test_repeated_rows_have_equal_fingerprints(block, tmp_path, monkeypatch):
+    """Repeats are found across shards and blocks, and every other row has a fingerprint of its own."""
+    monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", block)
+    source = np.random.default_rng(3).integers(0, 11, 40)
+    for number, rows in enumerate(np.split(ROWS[source], [7, 8, 25])):
+        np.save(tmp_path / f"{number}.npy", rows)
+    found = open_embeddings(tmp_path).fingerprints(slice(None))
+    assert (found.dtype, found.shape) == (np.uint64, (40,))
+    np.testing.assert_array_equal(found[:, None] == found, source[:, None] == source)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_fingerprints_depend_on_numbers_only(name, dtype, tmp_path):
+    """Neither format, byte order, norms nor the sign of zero matter, nor in what order rows are asked for."""
+    rows = 3 * ROWS.astype(dtype)
+    rows[5, :3], rows[6] = 0.0, rows[5]
+    WRITERS[name](tmp_path / name, rows)
+    rows[5, :3] = -0.0
+    expected = as_embeddings(rows, name="x").fingerprints(slice(None))
+    assert len(set(expected.tolist())) == 56
+    assert expected[5] == expected[6]
+    found = open_embeddings(tmp_path / name)
+    for index in (slice(None), slice(3, 30, 4), np.array([9, 6, 9, 0])):
+        np.testing.assert_array_equal(found.fingerprints(index), expected[index])
+
+
+def test_fingerprints_are_hashes_of_rows_of_any_kind():
+    """One value by its definition; rows that `rows` refuses have fingerprints all the same."""
+    rows = np.array([[0.5, 2.0], [np.nan, np.inf], [0.5, 2.0]])
+    found = as_embeddings(rows, name="x").fingerprints(slice(None))
+    digest = hashlib.blake2b(np.array([0.5, 2.0]).tobytes(), digest_size=8).digest()
+    assert found[0] == found[2] == int.from_bytes(digest, "little")
+    half = as_embeddings(rows.astype(ml_dtypes.bfloat16), name="x").fingerprints(np.array([2, 1, 0]))
+    assert half[0] == half[2] != half[1]
+    assert len(as_embeddings(rows, name="x").fingerprints(slice(0))) == 0
+    with pytest.raises(ValueError, match=r"rows of x must be asked for in \[0, 3\), got 3"):
+        as_embeddings(rows, name="x").fingerprints(np.array([3]))
 
 
 def test_only_the_rows_asked_for_are_read(tmp_path, monkeypatch):

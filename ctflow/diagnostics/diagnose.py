@@ -10,7 +10,7 @@ from ctflow.checks import check_choice, check_count, check_positive
 from ctflow.diagnostics import sections
 from ctflow.diagnostics.gap import gap
 from ctflow.diagnostics.moments import moments
-from ctflow.diagnostics.pairing import pairing
+from ctflow.diagnostics.pairing import pair_up
 from ctflow.diagnostics.report import Report
 from ctflow.diagnostics.study import study
 from ctflow.diagnostics.words import notes, words
@@ -77,7 +77,7 @@ def diagnose(
     x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
-    plan = pairing(len(x), len(y), pairs, groups)
+    plan = pair_up(x, y, pairs, groups)
     options = {
         "temperature": temperature,
         "logit_bias": logit_bias,
@@ -93,13 +93,14 @@ def diagnose(
         read = moments(x, y, plan, x.shape[1], bar.update)
         bar.set_description("resampling")
         s = study(x, y, plan, read, options)
-        found = sections.energy_terms(s) if temperature is not None else None
-        metrics = gap(s, None if found is None else (found["divergence_12"] + found["divergence_21"]) / 2)
-        metrics += sections.spread(s)
+        found, half = sections.energy_terms(s) if temperature is not None else ({}, {})
+        divergence = (found["divergence_12"] + found["divergence_21"]) / 2 if found else None
+        metrics = [*gap(s, divergence), *sections.spread(s)]
         if s.paired:
             bar.set_description("retrieval")
-            metrics += [*sections.pairing(s), *sections.recalls(s)]
-            metrics += [] if found is None else sections.energy(s, found)
+            rows = sections.gallery(s)
+            metrics += [*sections.pairing(s), *sections.recalls(s, *rows)]
+            metrics += [*sections.loss(s, *rows), *sections.energy(s, found, half)] if found else []
     settings = {"x": x.name, "y": y.name, "rows": plan.shape, "d": x.shape[1], **options}
     report = Report(tuple(metrics), (), notes(s), settings)
     return dataclasses.replace(report, words=words(report))

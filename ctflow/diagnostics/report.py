@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from contextlib import ExitStack
 from importlib.resources import files
 from typing import Any
 
@@ -12,11 +13,20 @@ from ctflow import io
 
 SECTIONS = {
     "gap": "Is there a gap?",
+    "size": "How large is it, and what is it made of?",
     "pairing": "How much of it is the pairing",
     "spread": "How each modality spreads",
     "retrieval": "Retrieval",
-    "energy": "The paper's terms",
+    "energy": "The loss and the paper's terms",
 }
+SIZES = {"small": 0.0, "moderate": 0.01, "large": 0.1}
+"""Words for the size of a gap, with the least energy coefficient of each."""
+_FORMER_NAMES = {"above_bound": "in_batch_loss"}
+
+
+def size_word(coefficient: float) -> str:
+    """The word of `SIZES` for an energy coefficient; small for one below 0, which is no gap."""
+    return [word for word, least in SIZES.items() if coefficient >= least or least == 0][-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,18 +43,22 @@ class Metric:
     null_mean: float = float("nan")
     null_sd: float = float("nan")
     low: float = float("nan")
-    """End of the 95 % interval."""
+    """Ends of the 95 % interval for the law that the rows were drawn from."""
     high: float = float("nan")
+    error: float = float("nan")
+    """Standard error over new samples of as many rows, of numbers that change with the number of rows."""
     rows: tuple[int, int] = (0, 0)
-    """Rows of x and of y it was taken from."""
+    """Number of distinct rows of x and of y it was taken from."""
     estimator: str = ""
-    """u, v, or nothing where there is one estimator."""
+    """u, v, plug-in (the logarithm of a sample mean), or nothing where there is one estimator."""
     reference: str = ""
     """Its range, or what it is elsewhere."""
     p_value: float = float("nan")
     """Chance of a value as large anywhere in this section without a gap; for the section "gap" only."""
     gap: bool | None = None
     """Whether it is called a gap; None for numbers that do not say."""
+    reason: str = ""
+    """Why it, or its null, could not be measured; empty if both could."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +74,7 @@ class Report:
 
     def __getitem__(self, name):
         """The metric of that name."""
+        name = _FORMER_NAMES.get(name, name)
         for metric in self.metrics:
             if metric.name == name:
                 return metric
@@ -107,43 +122,63 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as .json, .md or .png, by the path's ending; whole or not at all."""
-        ending = os.path.splitext(os.fspath(path))[1]
-        if ending == ".png":
-            self.plot().save(path)
-            return
-        if ending not in WRITERS:
-            raise ValueError(f"a report is written as .json, .md or .png, got {os.fspath(path)!r}")
-        with io.atomic(path) as file:
-            file.write(WRITERS[ending](self).encode())
+        self.save_all(path)
+
+    def save_all(self, *paths: str | os.PathLike[str]) -> None:
+        """Write it to several files, each by its ending; all of them or none."""
+        endings = [os.path.splitext(os.fspath(path))[1] for path in paths]
+        for path, ending in zip(paths, endings, strict=True):
+            if ending not in WRITERS:
+                raise ValueError(f"a report is written as .json, .md or .png, got {os.fspath(path)!r}")
+        contents = [WRITERS[ending](self) for ending in endings]
+        with ExitStack() as stack:
+            files = [stack.enter_context(io.atomic(path)) for path in paths]
+            for file, content in zip(files, contents, strict=True):
+                file.write(content)
 
 
-WRITERS = {".json": Report.to_json, ".md": Report.to_markdown}
-_HEAD = ("number", "value", "95 % interval", "null (mean ± sd)", "gap?", "rows", "est.", "range or reference")
+WRITERS = {
+    ".json": lambda report: report.to_json().encode(),
+    ".md": lambda report: report.to_markdown().encode(),
+    ".png": lambda report: report.plot().to_bytes(),
+}
+_HEAD = (
+    "number",
+    "value",
+    "95 % interval, or ± error",
+    "null (mean ± sd)",
+    "gap?",
+    "rows",
+    "est.",
+    "range or reference",
+)
 _LEGEND = (
     "null: what the number would be without a gap (labels of the two modalities exchanged), or, for "
-    "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, for the laws that "
-    "the rows were drawn from; v, for these rows themselves. Intervals are for the laws: a value that few "
-    "rows push up can lie above its own."
+    "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, unbiased for the "
+    "laws that the rows were drawn from; v, for these rows themselves; plug-in, the logarithm of a mean over "
+    "the rows. An interval is for the laws. A number that changes with the number of rows has no interval "
+    "but a standard error (±), over other samples of as many rows; compare it only at the same number of rows."
 )
 
 
 def _cells(metric: Metric) -> tuple[str, ...]:
     interval = f"[{_number(metric.low)}, {_number(metric.high)}]" if np.isfinite(metric.low) else ""
+    if np.isfinite(metric.error):
+        interval = f"± {metric.error:.2g}"
     null = ""
     if np.isfinite(metric.null_mean):
         null = f"{_number(metric.null_mean)} ± {_number(metric.null_sd)}"
     called = "" if metric.gap is None else f"{'yes' if metric.gap else 'no'} (p = {metric.p_value:.3f})"
     n, m = metric.rows
-    rows = f"{n}" if n == m else f"{n}, {m}"
     return (
         metric.name,
-        _number(metric.value),
+        _number(metric.value) if np.isfinite(metric.value) else "not measurable",
         interval,
         null,
         called,
-        rows,
+        f"{n}" if n == m else f"{n}, {m}",
         metric.estimator,
-        metric.reference,
+        f"not measurable: {metric.reason}" if metric.reason else metric.reference,
     )
 
 

@@ -78,8 +78,21 @@ def _root(square: np.ndarray) -> np.ndarray:
 
 def energy_distance(distance: np.ndarray, rows: Rows, resamples: Resamples, estimator: str) -> np.ndarray:
     """2E‖x-y‖ - E‖x-x'‖ - E‖y-y'‖, [columns]."""
+    return energy_and_coefficient(distance, rows, resamples, estimator)[0]
+
+
+def energy_and_coefficient(
+    distance: np.ndarray, rows: Rows, resamples: Resamples, estimator: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The energy distance, and its share of 2E‖x-y‖: the energy coefficient, at most 1, [columns] each."""
     xx, yy, xy = mean_forms(distance, rows, resamples, estimator)
-    return 2 * xy - xx - yy
+    energy = _beyond_rounding(2 * xy - xx - yy, xy)
+    return energy, np.divide(energy, 2 * xy, out=np.zeros_like(xy), where=xy > 0)
+
+
+def _beyond_rounding(difference: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """A difference of numbers of some size, with what is within their rounding set to 0."""
+    return np.where(np.abs(difference) > 1e-13 * np.abs(size), difference, 0.0)
 
 
 def mmd_squared(
@@ -87,7 +100,7 @@ def mmd_squared(
 ) -> np.ndarray:
     """MMD² with the kernel e^{-‖x - y‖²/(2b²)}, [columns]."""
     xx, yy, xy = mean_forms(np.exp(distance**2 / (-2 * bandwidth**2)), rows, resamples, estimator)
-    return xx + yy - 2 * xy
+    return _beyond_rounding(xx + yy - 2 * xy, xy)
 
 
 def median_cross_distance(distance: np.ndarray, rows: Rows) -> float:
@@ -95,22 +108,31 @@ def median_cross_distance(distance: np.ndarray, rows: Rows) -> float:
     return float(np.median(distance[np.ix_(rows.x > 0, rows.y > 0)]))
 
 
-def sliced_wasserstein(rows: Rows, resamples: Resamples, directions: np.ndarray) -> np.ndarray:
-    """Mean over directions of the Wasserstein-1 distance of the projections, [columns].
+def directions(d: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random unit vectors [count, d], orthogonal within each set of d, which spreads them more evenly."""
+    bases = [np.linalg.qr(rng.standard_normal((d, min(d, count))))[0].T for _ in range(0, count, d)]
+    return np.concatenate(bases)[:count]
+
+
+def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean over lines of the Wasserstein-1 distance of the projections, [columns], and its error.
+
+    The error is the standard deviation of the difference that another choice of lines would make, from the
+    scatter among the lines.
 
     Args:
         rows: the table.
         resamples: weights.
-        directions: unit vectors [k, d].
+        lines: unit vectors [k, d].
     """
     difference = resamples.x - resamples.y
-    total = np.zeros(difference.shape[1])
-    for shadow in directions @ rows.points.T:
+    found = np.empty((len(lines), difference.shape[1]))
+    for line, shadow in enumerate(lines @ rows.points.T):
         order = np.argsort(shadow)
         # ∫|F - G|: between neighbours the distribution functions differ by the summed weights.
         steps = np.abs(np.cumsum(difference[order[:-1]], axis=0))
-        total += np.diff(shadow[order]) @ steps
-    return total / len(directions)
+        found[line] = np.diff(shadow[order]) @ steps
+    return found.mean(axis=0), float(np.sqrt(2 / len(lines)) * found[:, 0].std(ddof=1))
 
 
 class Separator(NamedTuple):
@@ -120,23 +142,34 @@ class Separator(NamedTuple):
     held_out: np.ndarray
 
 
-def separator(rows: Rows, rng: np.random.Generator) -> Separator:
-    """Fisher's linear discriminant of a random half of the groups, shrunk to stay defined when d > n.
+def separator(rows: Rows, first: np.ndarray) -> Separator:
+    """Fisher's linear discriminant of half of the groups, shrunk to stay defined when d > n.
 
     The pooled covariance is shrunk a tenth of the way to its mean variance.
+
+    Args:
+        rows: the table.
+        first: the groups to fit on, [groups]; both clouds need rows in both halves.
     """
-    train = rng.permutation(int(rows.group.max()) + 1)[rows.group] % 2 == 0
+    train = first[rows.group]
+    points = rows.points - (rows.x + rows.y) @ rows.points / 2
     scatter, means = 0, []
     for weights in (rows.x, rows.y):
         w = np.where(train, weights, 0)
         chosen = w > 0
-        w, z = w[chosen] / w.sum(), rows.points[chosen]
+        w, z = w[chosen] / w.sum(), points[chosen]
         means.append(w @ z)
         scatter = scatter + (z - means[-1]).T @ ((z - means[-1]) * w[:, None])
-    d = rows.points.shape[1]
-    covariance = 0.9 * scatter + 0.1 * np.trace(scatter) / d * np.eye(d)
-    direction = linalg.solve(covariance, means[0] - means[1], assume_a="pos")
-    return Separator(rows.points[~train] @ direction, ~train)
+    d = points.shape[1]
+    variance = np.trace(scatter) / d
+    direction = means[0] - means[1]
+    if variance > 0:  # none is left where a half holds one row of each cloud
+        covariance = 0.9 * scatter + 0.1 * variance * np.eye(d)
+        direction = linalg.solve(covariance, direction, assume_a="pos")
+    scores = points[~train] @ direction
+    # Equal rows have equal scores, whatever the order in which their products were summed.
+    step = 1e-12 * max(np.abs(scores).max(), np.finfo(float).tiny)
+    return Separator(np.round(scores / step), ~train)
 
 
 def separability(fit: Separator, resamples: Resamples) -> np.ndarray:

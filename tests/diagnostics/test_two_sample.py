@@ -19,7 +19,7 @@ def unit(z):
 def rows(n=30, m=45, d=5, seed=0, shift=0.4):
     rng = np.random.default_rng(seed)
     x, y = unit(rng.standard_normal((n, d))), unit(rng.standard_normal((m, d)) + shift)
-    return table(x, y, Unpaired(n, m).take(np.arange(n + m)))
+    return table(x, y, Unpaired((n, m), (np.arange(n), np.arange(m))).take(np.arange(n + m)))
 
 
 def test_sliced_wasserstein_is_pots():
