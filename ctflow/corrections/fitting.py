@@ -13,7 +13,7 @@ from ctflow.corrections.sample import Cloud, Sample, sample_of
 from ctflow.corrections.scores import PURPOSES
 from ctflow.corrections.strengths import CHOICES, choose, folds
 from ctflow.corrections.transport import check_epsilon, transport
-from ctflow.diagnostics.pairing import UNPAIRED, Pairing, pairing
+from ctflow.diagnostics.pairing import UNPAIRED, Pairing, pair_up
 from ctflow.embeddings import Embeddings
 
 SCORINGS = ("csls",)
@@ -69,14 +69,13 @@ def fit(
     paired = pairs is not None or len(first) == len(second)
     if method in _NEED_PAIRS and not paired:
         raise ValueError(f"{method} needs pairs; x has {len(first)} rows and y {len(second)}: give pairs")
-    plan = pairing(len(first), len(second), pairs if paired else UNPAIRED)
+    plan = pair_up(first, second, pairs if paired else UNPAIRED)
     strength = given(method, ridge, epsilon)
     if method in CHOICES and strength is None:
-        strength = _chosen(method, first, second, plan, purpose, seed) if paired else None
-        if strength is None:
-            raise ValueError(
-                f"a {CHOICES[method][0]} is chosen by pairs; give pairs, or {CHOICES[method][0]}"
-            )
+        if not paired:
+            name = CHOICES[method][0]
+            raise ValueError(f"{method} needs {name}=, or pairs= to choose it by")
+        strength = _chosen(method, first, second, plan, purpose, seed)
     sample = sample_of(first, second, plan.take(np.arange(plan.num_groups)))
     found = fit_sample(method, sample, strength, seed=seed)
     assert isinstance(found, Correction)

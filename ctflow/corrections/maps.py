@@ -127,9 +127,8 @@ def send(
         with np.errstate(all="ignore"):
             moved = part(z.astype(float))
             norms = np.linalg.norm(moved, axis=1)
-        bad = np.flatnonzero(
-            ~(norms > _LOST * float(np.finfo(z.dtype).eps) * part.gain) | ~np.isfinite(norms)
-        )
+        lowest = _LOST * float(np.finfo(z.dtype).eps) * part.gain
+        bad = np.flatnonzero(~((norms > lowest) & np.isfinite(norms)))
         if bad.size:
             raise ValueError(
                 f"{name} must have rows that {what} leaves a direction: it sends {bad.size} of {len(z)} rows "

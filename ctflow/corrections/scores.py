@@ -101,7 +101,8 @@ def measured(scores: np.ndarray, held: Held) -> dict[str, Value]:
     """
     a, total = len(held.x), len(scores)
     sides = {"x": slice(0, a), "y": slice(a, total)}
-    partners = {"x": held.block.pairs + [0, a], "y": held.block.pairs[:, ::-1] + [a, 0]}
+    pairs = held.block.pairs + np.array([0, a])
+    partners = {"x": pairs, "y": pairs[:, ::-1]}
     found: dict[str, Value] = {}
     for name, other in (("x", "y"), ("y", "x")):
         mine, theirs = sides[name], sides[other]

@@ -79,17 +79,15 @@ def choose(method: str, parts: list[Fold], purpose: str, fitter: Fitter) -> floa
     said = "no value was tried"
     for strength in CHOICES[method][1]:
         try:
-            found = [
-                score(
-                    measured(moved(fitter(method, part.sample, strength), part.held).scores, part.held),
-                    purpose,
-                )
-                for part in parts
-            ]
+            found = [_validated(fitter(method, part.sample, strength), part.held, purpose) for part in parts]
         except ValueError as error:
             said = str(error)
             continue
-        totals[strength] = float(np.mean([value.mean for value in found]))
+        totals[strength] = float(np.mean(found))
     if not totals:
         raise ValueError(said)
     return max(totals, key=lambda strength: totals[strength])
+
+
+def _validated(fitted: Correction | Csls, held: Held, purpose: str) -> float:
+    return score(measured(moved(fitted, held).scores, held), purpose).mean
