@@ -1,6 +1,7 @@
 """A fitted correction: what it does to rows, and its file."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +69,22 @@ class Correction:
         found, shape = any_number(name, rows, None if part is None else part.width, normalize)
         n = 1 if len(shape) == 1 else shape[0]
         out = np.empty((n, found.shape[1]), found.stored)
-        out = send(found.name, self.method, part, found.rows, n, out).reshape(shape)
+        first = 0
+        for block in send(found.name, self.method, part, found.rows, n):
+            out[first : first + len(block)] = block
+            first += len(block)
         if part is None and not normalize and not isinstance(rows, Embeddings):
             return np.array(rows, found.stored)  # checked by now, and not rounded again
-        return out
+        return out.reshape(shape)
+
+    def stream(self, name: str, rows: Embeddings) -> Iterator[np.ndarray]:
+        """Corrected unit rows of the modality `x` or `y`, float64, a block [k, d] at a time.
+
+        Raises:
+            ValueError: as `transform_one`, when the block with the bad row is reached.
+        """
+        part = {"x": self.x, "y": self.y}[name]
+        return send(rows.name, self.method, part, rows.rows, len(rows))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as .safetensors."""

@@ -1,6 +1,6 @@
 """The two kinds of maps that a correction is made of, and how rows are sent through one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,9 +102,9 @@ def check_map(name: str, part: Map) -> None:
 
 
 def send(
-    name: str, what: str, part: Map | None, rows: Callable[[slice], np.ndarray], n: int, out: np.ndarray
-) -> np.ndarray:
-    """Fill `out` [n, d] with unit rows sent through a map, a block at a time.
+    name: str, what: str, part: Map | None, rows: Callable[[slice], np.ndarray], n: int
+) -> Iterator[np.ndarray]:
+    """Unit rows sent through a map, float64, a block at a time.
 
     Args:
         name: what messages call the rows.
@@ -112,17 +112,15 @@ def send(
         part: the map; None leaves rows as they are.
         rows: gives a slice of the rows, float32 or float64.
         n: number of rows.
-        out: the array to fill, of any floating-point dtype.
 
     Raises:
         ValueError: a row is not finite after the map, or has no direction: it comes out as 0 within the
             rounding error of its dtype.
     """
     for first in range(0, n, _BLOCK):
-        block = slice(first, min(first + _BLOCK, n))
-        z = rows(block)
+        z = rows(slice(first, min(first + _BLOCK, n)))
         if part is None:
-            out[block] = z
+            yield z.astype(float)
             continue
         with np.errstate(all="ignore"):
             moved = part(z.astype(float))
@@ -131,9 +129,8 @@ def send(
         bad = np.flatnonzero(~((norms > lowest) & np.isfinite(norms)))
         if bad.size:
             raise ValueError(
-                f"{name} must have rows that {what} leaves a direction: it sends {bad.size} of {len(z)} rows "
-                f"to 0 within rounding or out of range, the first is row {first + bad[0]}; drop them, or use "
+                f"{what} leaves {bad.size} of {len(z)} rows of {name} without a direction, the first is row "
+                f"{first + bad[0]}: its image is 0 within rounding, or not finite; drop such rows, or use "
                 "another method"
             )
-        out[block] = moved / norms[:, None]
-    return out
+        yield moved / norms[:, None]

@@ -84,7 +84,7 @@ def moved(fitted: Correction | Csls, held: Held) -> Moved:
     """
     maps = (fitted.x, fitted.y) if isinstance(fitted, Correction) else (None, None)
     x, y = (
-        send(name, fitted.method, part, z.__getitem__, len(z), np.empty(z.shape))
+        np.concatenate(list(send(name, fitted.method, part, z.__getitem__, len(z))))
         for name, part, z in (("x", maps[0], held.x), ("y", maps[1], held.y))
     )
     rows = np.concatenate([x, y])
