@@ -1,5 +1,6 @@
 """What `ctflow diagnose` and `ctflow correct` do, once their words are parsed."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -20,18 +21,35 @@ from ctflow.folders import all_or_none, held
 
 REPORTS = ("report.json", "report.md", "report.png")
 _FOR_FIT = 20_000
+_LEAST_SCALE = 7.0  # below, it may be a logarithm: e^7 is above the scale of any model that is known
 
 
 def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> tuple[Embeddings, Embeddings]:
-    """Two files, or one folder that holds both modalities."""
+    """Two files, or one folder that holds both modalities.
+
+    Raises:
+        ValueError: both names are of one file; one cannot be opened.
+    """
     if y is None:
         return open_pair(x, normalize=normalize)
     first, second = (open_embeddings(path, column=column, normalize=normalize) for path in (x, y))
+    if os.path.samefile(x, y):
+        raise ValueError(
+            f"{x} and {y} are one file{'' if column is None else f', read from one column {column!r}'}: a "
+            "modality compared with itself has no gap; give two files"
+        )
     return first, second
 
 
-def temperature_of(temperature: float | None, logit_scale: float | None) -> float | None:
-    """The temperature τ from either word; the scale is what cosines are multiplied with.
+def temperature_of(
+    temperature: float | None, logit_scale: float | None, logit_bias: float | None = None
+) -> tuple[float | None, str | None]:
+    """The temperature τ from either word, and a warning if the scale may be the logarithm of one.
+
+    Args:
+        temperature: τ.
+        logit_scale: what cosines are multiplied with, 1/τ. Checkpoints store its logarithm.
+        logit_bias: SigLIP's bias, if given.
 
     Raises:
         ValueError: both are given, or one is not > 0, or the scale is the logarithm that CLIP stores.
@@ -39,7 +57,7 @@ def temperature_of(temperature: float | None, logit_scale: float | None) -> floa
     if logit_scale is None:
         if temperature is not None:
             check_positive("--temperature", temperature)
-        return temperature
+        return temperature, None
     if temperature is not None:
         raise ValueError("give --temperature or --logit-scale, not both")
     check_positive("--logit-scale", logit_scale)
@@ -48,7 +66,18 @@ def temperature_of(temperature: float | None, logit_scale: float | None) -> floa
             f"--logit-scale {logit_scale:g} looks like the parameter that CLIP stores, log(100) = 4.605: "
             "give its exponential, --logit-scale 100"
         )
-    return 1 / logit_scale
+    if logit_scale >= _LEAST_SCALE and logit_bias is None:
+        return 1 / logit_scale, None
+    meant = ""
+    if logit_scale < math.log(np.finfo(float).max):
+        meant = (
+            "; if it is the logarithm that a checkpoint stores, give its exponential, --logit-scale "
+            f"{math.exp(logit_scale):.5g}"
+        )
+    return 1 / logit_scale, (
+        f"--logit-scale {logit_scale:g} is taken as what cosines are multiplied with, temperature "
+        f"{1 / logit_scale:.3g}{meant}"
+    )
 
 
 def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
@@ -84,7 +113,7 @@ def run_diagnose(
     check_count("--seed", options["seed"], minimum=0)
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
-    tau = temperature_of(temperature, logit_scale)
+    tau, warning = temperature_of(temperature, logit_scale, options["logit_bias"])
     first, second = open_both(x, y, column, normalize)
     listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     if listed is None and len(first) != len(second):
@@ -94,10 +123,11 @@ def run_diagnose(
         )
     check_output(out, REPORTS, overwrite)
     report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)
+    if warning is not None:
+        report = dataclasses.replace(report, notes=(*report.notes, warning))
     if out is not None:
         with held(io.prepare_folder(out)) as folder:
-            for name in REPORTS:
-                report.save(folder / name)
+            report.save_all(*(folder / name for name in REPORTS))
     return report
 
 
@@ -132,6 +162,8 @@ def run_correct(
     if out is not None:
         with all_or_none(out) as folder:
             io.write_csv(folder / "corrections.csv", found.table)
+            from ctflow.diagnostics.plot import trade
+
             trade(found).save(folder / "corrections.png")
             if chosen is not None:
                 chosen.save(folder / "correction.safetensors")

@@ -4,13 +4,24 @@ Functions take arrays and return a `Picture` or a `Movie`; nothing touches pyplo
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from io import BytesIO
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
+
+# A notebook's environment may name a backend in MPLBACKEND that is not installed here, on which matplotlib's
+# import would fail. It is set afterwards, as matplotlib does, if there is such a backend.
+_backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+import matplotlib as mpl
+
+if _backend:
+    os.environ["MPLBACKEND"] = _backend
+    with suppress(ValueError):
+        mpl.rcParams["backend"] = _backend
 from cycler import cycler
 from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg

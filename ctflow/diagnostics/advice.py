@@ -98,8 +98,8 @@ def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[st
     if not helpful:
         best = max(changes, key=lambda c: c.gain.mean)
         return [
-            f"No correction helps beyond noise (3 standard errors): the largest gain, that of {_label(best.outcome)}, is "
-            f"{_signed(best.gain)}. For this purpose leave the embeddings as they are."
+            f"No correction helps beyond noise (3 standard errors): the largest gain, that of "
+            f"{_label(best.outcome)}, is {_signed(best.gain)}. For this purpose leave the embeddings as they are."
         ], None
     # Clustering needs rows; a scoring has none to give.
     usable = [c for c in helpful if purpose != "clustering" or c.outcome.method not in SCORINGS]
@@ -175,7 +175,7 @@ def _distances(outcomes: list[Outcome]) -> list[str]:
             f"{best.row['energy_distance_null_sd']:.2g} without a gap. With it, {sides}."
         ]
     wider = [
-        f"{_label(o)} makes the energy distance larger, {o.row['energy_distance']:.3g} in place of {start:.3g}."
+        f"{_label(o)} makes the energy distance larger: {o.row['energy_distance']:.3g}, not {start:.3g}."
         for o in others
         if _widens(o, none)
     ]

@@ -11,27 +11,30 @@ _BLOCK = 1024
 
 
 class Batch(NamedTuple):
-    """Losses of rows taken as one batch."""
+    """Losses of pairs taken as one batch."""
 
+    pairs: float
+    """Number of entries of the batch, one per pair; e^{I(π)} for a coupling whose weights are no counts."""
     loss: float
-    """InfoNCE, the mean of both directions, in nats; for several partners per row, less its least value."""
+    """InfoNCE, the mean of both directions, in nats."""
     error: float
     """Standard error of the loss over other batches of as many groups."""
-    information: float
-    """I(π) of the pairs, in nats: the loss where all cosines are equal; log n for n pairs."""
+    above_bound: float
+    """J^Sym + log V + I(π), in nats: the energy of these rows above the least that their pairs allow."""
     sigmoid: float | None
-    """SigLIP's loss per row of x, in nats; None without a bias."""
+    """SigLIP's loss per pair, in nats; None without a bias."""
     paired_distance: float
     """Mean squared distance of partners."""
 
 
 def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bias: float | None) -> Batch:
-    """The losses of a block's rows, in blocks of rows of x.
+    """The losses of a block's pairs, in blocks of rows of x.
 
-    J^Sym + log V + I(π) = -E_π s/τ + ½Σ p_i log Σ_j q_j e^{s_ij/τ} + ½Σ q_j log Σ_i p_i e^{s_ij/τ} + I(π)
-    (arXiv 2601.19597), which for n pairs with one partner each is the symmetric cross-entropy of CLIP. The
-    standard error is the scatter of each group's first-order share in it: its own loss, and what its rows add
-    to the others' denominators.
+    The batch has one entry per pair, as a training batch has, so that a row with several partners comes as
+    often. With p and q the rows' shares of the entries, J^Sym + log V is -E_π s/τ + ½Σ p_i log Σ_j q_j
+    e^{s_ij/τ} + ½Σ q_j log Σ_i p_i e^{s_ij/τ} (arXiv 2601.19597), and the symmetric cross-entropy of CLIP is
+    that plus the logarithm of the number of entries. The standard error is the scatter of each group's
+    first-order share in it: its own loss, and what its rows add to the others' denominators.
 
     Args:
         x: unit rows [a, d].
@@ -52,10 +55,12 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
         total = total * np.exp(top - above) + p[rows] @ np.exp(logits - above)
         top = above
         if bias is not None:
-            softplus += float(np.logaddexp(0, logits + bias).sum())
+            softplus += float(p[rows] @ np.logaddexp(0, logits + bias) @ q)
     field_y = np.log(total) + top
+    energy = float(-pi @ cosine / temperature + (p @ field_x + q @ field_y) / 2)
     information = float(pi @ np.log(pi / (p[i] * q[j])))
-    loss = -pi @ cosine / temperature + (p @ field_x + q @ field_y) / 2 + information
+    counted = (block.pair_weight == np.round(block.pair_weight)).all()
+    pairs = float(block.pair_weight.sum() if counted else np.exp(information))
     in_x, in_y = np.zeros(len(x)), np.zeros(len(y))
     for rows, logits in _logits(x, y, temperature):
         in_y += p[rows] @ np.exp(logits - field_x[rows, None]) * q
@@ -63,12 +68,13 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     share = _by_group(block, (p * field_x + in_x) / 2, (q * field_y + in_y) / 2, -pi * cosine / temperature)
     sigmoid = None
     if bias is not None:
-        sigmoid = float((softplus - (cosine / temperature + bias).sum()) / len(x))
+        sigmoid = float(pairs * softplus - pi @ (cosine / temperature + bias))
     between = x[i] - y[j]
     return Batch(
-        loss=float(loss),
+        pairs=pairs,
+        loss=energy + float(np.log(pairs)),
         error=float(share.std(ddof=1) * np.sqrt(len(share))) if len(share) > 1 else np.nan,
-        information=information,
+        above_bound=energy + information,
         sigmoid=sigmoid,
         paired_distance=float(pi @ np.einsum("pd,pd->p", between, between, dtype=float)),
     )

@@ -8,7 +8,7 @@ from ctflow.diagnostics import moments as streamed
 from ctflow.diagnostics import two_sample
 from ctflow.diagnostics.report import SIZES, Metric, published_range
 from ctflow.diagnostics.resampling import Draws, family_wise
-from ctflow.diagnostics.study import Study, measured, without_null
+from ctflow.diagnostics.study import Study, measured
 
 _LINES = 100
 _WIDTHS = {"mmd2_half": 0.5, "mmd2": 1.0, "mmd2_twice": 2.0}
@@ -25,12 +25,14 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
         divergence: the mean smoothed divergence in nats, [columns], if a temperature is known.
     """
     distance = two_sample.distances(s.cosine)
-    found = [*_of_means(s), *_of_laws(s, distance), *_along_lines(s)]
+    energy, cross = two_sample.energy_and_cross(distance, s.rows, s.resamples, s.options["estimator"])
+    means = s.means()
+    found = [*_of_means(s, *means), *_of_laws(s, distance, energy), *_along_lines(s)]
     if divergence is not None:
         found.append(
             _one(
                 "smoothed_divergence",
-                s.resamples.draws(divergence),
+                s.resamples.without_bootstrap().draws(divergence),
                 rows=s.rows.counts,
                 estimator="plug-in",
                 grows=True,
@@ -48,7 +50,7 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
         else m
         for m, _ in found
     ]
-    return [*called, *_size(s, distance), *_parts(s, distance)]
+    return [*called, _size(s, energy, cross), *_parts(s, distance, *means)]
 
 
 def _one(name: str, draws: Draws, bounds: tuple[float, float] = (-np.inf, np.inf), **fields):
@@ -59,8 +61,7 @@ def _negative(draws: Draws) -> Draws:
     return Draws(-draws.value, -draws.null, -draws.bootstrap)
 
 
-def _of_means(s: Study) -> list:
-    x, y = s.means()
+def _of_means(s: Study, x: np.ndarray, y: np.ndarray) -> list:
     apart = np.linalg.norm(x - y, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         directions = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
@@ -87,26 +88,27 @@ def _of_means(s: Study) -> list:
     ]
 
 
-def _of_laws(s: Study, distance: np.ndarray) -> list:
+def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
     rows, resamples, estimator = s.rows, s.resamples, s.options["estimator"]
     median = two_sample.median_cross_distance(distance, rows)
     common = {"rows": rows.counts, "estimator": estimator}
     found = [
         _one(
             "energy_distance",
-            resamples.draws(two_sample.energy_distance(distance, rows, resamples, estimator)),
+            resamples.draws(energy),
             **common,
             means="2E|x-y| - E|x-x'| - E|y-y'|",
             reference=f"<= 4; {published_range('energy_distance')}",
         )
     ]
-    for name, width in _WIDTHS.items():
-        b = width * median
-        values = (
-            two_sample.mmd_squared(distance, b, rows, resamples, estimator)
-            if b > 0
-            else np.full(resamples.x.shape[1], np.nan)
-        )
+    kernel = np.exp(distance**2 / (-8 * median**2)) if median > 0 else None
+    for name, width in sorted(_WIDTHS.items(), key=lambda item: -item[1]):
+        values = np.full(resamples.x.shape[1], np.nan)
+        if kernel is not None:
+            values = two_sample.mmd_squared(kernel, rows, resamples, estimator)
+            # Half the bandwidth is the fourth power.
+            for _ in range(2):
+                kernel = np.square(kernel, out=kernel)
         found.append(
             _one(
                 name,
@@ -114,10 +116,10 @@ def _of_laws(s: Study, distance: np.ndarray) -> list:
                 **common,
                 why_not="half of the rows of x and y coincide, so the median distance is 0",
                 means=f"MMD², Gaussian kernel of bandwidth {width:g} x the median cross distance",
-                reference=f"<= 2; bandwidth {b:.3g}",
+                reference=f"<= 2; bandwidth {width * median:.3g}",
             )
         )
-    return found
+    return [found[0], *found[:0:-1]]
 
 
 def _along_lines(s: Study) -> list:
@@ -148,29 +150,27 @@ def _along_lines(s: Study) -> list:
     ]
 
 
-def _size(s: Study, distance: np.ndarray) -> list[Metric]:
+def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
     """How large the gap is, in a unit that does not grow with the number of rows."""
-    share = two_sample.energy_and_coefficient(distance, s.rows, s.resamples, s.options["estimator"])[1]
-    return [
-        measured(
-            "energy_coefficient",
-            "size",
-            s.resamples.draws(share),
-            (0, 1),
-            rows=s.rows.counts,
-            estimator=s.options["estimator"],
-            means="share of the mean distance between x and y that the gap makes, E/(2E|x-y|)",
-            reference="0 to 1; " + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
-        )
-    ]
+    share = np.divide(energy, 2 * cross, out=np.zeros_like(cross), where=cross > 0)
+    return measured(
+        "energy_coefficient",
+        "size",
+        s.resamples.draws(share),
+        (0, 1),
+        rows=s.rows.counts,
+        estimator=s.options["estimator"],
+        means="share of the mean distance between x and y that the gap makes, E/(2E|x-y|)",
+        reference="0 to 1; " + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
+    )
 
 
-def _parts(s: Study, distance: np.ndarray) -> list[Metric]:
+def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[Metric]:
     """What the gap is made of: location or shape, few coordinates or many."""
     rows, estimator, d = s.rows, s.options["estimator"], s.rows.points.shape[1]
     centred = two_sample.centred_distances(rows, distance)
-    shape = two_sample.energy_distance(centred, rows, s.resamples, estimator)
-    x, y = s.means()
+    drawn = s.resamples.without_relabelled()
+    shape = two_sample.energy_distance(centred, rows, drawn, estimator)
     power = np.where(np.abs(x - y) > _ROUNDING, x - y, 0) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         coordinates = power.sum(axis=1) ** 2 / (power**2).sum(axis=1)
@@ -178,7 +178,7 @@ def _parts(s: Study, distance: np.ndarray) -> list[Metric]:
         measured(
             "energy_distance_centred",
             "size",
-            without_null(s.resamples.draws(shape)),
+            drawn.draws(shape),
             rows=rows.counts,
             estimator=estimator,
             means="energy distance once both means are moved to 0",

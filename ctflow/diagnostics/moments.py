@@ -89,7 +89,7 @@ class _Sums:
             self.folds.second[fold] += rows[mine].T @ weighted[mine]
 
     def units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Numbers of the units that hold rows [u], their means [u, d], scatter [u] and shares of the mass [u]."""
+        """Of the units that hold rows: numbers [u], means [u, d], scatter [u] and shares of the mass [u]."""
         have = np.flatnonzero(self.mass)
         mean = self.sums[have] / self.mass[have, None]
         scatter = self.squares[have] / self.mass[have] - np.einsum("ud,ud->u", mean, mean)

@@ -222,7 +222,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
 
 
 def _first_equal(z: Embeddings, label: np.ndarray | None) -> np.ndarray | None:
-    """For each row the number of the earliest row equal to it (and of the same label); None if none repeat."""
+    """The number of the earliest row equal to each row (and of the same label); None if none repeat."""
     n = len(z)
     prints = np.concatenate([z.fingerprints(slice(a, min(a + _BLOCK, n))) for a in range(0, n, _BLOCK)])
     # Sorting alone answers the usual case, at a third of the memory.

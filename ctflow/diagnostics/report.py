@@ -21,7 +21,6 @@ SECTIONS = {
 }
 SIZES = {"small": 0.0, "moderate": 0.01, "large": 0.1}
 """Words for the size of a gap, with the least energy coefficient of each."""
-_FORMER_NAMES = {"above_bound": "in_batch_loss"}
 
 
 def size_word(coefficient: float) -> str:
@@ -74,7 +73,6 @@ class Report:
 
     def __getitem__(self, name):
         """The metric of that name."""
-        name = _FORMER_NAMES.get(name, name)
         for metric in self.metrics:
             if metric.name == name:
                 return metric
@@ -155,9 +153,10 @@ _HEAD = (
 _LEGEND = (
     "null: what the number would be without a gap (labels of the two modalities exchanged), or, for "
     "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, unbiased for the "
-    "laws that the rows were drawn from; v, for these rows themselves; plug-in, the logarithm of a mean over "
-    "the rows. An interval is for the laws. A number that changes with the number of rows has no interval "
-    "but a standard error (±), over other samples of as many rows; compare it only at the same number of rows."
+    "laws that the rows were drawn from; v, for these rows themselves; plug-in, the logarithm of a mean "
+    "over the rows. An interval is for the laws. A number that changes with the number of rows has no "
+    "interval, at most a standard error (±) over other samples of as many rows: compare it only at the same "
+    "number of rows."
 )
 
 

@@ -63,6 +63,16 @@ class Resamples(NamedTuple):
         first = 1 + self.relabelled
         return Draws(float(values[0]), np.asarray(values[1:first]), np.asarray(values[first:]))
 
+    def without_relabelled(self) -> "Resamples":
+        """The same without relabelled columns."""
+        kept = np.r_[0:1, 1 + self.relabelled : self.x.shape[1]]
+        return Resamples(self.x[:, kept], self.y[:, kept], self.group[:, kept], 0)
+
+    def without_bootstrap(self) -> "Resamples":
+        """The same without bootstrapped columns."""
+        kept = slice(0, 1 + self.relabelled)
+        return Resamples(self.x[:, kept], self.y[:, kept], self.group[:, kept], self.relabelled)
+
 
 class Draws(NamedTuple):
     """A statistic as it is, on clouds without a gap (or pairs), and on bootstrapped samples."""

@@ -1,7 +1,7 @@
 """The other sections of a report: pairing, spread, retrieval, the loss, and the paper's terms."""
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy import special
 
 from ctflow.diagnostics import moments as streamed
 from ctflow.diagnostics import retrieval, terms, two_sample
@@ -10,7 +10,6 @@ from ctflow.diagnostics.pairing import Block, likeliest
 from ctflow.diagnostics.report import Metric
 from ctflow.diagnostics.resampling import Draws, Resamples, as_they_are, multinomial
 from ctflow.diagnostics.study import Study, enough_for_intervals, measured, without_null
-from ctflow.polar import polar_rule
 
 KS = (1, 5, 10)
 
@@ -65,8 +64,8 @@ def spread(s: Study) -> list[Metric]:
     kernel = np.exp(4 * s.cosine - 4)
     forms = two_sample.mean_forms(kernel, s.rows, s.resamples, estimator)
     # ‖x - x'‖² = 2 - 2cos: e^{-2‖·‖²} is the exponential kernel at τ = 1/4, times e^{-4}.
-    angle, log_weight = polar_rule(d, np.pi, 512)
-    even = float(logsumexp(4 * np.cos(angle) - 4 + log_weight))
+    # Its volume, Γ(d/2) (2τ)^{d/2-1} I_{d/2-1}(1/τ), is the hypergeometric function ₀F₁(d/2; 1/4τ²).
+    even = float(np.log(special.hyp0f1(d / 2, 4.0)) - 4)
     metrics = []
     for cloud, form in zip("xy", forms, strict=False):
         alike = s.all_rows[0] == s.all_rows[1]
@@ -178,46 +177,48 @@ def loss(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
     mean, sd = streamed.repaired_distance(s.moments)
     shift, scatter = (mean - found.paired_distance) / (2 * tau), sd * np.sqrt(share) / (2 * tau)
     common = {"section": "energy", "rows": (len(x), len(y)), "estimator": "v", "null": "re-paired"}
-    single = len(block.pairs) == len(x) == len(y)
-    metrics = [
+    values = {
+        "in_batch_loss": (
+            found.loss,
+            f"InfoNCE loss of these {found.pairs:.6g} pairs as one batch, mean of both directions, nats",
+            f">= 0; {np.log(found.pairs):.4g} if all cosines are equal; grows with the number of pairs",
+        ),
+        "above_bound": (
+            found.above_bound,
+            "J^Sym + log V + I(π): the energy above the least that these pairs allow, nats",
+            ">= 0; grows with the number of pairs",
+        ),
+    }
+    if found.sigmoid is not None:
+        values["sigmoid_loss"] = (
+            found.sigmoid,
+            "SigLIP's loss of these pairs as one batch, per pair (arXiv 2303.15343), nats",
+            ">= 0; grows with the number of pairs",
+        )
+    error = found.error if enough_for_intervals(s.pairing) else np.nan
+    return [
         Metric(
-            name="in_batch_loss",
-            value=found.loss,
-            error=found.error if enough_for_intervals(s.pairing) else np.nan,
-            null_mean=found.loss + shift,
+            name=name,
+            value=value,
+            error=np.nan if name == "sigmoid_loss" else error,
+            null_mean=value + shift,
             null_sd=scatter,
-            means="InfoNCE loss of these rows as one batch, mean of both directions, nats"
-            if single
-            else "J^Sym + log V + I(π): InfoNCE loss of these rows as one batch above its least value, nats",
-            reference=f">= 0; {found.information:.4g} if all cosines are equal; grows with the number of rows",
+            means=means,
+            reference=reference,
             **common,
         )
+        for name, (value, means, reference) in values.items()
     ]
-    if found.sigmoid is not None:
-        each = len(block.pairs) / len(x)
-        metrics.append(
-            Metric(
-                name="sigmoid_loss",
-                value=found.sigmoid,
-                null_mean=found.sigmoid + shift * each,
-                null_sd=scatter * each,
-                reference=">= 0; grows with the number of rows",
-                means="SigLIP's loss of these rows as one batch, per row of x (arXiv 2303.15343), nats",
-                **common,
-            )
-        )
-    return metrics
 
 
 def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The paper's terms on every resample, and on the first half of the groups.
+    """The paper's terms on every relabelling, and on the first half of the groups.
 
     Without pairs their alignment is left out.
     """
-    half = as_they_are(s.rows, s.first_half)
+    all_, half = s.resamples.without_bootstrap(), as_they_are(s.rows, s.first_half)
     r = Resamples(
-        *(np.concatenate([all_, part], axis=1) for all_, part in zip(s.resamples[:3], half[:3], strict=True)),
-        s.resamples.relabelled,
+        *(np.concatenate(pair, axis=1) for pair in zip(all_[:3], half[:3], strict=True)), all_.relabelled
     )
     paired = np.zeros(r.x.shape[1])
     if s.paired:
@@ -245,7 +246,7 @@ def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> li
     }
     metrics = []
     for name, values in found.items():
-        draws = s.resamples.draws(values)
+        draws = s.resamples.without_bootstrap().draws(values)
         fields = {}
         if not name.startswith("divergence"):
             fields = {"null": "re-paired", "null_mean": draws.value + shift, "null_sd": scatter}
@@ -254,7 +255,7 @@ def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> li
             measured(
                 name,
                 "energy",
-                draws._replace(bootstrap=np.zeros(0)),
+                draws,
                 grows=True,
                 rows=rows.counts,
                 estimator="plug-in",

@@ -33,14 +33,38 @@ def mean_forms(
     p, q = resamples.x, resamples.y
     if estimator == "u":
         kernel = np.where(rows.group[:, None] == rows.group[None, :], 0, kernel)
-    kp, kq = kernel @ p, kernel @ q
-    forms = [np.einsum("nc,nc->c", a, b) for a, b in ((p, kp), (q, kq), (p, kq))]
+    # Only relabelled columns have weight on rows of the other cloud.
+    mixed = slice(1, 1 + resamples.relabelled)
+    forms = np.empty((3, p.shape[1]))
+    forms[:, mixed] = _mixed_forms(kernel, p[:, mixed], q[:, mixed])
+    own = np.r_[0:1, 1 + resamples.relabelled : p.shape[1]]
+    forms[:, own] = _own_forms(kernel, int((rows.x > 0).sum()), p[:, own], q[:, own])
     if estimator == "u":
         groups = same_group(rows)
         gp, gq = groups @ p, groups @ q
         apart = [1 - np.einsum("gc,gc->c", a, b) for a, b in ((gp, gp), (gq, gq), (gp, gq))]
         forms = [form / share for form, share in zip(forms, apart, strict=True)]
     return forms[0], forms[1], forms[2]
+
+
+def _own_forms(kernel: np.ndarray, split: int, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """pᵀKp, qᵀKq and pᵀKq, [3, columns], where p has no weight from row `split` on and q none before it."""
+    p, q = p[:split], q[split:]
+    products = (
+        (p, kernel[:split, :split] @ p),
+        (q, kernel[split:, split:] @ q),
+        (p, kernel[:split, split:] @ q),
+    )
+    return np.stack([np.einsum("nc,nc->c", a, b) for a, b in products])
+
+
+def _mixed_forms(kernel: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """The same for any weights."""
+    kp, total = kernel @ p, p + q
+    # For rows that are paired one to one, p + q is the same in every column.
+    constant = total.shape[1] > 0 and np.ptp(total, axis=1).max() < 1e-12 * total.max()
+    kq = (kernel @ total[:, :1]) - kp if constant else kernel @ q
+    return np.stack([np.einsum("nc,nc->c", a, b) for a, b in ((p, kp), (q, kq), (p, kq))])
 
 
 def distances(cosine: np.ndarray) -> np.ndarray:
@@ -78,16 +102,15 @@ def _root(square: np.ndarray) -> np.ndarray:
 
 def energy_distance(distance: np.ndarray, rows: Rows, resamples: Resamples, estimator: str) -> np.ndarray:
     """2E‖x-y‖ - E‖x-x'‖ - E‖y-y'‖, [columns]."""
-    return energy_and_coefficient(distance, rows, resamples, estimator)[0]
+    return energy_and_cross(distance, rows, resamples, estimator)[0]
 
 
-def energy_and_coefficient(
+def energy_and_cross(
     distance: np.ndarray, rows: Rows, resamples: Resamples, estimator: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The energy distance, and its share of 2E‖x-y‖: the energy coefficient, at most 1, [columns] each."""
+    """The energy distance and E‖x-y‖, [columns] each."""
     xx, yy, xy = mean_forms(distance, rows, resamples, estimator)
-    energy = _beyond_rounding(2 * xy - xx - yy, xy)
-    return energy, np.divide(energy, 2 * xy, out=np.zeros_like(xy), where=xy > 0)
+    return _beyond_rounding(2 * xy - xx - yy, xy), xy
 
 
 def _beyond_rounding(difference: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -95,12 +118,10 @@ def _beyond_rounding(difference: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.where(np.abs(difference) > 1e-13 * np.abs(size), difference, 0.0)
 
 
-def mmd_squared(
-    distance: np.ndarray, bandwidth: float, rows: Rows, resamples: Resamples, estimator: str
-) -> np.ndarray:
-    """MMD² with the kernel e^{-‖x - y‖²/(2b²)}, [columns]."""
-    xx, yy, xy = mean_forms(np.exp(distance**2 / (-2 * bandwidth**2)), rows, resamples, estimator)
-    return _beyond_rounding(xx + yy - 2 * xy, xy)
+def mmd_squared(kernel: np.ndarray, rows: Rows, resamples: Resamples, estimator: str) -> np.ndarray:
+    """MMD², E k(x, x') + E k(y, y') - 2E k(x, y), [columns], for a kernel [N, N] that is at most 1."""
+    xx, yy, xy = mean_forms(kernel, rows, resamples, estimator)
+    return _beyond_rounding(xx + yy - 2 * xy, np.ones_like(xy))
 
 
 def median_cross_distance(distance: np.ndarray, rows: Rows) -> float:
@@ -125,13 +146,14 @@ def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> t
         resamples: weights.
         lines: unit vectors [k, d].
     """
-    difference = resamples.x - resamples.y
-    found = np.empty((len(lines), difference.shape[1]))
+    difference = np.ascontiguousarray((resamples.x - resamples.y).T)
+    found = np.empty((len(lines), len(difference)))
     for line, shadow in enumerate(lines @ rows.points.T):
         order = np.argsort(shadow)
         # ∫|F - G|: between neighbours the distribution functions differ by the summed weights.
-        steps = np.abs(np.cumsum(difference[order[:-1]], axis=0))
-        found[line] = np.diff(shadow[order]) @ steps
+        steps = np.take(difference, order[:-1], axis=1)
+        np.cumsum(steps, axis=1, out=steps)
+        found[line] = np.abs(steps, out=steps) @ np.diff(shadow[order])
     return found.mean(axis=0), float(np.sqrt(2 / len(lines)) * found[:, 0].std(ddof=1))
 
 

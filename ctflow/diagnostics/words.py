@@ -46,17 +46,16 @@ def _size(report: Report) -> str:
         if not np.isfinite(share.high):
             return f"On these rows the energy coefficient is {share.value:.2g}; its interval is not known."
         return (
-            f"A gap that these rows cannot show is {size_word(share.high)} at most: the energy coefficient is "
-            f"{share.value:.2g}, and its 95 % interval ends at {share.high:.2g}."
+            f"A gap that these rows cannot show is {size_word(share.high)} at most: the energy coefficient "
+            f"is {share.value:.2g}, and its 95 % interval ends at {share.high:.2g}."
         )
     interval = f" (95 % interval {share.low:.2g} to {share.high:.2g})" if np.isfinite(share.low) else ""
-    parted = report["linear_separability"]
     limits = ", ".join(f"{word} from {least:g}" for word, least in SIZES.items() if least > 0)
     return (
-        f"The gap is {size_word(share.value)}: it makes up {share.value:.2%} of the mean distance between a row "
-        f"of x and a row of y, an energy coefficient of {share.value:.2g}{interval}; {limits}. "
-        f"A linear discriminant ranks a held-out row of x above one of y with probability "
-        f"{_value(parted)}."
+        f"The gap is {size_word(share.value)}: it makes up {share.value:.2%} of the mean distance between a "
+        f"row of x and a row of y, an energy coefficient of {share.value:.2g}{interval}; {limits}. "
+        "A linear discriminant ranks a held-out row of x above one of y with probability "
+        f"{_value(report['linear_separability'])}."
     )
 
 
@@ -106,10 +105,9 @@ def _retrieval(report: Report) -> str:
 
 def _loss(report: Report) -> str:
     loss = report["in_batch_loss"]
-    n, m = loss.rows
-    batch = f"{n} pairs" if n == m else f"{n} rows of x and {m} of y"
+    batch = loss.means.partition(" of these ")[2].partition(",")[0]
     return (
-        f"At temperature {report.settings['temperature']:g} the InfoNCE loss of {batch} as one batch is "
+        f"At temperature {report.settings['temperature']:g} the InfoNCE loss of {batch} is "
         f"{loss.value:.4f} nats ({loss.null_mean:.4g} with partners shuffled); it grows with the batch."
     )
 
@@ -140,8 +138,8 @@ def notes(s: Study) -> tuple[str, ...]:
             found.append(f"rows of {z.name} were brought to unit norm; they had {low:.4g} to {high:.4g}")
     if s.num_relabellings * s.options["level"] < 1:
         found.append(
-            f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so that no gap "
-            f"can be called at level {s.options['level']:g}"
+            f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so that no "
+            f"gap can be called at level {s.options['level']:g}"
         )
     if not enough_for_intervals(s.pairing) and not s.pairing.rows_as_groups:
         found.append(
