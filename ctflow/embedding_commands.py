@@ -15,7 +15,6 @@ from ctflow.diagnostics.compare import Comparison, compare
 from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED
 from ctflow.diagnostics.report import Report
-from ctflow.diagnostics.trade import trade
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
 from ctflow.folders import all_or_none, held
 
@@ -162,7 +161,7 @@ def run_correct(
     if out is not None:
         with all_or_none(out) as folder:
             io.write_csv(folder / "corrections.csv", found.table)
-            from ctflow.diagnostics.plot import trade
+            from ctflow.diagnostics.trade import trade
 
             trade(found).save(folder / "corrections.png")
             if chosen is not None:

@@ -39,7 +39,7 @@ def coral(s: Sample, ridge: float) -> Maps:
 def procrustes(s: Sample, ridge: float) -> Maps:
     """Turn y about its mean by the rotation that brings partners nearest (Schönemann 1966)."""
     _check(s, "procrustes")
-    left, _, right = np.linalg.svd(s.cross().T)
+    left, _, right = np.linalg.svd(s.cross.T)
     return None, Affine(s.y.mean, left @ right, s.x.mean)
 
 
@@ -53,7 +53,7 @@ def cca(s: Sample, ridge: float) -> Maps:
     """
     _check(s, "cca")
     roots = [z.power(-0.5, ridge) for z in (s.x, s.y)]
-    left, correlations, right = np.linalg.svd(roots[0] @ s.cross() @ roots[1])
+    left, correlations, right = np.linalg.svd(roots[0] @ s.cross @ roots[1])
     zero = np.zeros(len(correlations))
     x, y = (
         Affine(z.mean, root @ turn * correlations, zero)

@@ -66,11 +66,9 @@ class Barycentric:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape that each field must have, given the number k and width d of the support."""
-        return {
-            "support": (len(self.log_weight), self.width),
-            "log_weight": (self.log_weight.size,),
-            "epsilon": (),
-        }
+        k = self.log_weight.size
+        one = self.epsilon.shape if self.epsilon.size == 1 else ()  # files hold it as [1]
+        return {"support": (k, self.width), "log_weight": (k,), "epsilon": one}
 
     @property
     def width(self) -> int:
@@ -92,7 +90,7 @@ def check_map(name: str, part: Map) -> None:
         array = getattr(part, field)
         if array.dtype.kind != "f" or array.shape != shape or 0 in shape:
             raise ValueError(
-                f"the map of {name} must have a {field} of floats {list(shape)}, got {array.dtype} "
+                f"the map of {name} must have floats {list(shape)} as its {field}, got {array.dtype} "
                 f"{list(array.shape)}"
             )
         if not np.isfinite(array).all():

@@ -1,7 +1,7 @@
 """The rows that a correction is fitted on, their weights, and their moments."""
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -43,9 +43,9 @@ class Cloud:
 
     @cached_property
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues [d], >= 0, and eigenvectors [d, d] of the weighted covariance."""
+        """Eigenvalues [d], 0 where within rounding, and eigenvectors [d, d] of the weighted covariance."""
         values, vectors = np.linalg.eigh((self.centred * self.weight[:, None]).T @ self.centred)
-        return np.maximum(values, 0), vectors
+        return np.where(values > len(values) * 2**-52 * values[-1], values, 0), vectors
 
     def power(self, power: float, ridge: float) -> np.ndarray:
         """The covariance, with `ridge` times the mean variance added, to a power; [d, d]."""
@@ -62,7 +62,8 @@ class Cloud:
             )
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True)
+class Sample:
     """Rows of both modalities, and the pairs among them."""
 
     x: Cloud
@@ -72,6 +73,7 @@ class Sample(NamedTuple):
     pair_weight: np.ndarray
     """[p], not normalised."""
 
+    @cached_property
     def cross(self) -> np.ndarray:
         """Weighted cross-covariance of partners, [d, d]."""
         weight = (self.pair_weight / self.pair_weight.sum())[:, None]

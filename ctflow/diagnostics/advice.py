@@ -99,7 +99,8 @@ def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[st
         best = max(changes, key=lambda c: c.gain.mean)
         return [
             f"No correction helps beyond noise (3 standard errors): the largest gain, that of "
-            f"{_label(best.outcome)}, is {_signed(best.gain)}. For this purpose leave the embeddings as they are."
+            f"{_label(best.outcome)}, is {_signed(best.gain)}. For this purpose leave the embeddings as they "
+            "are."
         ], None
     # Clustering needs rows; a scoring has none to give.
     usable = [c for c in helpful if purpose != "clustering" or c.outcome.method not in SCORINGS]
