@@ -12,6 +12,12 @@ def write(folder, *names):
         (folder / name).write_text(f"new {name}")
 
 
+def fail(out, error):
+    with all_or_none(out) as folder:
+        write(folder, "one", "two")
+        raise error
+
+
 def test_all_files_take_their_places(tmp_path):
     out = tmp_path / "a" / "b"
     with all_or_none(out) as folder:
@@ -24,15 +30,13 @@ def test_all_files_take_their_places(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
 def test_none_is_left_if_anything_fails(tmp_path, error):
     out = tmp_path / "a" / "b"
-    with pytest.raises(error), all_or_none(out) as folder:
-        write(folder, "one")
-        raise error
+    with pytest.raises(error):
+        fail(out, error)
     assert os.listdir(tmp_path) == []
     out.mkdir(parents=True)
     (out / "one").write_text("old")
-    with pytest.raises(error), all_or_none(out) as folder:
-        write(folder, "one", "two")
-        raise error
+    with pytest.raises(error):
+        fail(out, error)
     assert os.listdir(out) == ["one"]
     assert (out / "one").read_text() == "old"
 
