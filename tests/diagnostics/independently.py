@@ -32,41 +32,35 @@ def moved(method, strength, fitted, held):
     (fit_x, fit_y), (x, y) = fitted, held
     if method in ("none", "csls"):
         return x, y
-    if method == "centring":
-        return tuple(
-            normalize(StandardScaler(with_std=False).fit(f).transform(z))
-            for f, z in zip(fitted, held, strict=True)
-        )
     if method == "translation":
         return x, normalize(y - fit_y.mean(axis=0) + fit_x.mean(axis=0))
-    if method == "standardisation":
-        scales = [np.sqrt(f.var(axis=0) + strength * f.var(axis=0).mean()) for f in fitted]
-        parts = zip(fitted, held, scales, strict=True)
-        return tuple(normalize((z - f.mean(axis=0)) / s) for f, z, s in parts)
-    if method == "whitening":
-        return tuple(
-            normalize((z - f.mean(axis=0)) @ inverse_root(f, strength))
-            for f, z in zip(fitted, held, strict=True)
-        )
     if method == "coral":
-        root = np.real(linalg.sqrtm(covariance(fit_x, strength)))
-        return x, normalize(
-            (y - fit_y.mean(axis=0)) @ inverse_root(fit_y, strength) @ root + fit_x.mean(axis=0)
-        )
-    assert method == "cca"
-    return tuple(
-        normalize((z - f.mean(axis=0)) @ m)
-        for f, z, m in zip(fitted, held, cca(fit_x, fit_y, strength), strict=True)
-    )
+        root = inverse_root(fit_y, strength) @ np.real(linalg.sqrtm(covariance(fit_x, strength)))
+        return x, normalize((y - fit_y.mean(axis=0)) @ root + fit_x.mean(axis=0))
+    if method == "cca":
+        matrices = cca(fit_x, fit_y, strength)
+    else:
+        matrices = [scaling(method, f, strength) for f in fitted]
+    centred = [StandardScaler(with_std=False).fit(f).transform(z) for f, z in zip(fitted, held, strict=True)]
+    return tuple(normalize(z @ m) for z, m in zip(centred, matrices, strict=True))
+
+
+def scaling(method, rows, ridge):
+    """The matrix [d, d] that one modality's centred rows are multiplied with."""
+    if method == "centring":
+        return np.eye(rows.shape[1])
+    if method == "standardisation":
+        variance = rows.var(axis=0)
+        return np.diag((variance + ridge * variance.mean()) ** -0.5)
+    assert method == "whitening"
+    return inverse_root(rows, ridge)
 
 
 def csls_scores(x, y, fit_x, fit_y, k):
     """All scores [2n, 2n] by the paper's formula, banks being the rows fitted on."""
     rows, n = np.concatenate([x, y]), len(x)
-    near = {
-        name: np.sort(rows @ bank.T, axis=1)[:, -k:].mean(axis=1)
-        for name, bank in (("x", fit_x), ("y", fit_y))
-    }
+    banks = {"x": fit_x, "y": fit_y}
+    near = {name: np.sort(rows @ bank.T, axis=1)[:, -k:].mean(axis=1) for name, bank in banks.items()}
     names = ["x"] * n + ["y"] * n
     scores = 2 * rows @ rows.T
     for i in range(2 * n):
