@@ -94,17 +94,19 @@ def _change(outcome: Outcome, none: Outcome, purpose: str) -> Change:
 
 def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[str], str | None]:
     """The best method that loses nothing, or whose losses are elsewhere, or what speaks against all."""
-    helpful = sorted((c for c in changes if c.helps), key=lambda c: -c.gain.mean)
+    # Clustering needs rows; a scoring has none to give.
+    usable = [c for c in changes if purpose != "clustering" or c.outcome.method not in SCORINGS]
+    if not usable:
+        return ["No correction that moves rows was measured, and clustering needs rows."], None
+    helpful = sorted((c for c in usable if c.helps), key=lambda c: -c.gain.mean)
     if not helpful:
-        best = max(changes, key=lambda c: c.gain.mean)
+        best = max(usable, key=lambda c: c.gain.mean)
         return [
             f"No correction helps beyond noise (3 standard errors): the largest gain, that of "
             f"{_label(best.outcome)}, is {_signed(best.gain)}. For this purpose leave the embeddings as they "
             "are."
         ], None
-    # Clustering needs rows; a scoring has none to give.
-    usable = [c for c in helpful if purpose != "clustering" or c.outcome.method not in SCORINGS]
-    good = [c for c in usable if not _recall_losses(c)] or [c for c in usable if not c.loses(purpose)]
+    good = [c for c in helpful if not _recall_losses(c)] or [c for c in helpful if not c.loses(purpose)]
     if not good:
         said = ["No correction helps without losing on one of the two sides."]
         return [*said, *(_but(c, none) for c in helpful[:2])], None
@@ -118,7 +120,7 @@ def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[st
             f"Best of the corrections that move rows: {_label(c.outcome)}. {_in_full(c, none, purpose)}"
             for c in moving[:1]
         ]
-    more = [c for c in usable if c.gain.mean > best.gain.mean]
+    more = [c for c in helpful if c.gain.mean > best.gain.mean]
     return [*said, *(_but(c, none) for c in more[:2])], best.outcome.method
 
 

@@ -85,6 +85,8 @@ def compare(
     for method in methods:
         check_choice("methods", method, (*METHODS, *SCORINGS))
     check_count("max_rows", max_rows, minimum=2)
+    if max_groups is not None:
+        check_count("max_groups", max_groups, minimum=2)
     check_count("n_permutations", n_permutations)
     check_count("seed", seed, minimum=0)
     check_strengths(ridge, epsilon)
