@@ -81,17 +81,8 @@ def compare(
         ValueError: rows that `diagnose` would refuse, unpaired rows, an unknown method or purpose, too few
             independent groups of pairs to split.
     """
-    check_choice("purpose", purpose, PURPOSES)
-    for method in methods:
-        check_choice("methods", method, (*METHODS, *SCORINGS))
-    check_count("max_rows", max_rows, minimum=2)
-    if max_groups is not None:
-        check_count("max_groups", max_groups, minimum=2)
-    check_count("n_permutations", n_permutations)
-    check_count("seed", seed, minimum=0)
+    _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed)
     check_strengths(ridge, epsilon)
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out must lie in (0, 1), got {held_out}")
     first, second = both(x, y, normalize=normalize)
     if pairs is None and len(first) != len(second):
         raise ValueError(
@@ -114,6 +105,19 @@ def compare(
     warning = order_note(first, second, *pairs_beyond_chance(outcomes[0], measure, seed))
     words, recommended = advise(outcomes, purpose, measure, warning, plan.notes, bool(tried))
     return Comparison(_table(outcomes, purpose), words, fitted, recommended)
+
+
+def _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed) -> None:
+    check_choice("purpose", purpose, PURPOSES)
+    for method in methods:
+        check_choice("methods", method, (*METHODS, *SCORINGS))
+    check_count("max_rows", max_rows, minimum=2)
+    if max_groups is not None:
+        check_count("max_groups", max_groups, minimum=2)
+    check_count("n_permutations", n_permutations)
+    check_count("seed", seed, minimum=0)
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out must lie in (0, 1), got {held_out}")
 
 
 def _one(
