@@ -12,6 +12,7 @@ import numpy as np
 
 from ctflow import embedding_files as files
 from ctflow.embedding_files import Part
+from ctflow.reading import readable
 
 # How far a unit row's norm may be from 1. In single and double precision 64 rounding errors, as for any
 # cloud: norms are summed in that precision. Half precisions only store: a row normalised in float32 is off
@@ -134,9 +135,9 @@ class Embeddings:
     def _unit_rows(self, wanted: np.ndarray) -> np.ndarray:
         """Rows of strictly increasing numbers, checked and renormalised block by block."""
         out, norms = np.empty((len(wanted), self.shape[1]), self.dtype), np.empty(len(wanted))
-        for block, stored in self._blocks(wanted):
-            with np.errstate(all="ignore"):
-                out[block] = stored
+        with np.errstate(all="ignore"):
+            self._read(wanted, out)
+            for block in self._blocks(len(wanted)):
                 norms[block] = _renormalise(out[block])
         self._check(wanted, norms)
         return out
@@ -144,33 +145,30 @@ class Embeddings:
     def _hashes(self, wanted: np.ndarray) -> np.ndarray:
         """Fingerprints of rows of strictly increasing numbers."""
         out = np.empty(len(wanted), np.uint64)
-        zero = np.zeros((), self.stored)
-        for block, stored in self._blocks(wanted):
+        for block in self._blocks(len(wanted)):
+            stored: Any = np.empty((len(wanted[block]), self.shape[1]), self.stored)
             with np.errstate(all="ignore"):
-                plain = np.ascontiguousarray(stored.astype(self.stored) + zero)  # −0.0 + 0.0 is 0.0
-            digests = (hashlib.blake2b(row, digest_size=8).digest() for row in plain.view(np.uint8))
+                self._read(wanted[block], stored)
+                stored += np.zeros((), self.stored)  # −0.0 + 0.0 is 0.0
+            digests = (hashlib.blake2b(row, digest_size=8).digest() for row in stored.view(np.uint8))
             out[block] = np.frombuffer(b"".join(digests), "<u8")
         return out
 
-    def _blocks(self, wanted: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows as stored, a few megabytes at a time, and their places in the result."""
+    def _blocks(self, count: int) -> Iterator[slice]:
+        """Slices of so many rows, a few megabytes each."""
         step = max(1, _BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
-        for first in range(0, len(wanted), step):
-            block = slice(first, first + step)
-            yield block, self._read(wanted[block])
+        return (slice(first, first + step) for first in range(0, count, step))
 
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        """Rows as stored, from the parts that hold them."""
-        pieces = []
+    def _read(self, wanted: np.ndarray, out: np.ndarray) -> None:
+        """Write rows as stored into out [k, d], from the parts that hold them."""
         cuts = np.searchsorted(wanted, self._ends)
         for i in np.flatnonzero(np.diff(cuts, prepend=0)).tolist():
             part = self._parts[i]
             if part is not self._live:
                 self._live.close()
                 self._live = part
-            mine = wanted[cuts[i - 1] if i else 0 : cuts[i]]
-            pieces.append(part.read(mine - self._start(i)))
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            mine = slice(cuts[i - 1] if i else 0, cuts[i])
+            part.read(wanted[mine] - self._start(i), out[mine])
 
     def _start(self, i: int) -> int:
         """Number of part i's first row."""
@@ -237,7 +235,7 @@ def open_embeddings(
 ) -> Embeddings:
     """Open a file of embeddings, or a folder of shards in the order of their numbers.
 
-    Reads .npy, .npz (loaded whole when first read), .safetensors, .parquet (needs ctflow[parquet]), .h5 and
+    Reads .npy, .npz, .safetensors, .parquet (needs ctflow[parquet]), .h5 and
     .hdf5 (need ctflow[hdf5]). Here only headers are read; rows are checked when they are asked for.
 
     Args:
@@ -260,7 +258,7 @@ def _as_path(path: Any) -> Path:
     """The path, of a file or folder that is there."""
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path must be a path, got {type(path).__name__}")
-    with files.readable(str(path), "path"):
+    with readable(str(path), "path"):
         there = Path(path).exists()
     if not there:
         raise ValueError(f"{path} does not exist; check the path")
@@ -269,7 +267,7 @@ def _as_path(path: Any) -> Path:
 
 def _shards(folder: Path) -> list[Path]:
     """The embedding files of a folder, `_10` after `_9`."""
-    with files.readable(str(folder), "folder"):
+    with readable(str(folder), "folder"):
         inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     shards = [entry for entry in inside if entry.suffix.lower() in _READERS]
     kinds = sorted({entry.suffix.lower() for entry in shards})
@@ -298,6 +296,7 @@ def _open_part(path: Path, column: str | None) -> Part:
         raise ValueError(f"{path} holds one array, which has no name; leave out column, got {column!r}")
     part = _READERS[ending](path, column)
     files.check_table(part.name, part.shape, part.dtype.name)
+    files.check_row_count(part.name, part.shape[0], path.stat().st_size)
     return part
 
 
@@ -390,13 +389,15 @@ def _array_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
     if len(table.shape) != 2 or table.shape[1] != 2 or table.shape[0] < 1 or table.dtype.kind not in "iu":
         raise ValueError(f"{path} must hold integers [p, 2], p >= 1, got {table.dtype} {list(table.shape)}")
     numbers = np.arange(table.shape[0])
-    return table.read(numbers), ("row", numbers)
+    pairs = np.empty(table.shape, table.dtype)
+    table.read(numbers, pairs)
+    return pairs, ("row", numbers)
 
 
 def _text_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
     """Pairs [p, 2] of a text file, and how their places are called."""
     found, lines = array("q"), array("q")
-    with files.readable(str(path), "file of two integers a line"), open(path, encoding="utf-8-sig") as file:
+    with readable(str(path), "file of two integers a line"), open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if pair := _PAIR.fullmatch(line):
                 found.extend(map(int, pair.groups()))

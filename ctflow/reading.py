@@ -1,14 +1,40 @@
 """Files that somebody else wrote: what is wrong with one is said in one line."""
 
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# What Python, NumPy and the system raise for damaged files; a header may promise anything, so MemoryError
+# too. AttributeError, NameError, TypeError and the like are left out: they show a mistake in ctflow.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
 
 @contextmanager
-def readable(name: str, kind: str) -> Iterator[None]:
-    """Turn what the libraries and the system say of a damaged file, each its own way, into one line."""
+def readable(name: str, kind: str, *also: type[Exception]) -> Iterator[None]:
+    """Turn what libraries and the system raise for a damaged file, each in its own way, into one line.
+
+    Args:
+        name: of the file, used in the message.
+        kind: what it should be, used in the message.
+        also: what the library that reads this kind raises beyond `_DAMAGE`.
+
+    Raises:
+        ValueError: chained to the original error.
+    """
     try:
         yield
-    except Exception as error:  # MemoryError too: a header may promise anything
+    except (*_DAMAGE, *also) as error:
         said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        raise ValueError(f"{name} must be a readable {kind} ({said.splitlines()[0]}); check it") from None
+        raise ValueError(f"{name} must be a readable {kind} ({said.splitlines()[0]}); check it") from error

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ctflow import embedding_files
+from ctflow.embedding_files import flat
 from ctflow.embeddings import as_embeddings, open_embeddings, open_pair, read_pairs
 
 
@@ -105,7 +105,7 @@ def test_any_rows_of_any_layout_are_those_of_the_whole(tmp_path_factory, index, 
     whole = unit(ROWS.astype(dtype).astype(float))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ctflow.embeddings._BLOCK_BYTES", block)
-        patch.setattr("ctflow.embedding_files._BATCH_BYTES", 100)
+        patch.setattr("ctflow.embedding_files.parquet._BATCH_BYTES", 100)
         for found in layouts(tmp_path_factory.getbasetemp() / f"layouts_{dtype}", dtype):
             np.testing.assert_allclose(found.rows(index), whole[index], atol=1e-7, err_msg=found.name)
 
@@ -177,10 +177,8 @@ def test_only_the_rows_asked_for_are_read(tmp_path, monkeypatch):
     """Two rows of a file take two reads of one row each: nothing is mapped, nothing else is loaded."""
     np.save(tmp_path / "a.npy", ROWS)
     read = []
-    fill = embedding_files._fill
-    monkeypatch.setattr(
-        embedding_files, "_fill", lambda file, target: read.append(len(target)) or fill(file, target)
-    )
+    fill = flat._fill
+    monkeypatch.setattr(flat, "_fill", lambda file, target: read.append(len(target)) or fill(file, target))
     open_embeddings(tmp_path / "a.npy").rows(np.array([3, 40]))
     assert read == [48, 48]
 

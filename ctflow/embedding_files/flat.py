@@ -1,0 +1,225 @@
+"""Numbers that lie one after another in a file: .npy and .safetensors, row by row or column by column."""
+
+import json
+import math
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctflow.embedding_files import parts
+from ctflow.embedding_files.parts import blocks, check_table, choose, spans
+from ctflow.reading import readable
+
+_HEADER_BYTES = 1 << 24
+_NPY_HEADER_BYTES = 10_000
+# Reading on past this many bytes takes about as long as a seek and a read of their own.
+_GAP_BYTES = 1 << 13
+_LANE_BYTES = 1 << 20
+_CACHE_LINE = 64
+
+
+class Layout(NamedTuple):
+    """Where the numbers of an array lie in a file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    """Bytes before the first number."""
+    by_columns: bool
+
+
+class Flat:
+    """Numbers that lie uncompressed in a file, row by row or column by column."""
+
+    def __init__(self, path: Path, layout: Layout):
+        self.name, self.shape, self.dtype = str(path), layout.shape, layout.dtype
+        self._path, self._layout = path, layout
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Write the rows into out [k, d]."""
+        with readable(self.name, "file"), open(self._path, "rb", buffering=0) as file:
+            read_rows(file, self._layout, rows, out)
+
+    def close(self) -> None:
+        """Nothing is open between two reads."""
+
+
+def read_rows(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) -> None:
+    """Write rows of strictly increasing numbers into out [k, d], in one pass forward through the file.
+
+    Args:
+        file: a file that can `seek` and `readinto`; its place may be anywhere.
+        layout: of the array [n, d] in the file.
+        rows: numbers [k].
+        out: of any dtype that the numbers can be cast to.
+    """
+    (_read_by_columns if layout.by_columns else _read_by_rows)(file, layout, rows, out)
+
+
+def _read_by_rows(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) -> None:
+    width = layout.shape[1] * layout.dtype.itemsize
+    for block in blocks(len(rows), width):
+        wanted = rows[block]
+        buffer: Any = np.empty(len(wanted) * width, np.uint8)
+        target = memoryview(buffer)
+        for first, stop in spans(wanted):
+            file.seek(layout.offset + first * width)
+            size = (stop - first) * width
+            _fill(file, target[:size])
+            target = target[size:]
+        out[block] = buffer.view(layout.dtype).reshape(len(wanted), -1)
+
+
+def _read_by_columns(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) -> None:
+    """Read column after column, several at a time, so that the file is passed once, and forward."""
+    (n, d), width = layout.shape, layout.dtype.itemsize
+    pieces = _pieces(rows, width)
+    scratch = np.empty(max(piece.stop - piece.first for piece in pieces), layout.dtype)
+    count = min(d, max(_CACHE_LINE // width, parts.BLOCK_BYTES // (len(rows) * width)))
+    band = np.empty((count, len(rows)), layout.dtype)
+    for column in range(0, d, count):
+        lanes = band[: d - column]
+        for lane, numbers in enumerate(lanes, start=column):
+            _read_lane(file, layout.offset + lane * n * width, pieces, scratch, numbers)
+        out[:, column : column + len(lanes)] = lanes.T
+
+
+class _Piece(NamedTuple):
+    """Numbers of a column that are read at once."""
+
+    first: int
+    stop: int
+    wanted: np.ndarray | None
+    """The places of the wanted ones among them; None if all are wanted."""
+
+
+def _read_lane(file: Any, start: int, pieces: list[_Piece], scratch: Any, numbers: Any) -> None:
+    """Read the wanted numbers [k] of one column, which begins at that byte of the file."""
+    raw, width, at = memoryview(numbers.view(np.uint8)), numbers.dtype.itemsize, 0
+    for first, stop, wanted in pieces:
+        file.seek(start + first * width)
+        if wanted is None:
+            after = at + stop - first
+            _fill(file, raw[at * width : after * width])
+        else:
+            after, span = at + len(wanted), scratch[: stop - first]
+            _fill(file, memoryview(span.view(np.uint8)))
+            np.take(span, wanted, out=numbers[at:after], mode="clip")
+        at = after
+
+
+def _pieces(rows: np.ndarray, width: int) -> list[_Piece]:
+    """What to read of each column: rows that lie near each other are read with what lies between them."""
+    apart = np.diff(rows) * width > _GAP_BYTES
+    apart |= np.diff(rows * width // _LANE_BYTES) > 0
+    found = []
+    for group in np.split(rows, np.flatnonzero(apart) + 1):
+        first, stop = int(group[0]), int(group[-1]) + 1
+        found.append(_Piece(first, stop, None if stop - first == len(group) else group - first))
+    return found
+
+
+def _fill(file: Any, target: memoryview) -> None:
+    while target:
+        got = file.readinto(target)
+        if not got:
+            raise ValueError("it ends early, cut since it was opened")
+        target = target[got:]
+
+
+def npy(path: Path) -> Flat:
+    """An .npy of any numbers, by its header.
+
+    Raises:
+        ValueError: no .npy, Python objects, cut short, more than one array.
+    """
+    with readable(str(path), ".npy file"), open(path, "rb") as file:
+        layout = npy_layout(file)
+        there = path.stat().st_size - layout.offset
+    if layout.dtype.hasobject:
+        raise ValueError(f"{path} must hold plain numbers, got pickled objects, never loaded; save floats")
+    promised = promised_bytes(layout)
+    what = f"{layout.dtype} {list(layout.shape)} takes {promised} bytes"
+    if promised > there:
+        raise ValueError(f"{path} is cut short: {what}, it has {there}; write it again")
+    if promised < there:
+        raise ValueError(f"{path} must hold one array: {what}, it has {there}; save one array a file")
+    return Flat(path, layout)
+
+
+def promised_bytes(layout: Layout) -> int:
+    """Bytes that the numbers of an array take."""
+    return math.prod(layout.shape) * layout.dtype.itemsize
+
+
+def npy_layout(file: Any) -> Layout:
+    """Read the header of an .npy, which the file stands at the start of.
+
+    Raises:
+        ValueError: it is no header, or too long.
+    """
+    version = np.lib.format.read_magic(file)
+    # Format 3 differs in the names of a table's fields, which are no embeddings.
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"its format is {version}, must be (1, 0) or (2, 0)")
+    # The length is looked at before so much is read.
+    width = 2 if version == (1, 0) else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > _NPY_HEADER_BYTES:
+        raise ValueError(f"its header takes {length} bytes, at most {_NPY_HEADER_BYTES} are read")
+    text = length.to_bytes(width, "little") + file.read(length)
+    try:
+        shape, by_columns, dtype = readers[version](BytesIO(text))
+    except ValueError:
+        raise
+    except Exception as error:  # NumPy lets through whatever its parser of Python literals raises
+        raise ValueError("its header is no dictionary of shape and dtype") from error
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {shape}")
+    return Layout(shape, dtype, file.tell(), by_columns)
+
+
+def safetensors(path: Path, column: str | None) -> Flat:
+    """One tensor of a .safetensors file, by its header.
+
+    Raises:
+        ValueError: no such file or tensor, no floating-point numbers, cut short.
+    """
+    with readable(str(path), ".safetensors file"), open(path, "rb") as file:
+        size = path.stat().st_size
+        start = 8 + int.from_bytes(file.read(8), "little")
+        if start > size:
+            raise ValueError(f"its header takes {start} bytes, it has {size}")
+        if start > _HEADER_BYTES:
+            raise ValueError(f"its header takes {start} bytes, at most {_HEADER_BYTES} are read")
+        header = json.loads(file.read(start - 8))
+        if not isinstance(header, dict):
+            raise ValueError("its header names no tensors")
+        found = {key: _tensor(entry) for key, entry in header.items() if key != "__metadata__"}
+    key = choose(str(path), {key: (shape, code) for key, (shape, code, *_) in found.items()}, column)
+    shape, code, first, stop = found[key]
+    check_table(str(path), shape, code)
+    dtype = np.dtype(import_module("ml_dtypes").bfloat16 if code == "bfloat16" else code)
+    layout = Layout(shape, dtype, start + first, by_columns=False)
+    promised, there = promised_bytes(layout), min(stop, size - start) - first
+    if promised != there:
+        what = f"{key!r}, {dtype} {list(shape)}, takes {promised} bytes"
+        raise ValueError(f"{path} is cut short: {what}, it has {max(there, 0)}; write it again")
+    return Flat(path, layout)
+
+
+def _tensor(entry: Any) -> tuple[tuple[int, ...], str, int, int]:
+    """Shape, NumPy's name of the dtype, first byte and end, of an entry of a .safetensors header."""
+    match entry:
+        case {"shape": list(shape), "data_offsets": [first, stop], "dtype": str(code)}:
+            pass
+        case _:
+            raise ValueError("its header names no tensors")
+    if any(type(number) is not int or number < 0 for number in (*shape, first, stop)):
+        raise ValueError(f"its header gives shape {shape}, offsets {first} and {stop}")
+    names = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+    return tuple(shape), names.get(code, code), first, stop

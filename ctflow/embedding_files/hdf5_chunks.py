@@ -1,0 +1,200 @@
+"""Chunks of an HDF5 dataset, each unpacked once for all rows that are wanted of it.
+
+HDF5 unpacks a chunk that exceeds its cache for every piece of it that is asked for, and lets a chunk take any
+size when unpacked. So the usual filters are undone here, with the chunk's size as the bound.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ctflow.embedding_files import parts
+from ctflow.embedding_files.parts import gather, spans, worth_keeping
+
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_FEED_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 20
+# What a filter may add to numbers that it cannot pack, or to sign them.
+_SLACK_BYTES = 1 << 10
+
+
+class Chunked:
+    """A chunked dataset [n, d], read a band at a time: all chunks of some rows.
+
+    The last band is kept decoded if it is `worth_keeping`, so that calls for consecutive rows do not unpack
+    its chunks again.
+    """
+
+    def __init__(self, dataset: Any, plain: bool, file_bytes: int):
+        """Read a dataset.
+
+        Args:
+            dataset: h5py's.
+            plain: whether its numbers are stored in the layout of its NumPy dtype.
+            file_bytes: size of the file.
+        """
+        self._dataset, self._file_bytes = dataset, file_bytes
+        self._filters = _filters(dataset)
+        self._ours = plain and {code for code, _ in self._filters} <= {_DEFLATE, _SHUFFLE, _FLETCHER32}
+        self._first, self._kept = 0, np.empty((0, dataset.shape[1]), dataset.dtype)
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Write the rows into out [k, d]."""
+        known = np.searchsorted(rows, [self._first, self._first + len(self._kept)])
+        inside = slice(*known.tolist())
+        gather(self._kept, rows[inside] - self._first, out[inside])
+        for rest in (slice(0, inside.start), slice(inside.stop, len(rows))):
+            if rest.stop > rest.start:
+                self._read_bands(rows[rest], out[rest])
+
+    def _read_bands(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """The same of rows that are not among those kept."""
+        (n, d), height = self._dataset.shape, self._dataset.chunks[0]
+        step = max(1, parts.BLOCK_BYTES // (height * d * self._dataset.dtype.itemsize))
+        for first, stop in spans(np.unique(rows // height)):
+            for band in range(first, stop, step):
+                top, bottom = band * height, min(min(band + step, stop) * height, n)
+                mine = slice(*np.searchsorted(rows, [top, bottom]).tolist())
+                self._read_band(top, bottom, rows[mine], out[mine])
+
+    def _read_band(self, top: int, bottom: int, rows: np.ndarray, out: np.ndarray) -> None:
+        """Write rows in [top, bottom), which begins and ends with chunks, into out."""
+        d, dtype = self._dataset.shape[1], self._dataset.dtype
+        if not worth_keeping((bottom - top) * d * dtype.itemsize, self._file_bytes):
+            for row, column, chunk in self._chunks(top, bottom):
+                mine = slice(*np.searchsorted(rows, [row, row + len(chunk)]).tolist())
+                gather(chunk, rows[mine] - row, out[mine, column : column + chunk.shape[1]])
+            return
+        # Dropped before the next is unpacked, so that there is never more than one.
+        self._kept = band = np.empty((0, d), dtype)
+        for row, column, chunk in self._chunks(top, bottom):
+            if chunk.shape == (bottom - top, d) == self._dataset.chunks:
+                band = chunk
+                break
+            if not len(band):
+                band = np.empty((bottom - top, d), dtype)
+            band[row - top : row - top + len(chunk), column : column + chunk.shape[1]] = chunk
+        self._first, self._kept = top, band
+        gather(band, rows - top, out)
+
+    def _chunks(self, top: int, bottom: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """First row, first column, and numbers, of every chunk of the rows."""
+        d, (height, width) = self._dataset.shape[1], self._dataset.chunks
+        for row in range(top, bottom, height):
+            for column in range(0, d, width):
+                yield row, column, self._chunk(row, column)[: bottom - row, : d - column]
+
+    def _chunk(self, row: int, column: int) -> np.ndarray:
+        """One chunk's numbers, at the edge of the dataset with more than lie in it."""
+        shape, dtype = self._dataset.chunks, self._dataset.dtype
+        if not self._ours:
+            return self._dataset[row : row + shape[0], column : column + shape[1]]
+        dataset = self._dataset.id
+        try:
+            mask, raw = dataset.read_direct_chunk((row, column))
+        except RuntimeError:
+            if dataset.get_chunk_info_by_coord((row, column)).size:
+                raise
+            return np.full(shape, self._dataset.fillvalue, dtype)  # never written
+        size = shape[0] * shape[1] * dtype.itemsize
+        applied = [chosen for i, chosen in enumerate(self._filters) if not mask >> i & 1]
+        numbers = unfiltered(raw, applied, size)
+        del raw
+        return np.frombuffer(numbers, dtype).reshape(shape)
+
+
+def _filters(dataset: Any) -> list[tuple[int, tuple[int, ...]]]:
+    """Code and parameters of each filter, in the order in which they were applied."""
+    plist = dataset.id.get_create_plist()
+    return [(code, values) for code, _, values, _ in map(plist.get_filter, range(plist.get_nfilters()))]
+
+
+def unfiltered(raw: Any, filters: list[tuple[int, tuple[int, ...]]], size: int) -> Any:
+    """A chunk's bytes, after its filters are undone from the last to the first.
+
+    Raises:
+        ValueError: it does not unpack to `size` bytes, or its checksum is wrong.
+    """
+    for code, values in reversed(filters):
+        if code == _DEFLATE:
+            raw = _inflated(raw, size + size // 512 + _SLACK_BYTES)
+        elif code == _SHUFFLE:
+            raw = _unshuffled(raw, values[0] if values else 1)
+        else:
+            raw = _signed(raw)
+    if len(raw) != size:
+        raise ValueError(f"a chunk unpacks to {len(raw)} bytes, it must to {size}")
+    return raw
+
+
+def _inflated(raw: Any, most: int) -> memoryview:
+    """Bytes unpacked by zlib, at most so many."""
+    out: Any = np.empty(most, np.uint8)
+    done, stream = 0, zlib.decompressobj()
+    for piece in _pieces(memoryview(raw), stream):
+        if done + len(piece) > most:
+            raise ValueError(f"a chunk unpacks to more than {most} bytes")
+        out[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        done += len(piece)
+    if not stream.eof:
+        raise ValueError("a chunk is cut short")
+    return memoryview(out)[:done]
+
+
+def _pieces(raw: memoryview, stream: Any) -> Iterator[bytes]:
+    """What zlib unpacks, a little at a time."""
+    for start in range(0, len(raw), _FEED_BYTES):
+        rest: Any = raw[start : start + _FEED_BYTES]
+        while rest and not stream.eof:
+            yield stream.decompress(rest, _PIECE_BYTES)
+            rest = stream.unconsumed_tail
+    yield stream.flush()
+
+
+def _unshuffled(raw: Any, width: int) -> Any:
+    """Bytes that were sorted by their place in a number, back in order; a rest is left where it is."""
+    raw = np.frombuffer(raw, np.uint8)
+    count = len(raw) // width if width > 1 else 0
+    if not count:
+        return memoryview(raw)
+    front: Any = raw[: count * width].reshape(width, count).T.reshape(-1)
+    if len(front) < len(raw):
+        front = np.concatenate([front, raw[len(front) :]])
+    return memoryview(front)
+
+
+def _signed(raw: Any) -> Any:
+    """Bytes without the checksum at their end.
+
+    Raises:
+        ValueError: it is not theirs.
+    """
+    raw = memoryview(raw)
+    if len(raw) < 4:
+        raise ValueError("a chunk is cut short")
+    found, stored = fletcher32(raw[:-4]), int.from_bytes(raw[-4:], "little")
+    halves = {tuple(half % 65535 for half in divmod(word, 1 << 16)) for word in (stored, _swapped(stored))}
+    if found not in halves:
+        raise ValueError("a chunk's checksum is wrong")
+    return raw[:-4]
+
+
+def _swapped(word: int) -> int:
+    """The bytes of each half change places, as the checksums of HDF5 before 1.6.3 have them."""
+    return (word & 0xFF00FF) << 8 | word >> 8 & 0xFF00FF
+
+
+def fletcher32(raw: Any) -> tuple[int, int]:
+    """HDF5's checksum as two numbers modulo 65535: sum of the running sums, and sum, of big-endian words."""
+    words = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2")
+    if len(raw) % 2:
+        words = np.append(words, np.uint16(raw[-1] << 8))
+    total = running = 0
+    for start in range(0, len(words), _FEED_BYTES):
+        piece = words[start : start + _FEED_BYTES].astype(np.uint64)
+        weights = np.arange(len(piece), 0, -1, dtype=np.uint64)
+        running = (running + len(piece) * total + int(piece @ weights)) % 65535
+        total = (total + int(piece.sum())) % 65535
+    return running, total

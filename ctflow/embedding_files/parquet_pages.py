@@ -1,0 +1,134 @@
+"""The sizes of a Parquet column's pages, from the headers before them; pyarrow does not tell them.
+
+A page header is a Thrift structure in the compact protocol. What a file's footer says of its pages need not
+be true, and a few bytes may stand for any number of equal values, so that the pages are asked themselves.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+_FIRST_BYTES = 1 << 12
+_MOST_BYTES = 1 << 20
+# Numbers of fields in the structure PageHeader, and in the headers of the three kinds of pages with values.
+_UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2, _COUNT = 2, 3, 5, 7, 8, 1
+_TRUE, _FALSE, _BYTE, _DOUBLE, _TEXT, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+
+
+class Page(NamedTuple):
+    """What a page header says."""
+
+    unpacked: int
+    """Bytes of the page when unpacked."""
+    values: int
+    """Values in it, nulls and empty lists included; 0 for a dictionary."""
+    entries: int
+    """Values in it if it is a dictionary, else 0."""
+
+
+def pages(file: Any, start: int, size: int, values: int) -> Iterator[Page]:
+    """The pages of a column of a row group, in order, until there are as many values as promised.
+
+    Args:
+        file: the Parquet file, open for reading bytes.
+        start: place of the first page.
+        size: bytes of all pages.
+        values: values in all pages.
+
+    Raises:
+        ValueError: something that is no page header.
+    """
+    stop = start + size
+    while start < stop and values > 0:
+        header, length = _header(file, start, stop)
+        data = header.get(_DATA) or header.get(_DATA_V2) or {}
+        page = Page(
+            _number(header, _UNPACKED), _number(data, _COUNT), _number(header.get(_DICTIONARY, {}), _COUNT)
+        )
+        yield page
+        values -= page.values
+        start += length + _number(header, _PACKED)
+
+
+def _number(structure: Any, field: int) -> int:
+    """A field that must be a number >= 0, or 0 where there is none."""
+    found = structure.get(field, 0) if isinstance(structure, dict) else -1
+    if not isinstance(found, int) or found < 0:
+        raise ValueError("a page header is damaged")
+    return found
+
+
+def _header(file: Any, start: int, stop: int) -> tuple[dict[int, Any], int]:
+    """A page header by the numbers of its fields, and its length."""
+    for most in (_FIRST_BYTES, _MOST_BYTES):
+        file.seek(start)
+        reader = _Compact(file.read(min(most, stop - start)))
+        try:
+            return reader.structure(), reader.at
+        except IndexError:  # it goes on past what was read
+            continue
+    raise ValueError("a page header is damaged")
+
+
+class _Compact:
+    """A reader of Thrift's compact protocol; IndexError at the end of the bytes."""
+
+    def __init__(self, content: bytes):
+        self._content, self.at = content, 0
+
+    def structure(self) -> dict[int, Any]:
+        """A structure's fields by number."""
+        fields, field = {}, 0
+        while mark := self._byte():
+            field = field + (mark >> 4) if mark >> 4 else self._signed()
+            fields[field] = self._value(mark & 15, inside=False)
+        return fields
+
+    def _value(self, kind: int, *, inside: bool) -> Any:
+        """A value of that kind; a truth value takes a byte only inside a list."""
+        if kind in (_TRUE, _FALSE):
+            return self._byte() == _TRUE if inside else kind == _TRUE
+        if kind == _BYTE:
+            return self._byte()
+        if kind in (_LIST, _SET):
+            return self._list()
+        if kind == _MAP:
+            return self._map()
+        if kind == _STRUCT:
+            return self.structure()
+        if kind in (_DOUBLE, _TEXT):
+            return self._skip(8 if kind == _DOUBLE else self._unsigned())
+        return self._signed()
+
+    def _list(self) -> None:
+        mark = self._byte()
+        for _ in range(mark >> 4 if mark >> 4 < 15 else self._unsigned()):
+            self._value(mark & 15, inside=True)
+
+    def _map(self) -> None:
+        if count := self._unsigned():
+            kinds = self._byte()
+            for _ in range(count):
+                self._value(kinds >> 4, inside=True)
+                self._value(kinds & 15, inside=True)
+
+    def _skip(self, count: int) -> None:
+        self.at += count
+        if self.at > len(self._content):
+            raise IndexError
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self._content[self.at - 1]
+
+    def _unsigned(self) -> int:
+        number = shift = 0
+        while True:
+            byte = self._byte()
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return number
+
+    def _signed(self) -> int:
+        number = self._unsigned()
+        return number >> 1 ^ -(number & 1)

@@ -1,0 +1,138 @@
+"""One array of an .npz, unpacked as far as it is needed and no more is kept than its rows."""
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctflow.embedding_files import parts
+from ctflow.embedding_files.flat import Flat, Layout, npy_layout, promised_bytes, read_rows
+from ctflow.embedding_files.parts import choose, gather, worth_keeping
+from ctflow.reading import readable
+
+_LOCAL_HEADER_BYTES = 30
+
+
+class _Member(NamedTuple):
+    """An array in the archive."""
+
+    info: zipfile.ZipInfo
+    layout: Layout
+    """With the offset in the member."""
+
+
+class Zipped:
+    """One array of an .npz.
+
+    A compressed member is unpacked forward, for each call from where the last one stopped; a row before that
+    place starts it again. Each call needs all of a compressed member whose numbers lie column by column, so
+    that its array is kept if it is `worth_keeping`. The checksum is tested at the first read.
+    """
+
+    def __init__(self, path: Path, column: str | None):
+        self.name, self._path = str(path), path
+        with self._readable(), zipfile.ZipFile(path) as archive:
+            members = {
+                info.filename.removesuffix(".npy"): _member(archive, info)
+                for info in archive.infolist()
+                if info.filename.endswith(".npy")
+            }
+        found = {key: (member.layout.shape, member.layout.dtype.name) for key, member in members.items()}
+        key = choose(self.name, found, column)
+        self._info, self._layout = members[key]
+        self.shape, self.dtype = self._layout.shape, self._layout.dtype
+        self._checked = False
+        self._archive: Any = None
+        self._stream: Any = None
+        self._kept: np.ndarray | None = None
+
+    def _readable(self) -> Any:
+        # RuntimeError says that a member is encrypted, or its compression unknown.
+        return readable(self.name, ".npz file", RuntimeError, KeyError)
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Write the rows into out [k, d]."""
+        if self._info.compress_type == zipfile.ZIP_STORED:
+            with self._readable():
+                self._check()
+                flat = self._flat()
+            flat.read(rows, out)
+            return
+        with self._readable():
+            if self._layout.by_columns and self._kept is None and self._is_small():
+                self._kept = self._whole()
+            if self._kept is not None:
+                gather(self._kept, rows, out)
+            else:
+                read_rows(self._open(), self._layout, rows, out)
+                self._check()
+
+    def _is_small(self) -> bool:
+        return worth_keeping(promised_bytes(self._layout), self._path.stat().st_size)
+
+    def _open(self) -> Any:
+        """The member as a file, at the place where the last read left it."""
+        if self._stream is None:
+            self._archive = zipfile.ZipFile(self._path)
+            self._stream = self._archive.open(self._info)
+        return self._stream
+
+    def _check(self) -> None:
+        """Read on to the end once, where the archive's checksum is compared."""
+        while not self._checked:
+            self._checked = not self._open().read(parts.BLOCK_BYTES)
+
+    def _whole(self) -> np.ndarray:
+        """The array of a member whose numbers lie column by column."""
+        n, d = self._layout.shape
+        stream, columns = self._open(), np.empty((d, n), self.dtype)
+        raw: Any = columns.view(np.uint8).reshape(-1)
+        stream.seek(self._layout.offset)
+        target = memoryview(raw)
+        while target:
+            piece = stream.read(min(len(target), parts.BLOCK_BYTES))
+            if not piece:
+                raise EOFError("it ends early")
+            target[: len(piece)] = piece
+            target = target[len(piece) :]
+        self._check()
+        return columns.T
+
+    def _flat(self) -> Flat:
+        """The numbers of a member that is not compressed, by their place in the archive."""
+        start = self._info.header_offset
+        with open(self._path, "rb") as file:
+            file.seek(start)
+            local = file.read(_LOCAL_HEADER_BYTES)
+        # The lengths of the name and of the extra field, which may differ from those in the directory.
+        lengths = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+        offset = start + _LOCAL_HEADER_BYTES + lengths + self._layout.offset
+        return Flat(self._path, self._layout._replace(offset=offset))
+
+    def close(self) -> None:
+        """Close the archive and drop the array."""
+        for file in (self._stream, self._archive):
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+        self._archive = self._stream = self._kept = None
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    """The header of a member, compared with the length that the archive's directory gives."""
+    _check_compression(info)
+    with archive.open(info) as file:
+        layout = npy_layout(file)
+    there = info.file_size - layout.offset
+    promised = 0 if layout.dtype.hasobject else promised_bytes(layout)
+    if promised > there:
+        raise ValueError(f"{info.filename} takes {promised} bytes, it has {there}")
+    return _Member(info, layout)
+
+
+def _check_compression(info: zipfile.ZipInfo) -> None:
+    """Raise ValueError for compressions that Python unpacks without a bound on memory."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is not compressed as np.savez_compressed does; write it by that")
