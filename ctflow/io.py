@@ -72,9 +72,21 @@ def _cell(value: Any) -> str:
 
 
 def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read a table of `write_csv`: numeric columns as numbers, others as text."""
+    """Read a table of `write_csv`: numeric columns as numbers, others as text.
+
+    Raises:
+        ValueError: no table, or rows of unequal length.
+    """
     with open(path, newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+        try:
+            header, *rows = csv.reader(file)
+        except csv.Error as error:
+            raise ValueError(f"{str(path)!r} must be a table ({error}); check it") from None
+    bad = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
+    if bad is not None:
+        raise ValueError(
+            f"{str(path)!r} must have rows of {len(header)} cells, row {bad} has {len(rows[bad])}; check it"
+        )
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)}
     return {name: _numbers(column) for name, column in columns.items()}
 

@@ -1,5 +1,7 @@
 """Corrections against POT, scipy and what each is defined to do; what they refuse."""
 
+import json
+
 import numpy as np
 import ot
 import pytest
@@ -285,6 +287,17 @@ def test_maps_that_are_not_finite_are_refused(value, tmp_path):
         load(tmp_path / "bad.safetensors")
     save_file(tensors, tmp_path / "good.safetensors", about)
     assert load(tmp_path / "good.safetensors").strength is None
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "I64", "F16"])
+def test_files_of_other_numbers_are_refused(dtype, tmp_path):
+    about = {"__metadata__": {"method": "centring", "x": "affine"}}
+    size = {"BF16": 2, "F8_E4M3": 1, "I64": 8, "F16": 2}[dtype]
+    header = json.dumps(about | {"x.centre": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}})
+    content = len(header).to_bytes(8, "little") + header.encode() + bytes(2 * size)
+    (tmp_path / "other.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.safetensors"):
+        load(tmp_path / "other.safetensors")
 
 
 def test_a_ridge_too_small_for_the_rows_is_refused():

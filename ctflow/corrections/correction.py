@@ -107,9 +107,11 @@ def load(path: str | os.PathLike[str]) -> Correction:
     Raises:
         ValueError: the file is no correction, or its numbers are not finite.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with readable(str(path), ".safetensors file of a correction"), safe_open(path, "numpy") as file:
+    # The last two are raised for dtypes that NumPy does not have.
+    damage = (SafetensorError, TypeError, AttributeError)
+    with readable(str(path), ".safetensors file of a correction", *damage), safe_open(path, "numpy") as file:
         about = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
