@@ -112,6 +112,13 @@ def moments(
     size = pairing.num_units(MAX_UNITS)
     of_x, of_y = _Sums(size, d), _Sums(size, d)
     apart, pair_mass = np.zeros(size), np.zeros(size)
+
+    def add_pairs(rows: np.ndarray, partners: np.ndarray, unit: np.ndarray, weight: np.ndarray) -> None:
+        between = rows - partners
+        square = np.einsum("pd,pd->p", between, between, dtype=float)
+        apart[:] += np.bincount(unit, weight * square, size)
+        pair_mass[:] += np.bincount(unit, weight, size)
+
     rounding = 0.0
     for groups in _blocks(pairing.num_groups):
         block = pairing.take(groups)
@@ -120,12 +127,13 @@ def moments(
         of_x.add(rows_x, unit_x, block.x_weight)
         of_y.add(rows_y, unit_y, block.y_weight)
         rounding = max(rounding, *(float(np.finfo(rows.dtype).eps) for rows in (rows_x, rows_y)))
-        i, j = block.pairs.T
-        between = rows_x[i] - rows_y[j]
-        square = np.einsum("pd,pd->p", between, between, dtype=float)
-        apart += np.bincount(unit_x[i], block.pair_weight * square, size)
-        pair_mass += np.bincount(unit_x[i], block.pair_weight, size)
+        if not pairing.rows_as_groups:
+            i, j = block.pairs.T
+            add_pairs(rows_x[i], rows_y[j], unit_x[i], block.pair_weight)
         progress(len(groups))
+    # Where rows are groups, partners come in different blocks.
+    for i, j, group, weight in pairing.split_pairs(_BLOCK):
+        add_pairs(x.rows(i), y.rows(j), pairing.unit_of(group, MAX_UNITS), weight)
     (have_x, mean_x, scatter_x, share_x), (have_y, mean_y, scatter_y, share_y) = of_x.units(), of_y.units()
     with_pairs = np.flatnonzero(pair_mass)
     units = Rows(

@@ -5,17 +5,18 @@ the estimator `u` take pairs of rows from distinct groups only, a relabelling ex
 of whole groups, and a bootstrap draws whole groups.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from ctflow.checks import check_choice
+from ctflow.diagnostics.repeats import first_equal, repeats
 from ctflow.embeddings import Embeddings
 
 UNPAIRED = "unpaired"
 MIN_GROUPS = 10
-_BLOCK = 8192
 
 
 class Block(NamedTuple):
@@ -58,6 +59,10 @@ class Pairing:
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """At most `count` groups at random, increasing."""
         return _choose(rng, self.num_groups, count)
+
+    def split_pairs(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Pairs that groups do not hold, `size` at a time: rows of x and of y, groups of x, weights."""
+        yield from ()
 
     def num_units(self, most: int) -> int:
         """Number of units, at most `most`, that consecutive groups are merged into."""
@@ -113,12 +118,8 @@ class Unpaired(Pairing):
         return Block(x, y, chosen[0], split + chosen[1], of_x, of_y, *none)
 
     def unit_of(self, groups, most):
-        """The unit of each row: no unit holds rows of both clouds, however few one has."""
-        if self.num_groups <= most:
-            return groups
-        (n, m), half = self._sizes, most // 2
-        of_x, of_y = (-(-size // half) for size in (n, m))
-        return np.where(groups < n, groups // of_x, -(-n // of_x) + (groups - n) // of_y)
+        """The unit of each row; no unit holds rows of both clouds."""
+        return _units_apart(groups, self.items, most)
 
     def sample(self, count, rng):
         """At most `count` rows of each cloud."""
@@ -164,6 +165,43 @@ class Listed(Pairing):
         return Block(x, y, groups[i], groups[j], *weights, local[inside], self.weights[chosen][inside])
 
 
+class RowsAsGroups(Listed):
+    """Index pairs that join nearly all rows: each row is a group of its own, first those of x, then of y."""
+
+    rows_as_groups = True
+
+    def __init__(self, shape, pairs, weights, notes=()):
+        labels = np.arange(shape[0]), shape[0] + np.arange(shape[1])
+        super().__init__(shape, pairs, weights, labels, notes)
+
+    def unit_of(self, groups, most):
+        """The unit of each row; no unit holds rows of both clouds."""
+        return _units_apart(groups, self.items, most)
+
+    def split_pairs(self, size):
+        """All pairs."""
+        group = np.unique(self.pairs[:, 0], return_inverse=True)[1]
+        for start in range(0, len(group), size):
+            part = slice(start, start + size)
+            yield *self.pairs[part].T, group[part], self.weights[part]
+
+    def sample(self, count, rng):
+        """At most `count` rows of x, and at most `count` of the rows of y that have a partner among them."""
+        x = _choose(rng, self.items[0], count)
+        of_x, of_y = (np.unique(column, return_inverse=True)[1] for column in self.pairs.T)
+        partners = np.unique(of_y[np.isin(of_x, x)])
+        return np.concatenate([x, self.items[0] + partners[_choose(rng, len(partners), count)]])
+
+
+def _units_apart(groups: np.ndarray, sizes: tuple[int, int], most: int) -> np.ndarray:
+    """The unit of each row, of n rows of x and m of y: none holds rows of both, however few one has."""
+    n, m = sizes
+    if n + m <= most:
+        return groups
+    of_x, of_y = (-(-size // (most // 2)) for size in (n, m))
+    return np.where(groups < n, groups // of_x, -(-n // of_x) + (groups - n) // of_y)
+
+
 def _choose(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
     return np.arange(size) if count >= size else np.sort(rng.choice(size, count, replace=False))
 
@@ -200,7 +238,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
     """
     shape = len(x), len(y)
     labels = (None, None) if groups is None else _labels(groups, *shape)
-    first = tuple(_first_equal(z, label) for z, label in zip((x, y), labels, strict=True))
+    first = tuple(first_equal(z, label) for z, label in zip((x, y), labels, strict=True))
     plan = pairing(*shape, pairs, groups, first)
     for name, rows, items in zip("xy", first, plan.items, strict=True):
         if items < 2:
@@ -217,37 +255,8 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
         raise ValueError(
             f"x and y must have at least {MIN_GROUPS} distinct pairs to be compared, got {plan.num_groups}"
         )
-    plan.notes = (*_repeats(first, plan.paired), *plan.notes)
+    plan.notes = (*repeats(first, plan.paired), *plan.notes)
     return plan
-
-
-def _first_equal(z: Embeddings, label: np.ndarray | None) -> np.ndarray | None:
-    """The number of the earliest row equal to each row (and of the same label); None if none repeat."""
-    n = len(z)
-    prints = np.concatenate([z.fingerprints(slice(a, min(a + _BLOCK, n))) for a in range(0, n, _BLOCK)])
-    # Sorting alone answers the usual case, at a third of the memory.
-    ordered = np.sort(prints)
-    if (ordered[1:] != ordered[:-1]).all():
-        return None
-    keys = [prints] if label is None else [prints, np.unique(label, return_inverse=True)[1]]
-    order = np.lexsort(keys[::-1])  # stable: equal rows stay in order
-    new = np.ones(n, bool)
-    new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
-    if new.all():
-        return None
-    first = np.empty(n, int)
-    first[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]
-    return first
-
-
-def _repeats(first: tuple[np.ndarray | None, ...], paired: bool) -> list[str]:
-    """A note on repeated rows, for the report."""
-    found = []
-    for name, rows in zip("xy", first, strict=True):
-        if rows is not None:
-            found.append(f"{name} has {len(rows)} rows, of which {len(np.unique(rows))} are distinct")
-    how = "one item with all its partners" if paired else "one row that weighs as much as its copies"
-    return [f"{'; '.join(found)}: exact copies of a row are treated as {how}"] if found else []
 
 
 def pairing(
@@ -303,14 +312,12 @@ def pairing(
     # The effective number of groups: one group that holds nearly all rows is as bad as few groups.
     few = groups is None and 1 / np.sum(shares**2) < min(MIN_GROUPS, len(indices)) * (1 - 1e-9)
     if few:
-        labels = np.arange(n), n + np.arange(m)
         notes.append(
             f"the pairs join the rows into {len(shares)} group{'s' if len(shares) > 1 else ''}, too few to "
             "resample: rows are treated as independent, and no intervals are given"
         )
-    plan = Listed((n, m), indices, weights, labels, tuple(notes))
-    plan.rows_as_groups = few
-    return plan
+        return RowsAsGroups((n, m), indices, weights, tuple(notes))
+    return Listed((n, m), indices, weights, labels, tuple(notes))
 
 
 def _or_itself(first: tuple[np.ndarray | None, ...], n: int, m: int) -> tuple[np.ndarray, np.ndarray]:

@@ -97,10 +97,10 @@ class Draws(NamedTuple):
         """
         if len(self.bootstrap) == 0 or not np.isfinite([self.value, *self.bootstrap]).all():
             return np.nan, np.nan
-        reach = 2 * self.value - np.quantile(self.bootstrap, [0.975, 0.025]) - self.value
-        a, b = self.value + np.sign(reach) * np.hypot(reach, 1.96 * other_error)
-        a, b = np.clip([min(a, self.value), max(b, self.value)], low, high)
-        return float(min(a, self.value)), float(max(b, self.value))
+        a, b = 2 * self.value - np.quantile(self.bootstrap, [0.975, 0.025])
+        centre, half = (a + b) / 2, np.hypot((b - a) / 2, 1.96 * other_error)
+        ends = np.clip([min(centre - half, self.value), max(centre + half, self.value)], low, high)
+        return float(min(ends[0], self.value)), float(max(ends[1], self.value))
 
 
 def halves(rows: Rows, rng: np.random.Generator) -> np.ndarray:

@@ -260,7 +260,8 @@ def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> li
                 rows=rows.counts,
                 estimator="plug-in",
                 means=means[name],
-                reference=f"changes with the number of rows: {half[name]:.4g} on half of them",
+                reference="changes with the number of rows"
+                + (f": {half[name]:.4g} on half of them" if np.isfinite(half[name]) else ""),
                 **fields,
             )
         )

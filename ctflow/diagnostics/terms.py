@@ -44,12 +44,14 @@ def energy_terms(
         logits = np.where(rows.group[:, None] == rows.group[None, :], -np.inf, logits)
     both = log_fields(logits, np.concatenate([resamples.x, resamples.y], axis=1))
     log_x, log_y = np.split(both, 2, axis=1)
-    if estimator == "u":
-        groups = same_group(rows)
-        log_x = log_x - np.log1p(-(groups @ resamples.x)[rows.group])
-        log_y = log_y - np.log1p(-(groups @ resamples.y)[rows.group])
-    self_x, cross_y = (_mean(log, resamples.x) for log in (log_x, log_y))
-    self_y, cross_x = (_mean(log, resamples.y) for log in (log_y, log_x))
+    # A cloud of one group has no field of its own: its terms come out as NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if estimator == "u":
+            groups = same_group(rows)
+            log_x = log_x - np.log1p(-(groups @ resamples.x)[rows.group])
+            log_y = log_y - np.log1p(-(groups @ resamples.y)[rows.group])
+        self_x, cross_y = (_mean(log, resamples.x) for log in (log_x, log_y))
+        self_y, cross_x = (_mean(log, resamples.y) for log in (log_y, log_x))
     alignment = -paired / temperature
     return {
         "energy": alignment + (cross_y + cross_x) / 2,
@@ -73,7 +75,7 @@ def log_fields(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
     found = np.full((len(logits), weights.shape[1]), -np.inf)
     rows, open_, limit = np.arange(len(logits)), np.ones(found.shape, bool), np.full(len(logits), np.inf)
     while rows.size:
-        here = np.where(logits[rows] <= limit[:, None], logits[rows], -np.inf)
+        here = np.where(logits[rows] < limit[:, None], logits[rows], -np.inf)
         top = here.max(axis=1)
         rows, open_, here, top = (a[np.isfinite(top)] for a in (rows, open_, here, top))
         with np.errstate(divide="ignore"):
