@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from ctflow import corrections, io
-from ctflow.checkpoints import held
 from ctflow.checks import check_count, check_positive
 from ctflow.diagnostics.compare import Comparison, compare
 from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED
 from ctflow.diagnostics.report import Report
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
+from ctflow.folders import all_or_none, held
 
 REPORTS = ("report.json", "report.md", "report.png")
-_BLOCK = 8192
 _FOR_FIT = 20_000
 _LEAST_SCALE = 7.0  # below, it may be a logarithm: e^7 is above the scale of any model that is known
 
@@ -135,6 +134,7 @@ def run_correct(
     x: Path,
     y: Path | None,
     *,
+    pairs: Path | None,
     method: str | None,
     out: Path | None,
     overwrite: bool,
@@ -144,37 +144,51 @@ def run_correct(
 ) -> Comparison:
     """Read, fit, measure on held-out rows; with a method, write its map and the corrected rows."""
     check_count("--seed", options["seed"], minimum=0)
+    if method in corrections.SCORINGS:
+        raise ValueError(
+            f"--method {method} has no rows to write: {method} changes scores and moves no rows; leave out "
+            f"--method to see what it gains, and use ct.corrections.{method} where scores are computed"
+        )
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
     first, second = open_both(x, y, column, normalize)
-    if first.shape != second.shape:
-        raise ValueError(
-            f"{first.name} and {second.name} must be paired row by row, got {first.shape} and {second.shape}"
-        )
+    listed = None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     names = ["corrections.csv", "corrections.png"]
     names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]
     check_output(out, names, overwrite)
-    rng = np.random.default_rng(options["seed"])
-    chosen = np.sort(rng.permutation(len(first))[:_FOR_FIT])
-    found = compare(first.rows(chosen), second.rows(chosen), **options)
+    found = compare(first, second, pairs=listed, max_groups=_FOR_FIT, **options)
+    chosen = None if method is None else _usable(found, method)
     if out is not None:
-        with held(io.prepare_folder(out)) as folder:
+        with all_or_none(out) as folder:
             io.write_csv(folder / "corrections.csv", found.table)
-            from ctflow.diagnostics.plot import trade
+            from ctflow.diagnostics.trade import trade
 
             trade(found).save(folder / "corrections.png")
-            if method is not None:
-                found.fitted[method].save(folder / "correction.safetensors")
+            if chosen is not None:
+                chosen.save(folder / "correction.safetensors")
                 for name, source in (("x", first), ("y", second)):
-                    _write_rows(folder / f"{name}.npy", source, found.fitted[method], name)
+                    _write_rows(folder / f"{name}.npy", source, chosen, name)
     return found
 
 
+def _usable(found: Comparison, method: str) -> corrections.Correction:
+    """The fitted correction of a method.
+
+    Raises:
+        ValueError: it failed on these rows.
+    """
+    fitted = found.fitted.get(method)
+    if not isinstance(fitted, corrections.Correction):
+        (place,) = np.flatnonzero(found.table["method"] == method)
+        raise ValueError(f"--method {method} failed, nothing was written: {found.table['failed'][place]}")
+    return fitted
+
+
 def _write_rows(path: Path, source: Embeddings, correction: corrections.Correction, name: str) -> None:
-    """Corrected rows as float32, a block at a time."""
+    """Corrected rows in the dtype that they were read in, a block at a time."""
+    dtype = source.dtype.newbyteorder("<")
     with io.atomic(path) as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}
+        header = {"descr": dtype.str, "fortran_order": False, "shape": source.shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(source), _BLOCK):
-            rows = source.rows(slice(start, min(start + _BLOCK, len(source))))
-            file.write(np.ascontiguousarray(correction.transform_one(name, rows), "<f4").tobytes())
+        for block in correction.stream(name, source):
+            file.write(np.ascontiguousarray(block, dtype).tobytes())

@@ -1,11 +1,10 @@
-"""A report, and a comparison of corrections, as pictures."""
+"""A report as a picture."""
 
 from typing import Any
 
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.diagnostics.compare import PURPOSES, Comparison, pareto, score
 from ctflow.diagnostics.report import SIZES, Metric, Report
 
 _FLOOR = 1e-4
@@ -116,48 +115,3 @@ def _recall(ax: Any, recalls: list[Metric]) -> None:
     ax.set_ylabel("recall@k")
     ax.set_title(f"retrieval among {recalls[0].rows[1]}")
     ax.legend()
-
-
-@pl.styled
-def trade(comparison: Comparison) -> pl.Picture:
-    """What is left of the gap against recall and mixing, a mark a correction; Pareto-optimal ones filled."""
-    t = comparison.table
-    figure, axes = pl.panels(1, len(PURPOSES), size=(2.5 * len(PURPOSES), 2.9))
-    titles = {
-        "retrieval": "recall@1, other modality",
-        "mixed": "recall@1, both modalities",
-        "clustering": "mixing",
-    }
-    gap = np.maximum(t["energy_distance"], 1e-5)
-    for ax, (purpose, title) in zip(axes[0], titles.items(), strict=True):
-        value, best = score(t, purpose), pareto(t, purpose)
-        for i, method in enumerate(t["method"]):
-            color, marker = _MARKS[method]
-            ax.plot(
-                gap[i],
-                value[i],
-                color=color,
-                marker=marker,
-                linestyle="none",
-                markersize=6,
-                markerfacecolor=color if best[i] else "white",
-                label=str(method),
-            )
-        ax.set_xscale("log")
-        ax.set_xlabel("energy distance left")
-        ax.set_title(title)
-        ax.set_ylim(bottom=0)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return pl.Picture(figure)
-
-
-_MARKS = {
-    "none": ("black", "X"),
-    "centring": (pl.BLUE, "o"),
-    "translation": (pl.SKY, "s"),
-    "standardisation": (pl.GREEN, "^"),
-    "whitening": (pl.ORANGE, "v"),
-    "coral": (pl.RED, "D"),
-    "procrustes": (pl.PURPLE, "P"),
-    "transport": (pl.GREY, "*"),
-}

@@ -6,7 +6,6 @@ import numpy as np
 from scipy import special, stats
 
 from ctflow.checks import check_count
-from ctflow.clouds import check_cloud
 from ctflow.diagnostics.pairing import check_pairs
 
 _BLOCK = 1024
@@ -28,7 +27,7 @@ def recall(queries: Any, gallery: Any, k: int, *, pairs: Any = None) -> float:
     Raises:
         ValueError: unequal numbers of rows without `pairs`; indices out of range.
     """
-    x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
+    x, y = _checked(queries, gallery)
     check_count("k", k)
     return float(hits(x, y, (k,), _pairs(pairs, len(x), len(y)))[1].mean())
 
@@ -102,7 +101,7 @@ def hubness(queries: Any, gallery: Any, k: int = 10) -> float:
         gallery: unit rows, [m, d], m > k.
         k: >= 1.
     """
-    x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
+    x, y = _checked(queries, gallery)
     check_count("k", k)
     if k >= len(y):
         raise ValueError(f"k must be below the gallery's size {len(y)}, got {k}")
@@ -126,6 +125,14 @@ def skewness(near: np.ndarray, weights: np.ndarray, m: int) -> float:
     """Skewness of how often each of m gallery rows is in `near` [n, k], queries weighted by [n]; or NaN."""
     counts = np.bincount(near.ravel(), np.repeat(weights, near.shape[1]), m)
     return float(stats.skew(counts)) if np.ptp(counts) > 0 else float("nan")
+
+
+def _checked(queries: Any, gallery: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as NumPy arrays, checked as clouds; only this needs JAX."""
+    from ctflow.clouds import check_cloud
+
+    x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
+    return x, y
 
 
 def _pairs(pairs: Any, n: int, m: int) -> np.ndarray:
