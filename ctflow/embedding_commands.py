@@ -16,7 +16,7 @@ from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED
 from ctflow.diagnostics.report import Report
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
-from ctflow.folders import all_or_none, held
+from ctflow.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png")
 _FOR_FIT = 20_000
@@ -125,8 +125,9 @@ def run_diagnose(
     if warning is not None:
         report = dataclasses.replace(report, notes=(*report.notes, warning))
     if out is not None:
-        with held(io.prepare_folder(out)) as folder:
-            report.save_all(*(folder / name for name in REPORTS))
+        with all_or_none(out) as folder:
+            for name in REPORTS:
+                report.save(folder / name)
     return report
 
 

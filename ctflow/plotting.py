@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,17 +74,10 @@ class Picture(NamedTuple):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it in the format of the path's ending."""
-        content = self.to_bytes(os.path.splitext(os.fspath(path))[1][1:])
-        with io.atomic(path) as file:
-            file.write(content)
-
-    def to_bytes(self, suffix: str = "png") -> bytes:
-        """The file's content, in a format of matplotlib's."""
-        file = BytesIO()
-        with mpl.rc_context(_STYLE):
+        suffix = os.path.splitext(os.fspath(path))[1][1:]
+        with mpl.rc_context(_STYLE), io.atomic(path) as file:
             # No creation date or version in the file: the same figure is the same bytes.
             self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
-        return file.getvalue()
 
 
 class Movie(NamedTuple):

@@ -103,9 +103,9 @@ class Unpaired(Pairing):
         self.num_groups = sum(self._sizes)
 
     @property
-    def items(self):
+    def items(self) -> tuple[int, int]:
         """Number of distinct rows."""
-        return tuple(self._sizes)
+        return self._sizes[0], self._sizes[1]
 
     def take(self, groups):
         """One row per group; no pairs."""
@@ -149,9 +149,10 @@ class Listed(Pairing):
         self._by_x = _sorted_by(pairs[:, 0])
 
     @property
-    def items(self):
+    def items(self) -> tuple[int, int]:
         """Number of distinct rows that have a partner."""
-        return tuple(int((mass > 0).sum()) for mass in self._masses)
+        x, y = (int((mass > 0).sum()) for mass in self._masses)
+        return x, y
 
     def take(self, groups):
         """All rows and pairs of the groups."""

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from contextlib import ExitStack
 from importlib.resources import files
 from typing import Any
 
@@ -120,26 +119,17 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as .json, .md or .png, by the path's ending; whole or not at all."""
-        self.save_all(path)
-
-    def save_all(self, *paths: str | os.PathLike[str]) -> None:
-        """Write it to several files, each by its ending; all of them or none."""
-        endings = [os.path.splitext(os.fspath(path))[1] for path in paths]
-        for path, ending in zip(paths, endings, strict=True):
-            if ending not in WRITERS:
-                raise ValueError(f"a report is written as .json, .md or .png, got {os.fspath(path)!r}")
-        contents = [WRITERS[ending](self) for ending in endings]
-        with ExitStack() as stack:
-            files = [stack.enter_context(io.atomic(path)) for path in paths]
-            for file, content in zip(files, contents, strict=True):
-                file.write(content)
+        ending = os.path.splitext(os.fspath(path))[1]
+        if ending == ".png":
+            self.plot().save(path)
+            return
+        if ending not in WRITERS:
+            raise ValueError(f"a report is written as .json, .md or .png, got {os.fspath(path)!r}")
+        with io.atomic(path) as file:
+            file.write(WRITERS[ending](self).encode())
 
 
-WRITERS = {
-    ".json": lambda report: report.to_json().encode(),
-    ".md": lambda report: report.to_markdown().encode(),
-    ".png": lambda report: report.plot().to_bytes(),
-}
+WRITERS = {".json": Report.to_json, ".md": Report.to_markdown}
 _HEAD = (
     "number",
     "value",

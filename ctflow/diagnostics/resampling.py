@@ -63,6 +63,14 @@ class Resamples(NamedTuple):
         first = 1 + self.relabelled
         return Draws(float(values[0]), np.asarray(values[1:first]), np.asarray(values[first:]))
 
+    def followed_by(self, other: "Resamples") -> "Resamples":
+        """The same with the columns of others after them."""
+        x, y, group = (
+            np.concatenate(pair, axis=1)
+            for pair in ((self.x, other.x), (self.y, other.y), (self.group, other.group))
+        )
+        return Resamples(x, y, group, self.relabelled)
+
     def without_relabelled(self) -> "Resamples":
         """The same without relabelled columns."""
         kept = np.r_[0:1, 1 + self.relabelled : self.x.shape[1]]

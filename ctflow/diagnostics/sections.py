@@ -8,7 +8,7 @@ from ctflow.diagnostics import retrieval, terms, two_sample
 from ctflow.diagnostics.batch import in_batch
 from ctflow.diagnostics.pairing import Block, likeliest
 from ctflow.diagnostics.report import Metric
-from ctflow.diagnostics.resampling import Draws, Resamples, as_they_are, multinomial
+from ctflow.diagnostics.resampling import Draws, as_they_are, multinomial
 from ctflow.diagnostics.study import Study, enough_for_intervals, measured, without_null
 
 KS = (1, 5, 10)
@@ -216,10 +216,7 @@ def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
 
     Without pairs their alignment is left out.
     """
-    all_, half = s.resamples.without_bootstrap(), as_they_are(s.rows, s.first_half)
-    r = Resamples(
-        *(np.concatenate(pair, axis=1) for pair in zip(all_[:3], half[:3], strict=True)), all_.relabelled
-    )
+    r = s.resamples.without_bootstrap().followed_by(as_they_are(s.rows, s.first_half))
     paired = np.zeros(r.x.shape[1])
     if s.paired:
         drawn = s.rows.pair_weight[:, None] * r.group[s.rows.group[s.rows.pairs[:, 0]]]
