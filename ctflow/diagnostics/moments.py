@@ -62,7 +62,7 @@ class _Sums:
     def __init__(self, size: int, d: int):
         # At d = 4096 the second moments of one fold take 128 MiB.
         count = max(4, min(_MAX_FOLDS, 2**24 // d**2))
-        self.pilot: np.ndarray | None = None
+        self.pilot = np.zeros(0)
         self.mass, self.sums, self.squares = np.zeros(size), np.zeros((size, d)), np.zeros(size)
         self.square_weights = 0.0
         self.folds = Folds(np.zeros(d), np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d)))
@@ -71,7 +71,7 @@ class _Sums:
         """Add rows [k, d] of increasing units [k] with weights [k]."""
         if len(rows) == 0:
             return
-        if self.pilot is None:
+        if len(self.pilot) == 0:
             self.pilot = (weight @ rows / weight.sum()).astype(rows.dtype)
         rows = rows - self.pilot
         weighted = rows * weight[:, None].astype(rows.dtype)
@@ -202,10 +202,11 @@ def covariance(*parts: tuple[Folds, Any]) -> tuple[np.ndarray, np.ndarray]:
             shift = w @ folds.first / mass
             second = np.tensordot(w, folds.second, 1) / mass
             found.append((mass, folds.pilot + shift, second - np.outer(shift, shift)))
-    total = sum(mass for mass, _, _ in found)
-    mean = sum(mass / total * mean for mass, mean, _ in found)
+    masses, means, covariances = (np.stack(part) for part in zip(*found, strict=True))
+    share = masses / masses.sum()
+    mean = share @ means
     # The law of total covariance keeps clouds apart until their small parts have been taken.
-    return mean, sum(m / total * (cov + np.outer(own - mean, own - mean)) for m, own, cov in found)
+    return mean, np.tensordot(share, covariances, 1) + ((means - mean).T * share) @ (means - mean)
 
 
 class Rank(NamedTuple):
