@@ -13,6 +13,9 @@ from ctflow.diagnostics.study import Study, measured
 _LINES = 100
 _WIDTHS = {"mmd2_half": 0.5, "mmd2": 1.0, "mmd2_twice": 2.0}
 _ROUNDING = 1e-13
+# Above this share of chance in a squared value, numbers that are not linear in it get no interval.
+_CHANCE = 0.1
+_NONE = (np.nan, np.nan)
 
 
 def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
@@ -27,7 +30,8 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
     distance = two_sample.distances(s.cosine)
     energy, cross = two_sample.energy_and_cross(distance, s.rows, s.resamples, s.options["estimator"])
     means = s.means()
-    found = [*_of_means(s, *means), *_of_laws(s, distance, energy), *_along_lines(s)]
+    square = s.units.draws(np.sum((means[0] - means[1]) ** 2, axis=1) - s.chance_apart())
+    found = [*_of_means(s, *means, square), *_of_laws(s, distance, energy), *_along_lines(s)]
     if divergence is not None:
         found.append(
             _one(
@@ -50,7 +54,7 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
         else m
         for m, _ in found
     ]
-    return [*called, _size(s, energy, cross), *_parts(s, distance, *means)]
+    return [*called, _size(s, energy, cross), *_parts(s, distance, *means, square)]
 
 
 def _one(name: str, draws: Draws, bounds: tuple[float, float] = (-np.inf, np.inf), **fields):
@@ -61,17 +65,24 @@ def _negative(draws: Draws) -> Draws:
     return Draws(-draws.value, -draws.null, -draws.bootstrap)
 
 
-def _of_means(s: Study, x: np.ndarray, y: np.ndarray) -> list:
+def _of_means(s: Study, x: np.ndarray, y: np.ndarray, square: Draws) -> list:
     apart = np.linalg.norm(x - y, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         directions = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
     # Half of a squared difference: near 1 the product itself would be rounded.
     short = np.sum((directions[0] - directions[1]) ** 2, axis=1) / 2
+    # A mean that is chance for the most part has a direction by chance.
+    by_chance = [
+        share * float(streamed.within(s.moments, s.units, name)[0]) / float(z[0] @ z[0])
+        for name, z, share in zip("xy", (x, y), s.moments.coincidence, strict=True)
+        if z[0].any()
+    ]
     return [
         _one(
             "centroid_gap",
             s.units.draws(np.where(apart > _ROUNDING, apart, 0)),
-            (0, 2),
+            # Chance adds to a distance, but not to its square less chance's part.
+            interval=tuple(np.sqrt(np.maximum(square.interval(0, 4), 0))),
             rows=s.all_rows,
             means="distance of the means",
             reference=f"0 to 2; {published_range('centroid_gap')}",
@@ -80,6 +91,7 @@ def _of_means(s: Study, x: np.ndarray, y: np.ndarray) -> list:
             "cosine_of_means",
             s.units.draws(1 - np.where(short < _ROUNDING, 0, short)),
             (-1, 1),
+            interval=_NONE if max(by_chance, default=1.0) > _CHANCE else None,
             rows=s.all_rows,
             why_not="a mean is 0 and has no direction",
             means="cosine between the means",
@@ -126,14 +138,17 @@ def _along_lines(s: Study) -> list:
     rows, resamples = s.rows, s.resamples
     lines = two_sample.directions(rows.points.shape[1], _LINES, s.random(2))
     sliced, error = two_sample.sliced_wasserstein(rows, resamples, lines)
+    along = resamples.draws(np.where(sliced > _ROUNDING, sliced, 0))
+    by_chance = np.mean(along.null**2) / along.value**2 if along.value > 0 else 1.0
     fit, relabelled = two_sample.separator(rows, s.first_half), resamples.without_bootstrap()
     held_out = tuple(int((w[fit.held_out] > 0).sum()) for w in (rows.x, rows.y))
     return [
         _one(
             "sliced_wasserstein",
-            resamples.draws(np.where(sliced > _ROUNDING, sliced, 0)),
-            (0, 2),
-            other_error=error,
+            along,
+            interval=_NONE
+            if np.mean(along.null**2) > _CHANCE * along.value**2
+            else along.interval(0, 2, error),
             rows=rows.counts,
             means=f"mean Wasserstein-1 distance along {_LINES} random lines",
             reference="0 to 2",
@@ -166,7 +181,7 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
     )
 
 
-def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[Metric]:
+def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray, square: Draws) -> list[Metric]:
     """What the gap is made of: location or shape, few coordinates or many."""
     rows, estimator, d = s.rows, s.options["estimator"], s.rows.points.shape[1]
     centred = two_sample.centred_distances(rows, distance)
@@ -190,6 +205,7 @@ def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray) -> list
             "size",
             s.units.draws(coordinates),
             (1, d),
+            interval=_NONE if (1 - _CHANCE) * power[0].sum() > square.value else None,
             rows=s.all_rows,
             why_not="the means are equal",
             means="number of coordinates that carry the centroid gap, (Σδ²)²/Σδ⁴",
@@ -200,12 +216,13 @@ def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray) -> list
         apart = streamed.mean_paired_distance(s.moments, s.units)
         with np.errstate(invalid="ignore", divide="ignore"):
             shared = power.sum(axis=1) / apart
+            without_chance = s.units.draws((power.sum(axis=1) - s.chance_apart()) / apart)
         found.append(
             measured(
                 "gap_share",
                 "size",
                 s.units.draws(shared),
-                (0, 1),
+                interval=without_chance.interval(0, 1),
                 rows=s.all_rows,
                 why_not="all partners coincide",
                 means="share of partners' mean squared distance that is a constant shift",

@@ -90,7 +90,7 @@ class Draws(NamedTuple):
     bootstrap: np.ndarray
 
     def interval(
-        self, low: float = -np.inf, high: float = np.inf, *, other_error: float = 0.0
+        self, low: float = -np.inf, high: float = np.inf, other_error: float = 0.0
     ) -> tuple[float, float]:
         """95 % basic bootstrap interval, cut to the range of the statistic; it always holds the value.
 

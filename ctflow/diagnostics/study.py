@@ -60,6 +60,20 @@ class Study(NamedTuple):
         """Whether units hold several independent rows, whose labels then cannot be exchanged one by one."""
         return self.moments.merged and (not self.paired or self.pairing.rows_as_groups)
 
+    def chance_apart(self) -> np.ndarray:
+        """How much of the squared distance of the means is chance, [columns]; for columns that are no null.
+
+        The squares of each group's share in the difference: without them products of distinct groups remain,
+        whose mean is the squared distance of the laws' means, but for a factor 1 - 1/n.
+        """
+        points, x, y = self.moments.units.points, self.units.x, self.units.y
+        square = np.einsum("ud,ud->u", points, points)
+        found = (x**2 + y**2).T @ square
+        if self.paired and not self.pairing.rows_as_groups:
+            i, j = self.moments.units.pairs.T
+            found -= 2 * (x[i] * y[j]).T @ np.einsum("ud,ud->u", points[i], points[j])
+        return found
+
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Means of all rows of x and of y on every resample, [columns, d] each."""
         points = self.moments.units.points
@@ -125,7 +139,7 @@ def measured(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     *,
     grows: bool = False,
-    other_error: float = 0.0,
+    interval: tuple[float, float] | None = None,
     why_not: str = "it is not finite on these rows",
     **fields: Any,
 ) -> Metric:
@@ -138,7 +152,7 @@ def measured(
         bounds: range of the statistic.
         grows: whether the number changes with the number of rows, so that no interval from these rows can
             say where it lies for more: it has a standard error at this number of rows instead.
-        other_error: as for `Draws.interval`.
+        interval: its 95 % interval, where the draws' own would be wrong.
         why_not: why the value is not finite, where it is not.
         fields: the rest of the metric.
     """
@@ -148,8 +162,12 @@ def measured(
         error = draws.bootstrap.std(ddof=1) if len(draws.bootstrap) > 1 else np.nan
         fields |= {"error": float(error)}
     else:
-        low, high = draws.interval(*bounds, other_error=other_error)
-        fields |= {"low": low, "high": high}
+        low, high = draws.interval(*bounds) if interval is None else interval
+        # minimum and maximum pass NaN on, for no interval
+        fields |= {
+            "low": float(np.minimum(low, draws.value)),
+            "high": float(np.maximum(high, draws.value)),
+        }
     if len(draws.null) and np.isfinite(draws.null).all():
         fields |= {
             "null": "relabelled",
