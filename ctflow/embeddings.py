@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import embedding_files as files
+from ctflow.array_likes import as_array
 from ctflow.embedding_files import Part
 from ctflow.reading import readable
 
@@ -309,7 +310,7 @@ def _check_file(path: Path) -> None:
 
 
 def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = False) -> Embeddings:
-    """An array-like [n, d], of NumPy, JAX or other, as embeddings; embeddings as they are.
+    """An array-like [n, d], of NumPy, JAX or another library, as embeddings; embeddings as they are.
 
     Args:
         array_or_embeddings: not copied where NumPy can look at it.
@@ -317,15 +318,13 @@ def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = Fals
         normalize: accept rows of any norm > 0.
 
     Raises:
-        ValueError: no floating-point array [n, d] with n >= 2 and d >= 2.
+        ValueError: no floating-point array [n, d] with n >= 2 and d >= 2; where another library's object, a
+            list, a path or None was given, with the line of code that makes an array or embeddings of it.
     """
     given = array_or_embeddings
     if isinstance(given, Embeddings):
         return given.normalized() if normalize else given
-    try:
-        array = np.asarray(given)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array [n, d] of unit rows, got {type(given).__name__}") from None
+    array = as_array(name, given)
     files.check_table(name, array.shape, array.dtype.name)
     return Embeddings(name, [files.Memory(name, array)], normalize=normalize)
 

@@ -18,6 +18,9 @@ import numpy as np
 from ctflow.clouds import Pair, WeightedCloud, check_clouds
 from ctflow.reading import readable
 
+# What NumPy and zipfile raise for damaged archives beyond the usual: encrypted members, member names that are
+# not found, and headers that are no Python literals.
+_NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
 _RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
 
 
@@ -99,7 +102,12 @@ def _cell(value: Any) -> str:
 def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read a table of `write_csv`: numeric columns as numbers, others as text."""
     with open(path, newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+        try:
+            header, *rows = csv.reader(file)
+        except csv.Error as error:
+            raise ValueError(f"{path} is no table: {error}") from error
+    if any(len(row) < len(header) for row in rows):
+        raise ValueError(f"{path} is no table: its rows differ in length")
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)}
     return {name: _numbers(column) for name, column in columns.items()}
 
@@ -135,7 +143,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read an .npz of plain arrays; pickled content is refused."""
     # Opened here, since np.load leaves a damaged file open.
     with (
-        readable(str(path), ".npz file of plain arrays"),
+        readable(str(path), ".npz file of plain arrays", *_NPZ_DAMAGE),
         open(path, "rb") as stream,
         np.load(stream, allow_pickle=False) as file,
     ):

@@ -2,7 +2,7 @@
 
 Nothing is memory-mapped either: pages that were read would stay in the resident memory, and a file that is
 cut while mapped ends the process. A file is never a reason to read another file, nor to unpack more of it at
-once than `parts.largest_piece` allows.
+once than `parts.check_piece` allows.
 """
 
 from ctflow.embedding_files.flat import Flat, npy, safetensors
