@@ -121,4 +121,5 @@ def _type_of(given: Any) -> str:
     """A type with its library, e.g. `a pandas Series`."""
     kind = type(given)
     library = kind.__module__.partition(".")[0]
-    return f"a {kind.__name__}" if library == "builtins" else f"a {library} {kind.__name__}"
+    words = kind.__name__ if library == "builtins" else f"{library} {kind.__name__}"
+    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"

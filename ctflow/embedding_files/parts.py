@@ -15,6 +15,7 @@ _SMALL_BYTES = 1 << 26
 _ALWAYS_BYTES = 1 << 27
 _SHARE = 8
 _RATIO = 16
+_KEPT_RATIO = 4
 # What a diagnosis keeps per row beside the row itself: its number, group, weight and the like.
 _BYTES_PER_ROW = 64
 _LISTED = 8
@@ -122,7 +123,7 @@ def worth_keeping(size: int, stored: int) -> bool:
 
     What is kept takes at most four times the size of its file, so that a small file never fills the memory.
     """
-    return size <= max(_SMALL_BYTES, min(4 * stored, share_of_memory()))
+    return size <= max(_SMALL_BYTES, min(_KEPT_RATIO * stored, share_of_memory()))
 
 
 def check_table(name: str, shape: Any, dtype: str) -> None:
