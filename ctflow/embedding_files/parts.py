@@ -110,12 +110,17 @@ def _check_size(name: str, what: str, size: int, limit: int, stored: int, remedy
         )
 
 
-def check_row_count(name: str, n: int, stored: int) -> None:
-    """Raise ValueError if a file promises so many rows that their numbers alone would fill the memory."""
+def check_promise(name: str, part: Part, stored: int) -> None:
+    """Raise ValueError if a file promises so many or such long rows that it cannot hold them.
+
+    The numbers of its rows would fill the memory alone, or a single row would.
+    """
+    n, d = part.shape
     if n * _BYTES_PER_ROW > max(share_of_memory(), _RATIO * stored):
         raise ValueError(
             f"{name} must hold the rows it promises, got {in_words(stored)} for {n} rows; write it again"
         )
+    check_piece(name, "one row", d * part.dtype.itemsize, stored, "write it again")
 
 
 def worth_keeping(size: int, stored: int) -> bool:

@@ -178,6 +178,52 @@ def test_a_chunk_of_another_size_is_refused(change, words, tmp_path):
         found.rows(slice(60, 62))
 
 
+def foreign(path, kind, filters):
+    """A file of numbers of another kind, or with other filters, that h5py reads and writes all the same."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((60, 11))
+    for code, values in filters:
+        plist.set_filter(code, h5py.h5z.FLAG_OPTIONAL, values)
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((N, D))
+        h5py.Dataset(h5py.h5d.create(file.id, b"e", kind, space, plist))[:] = ROWS
+    return path
+
+
+def odd_float():
+    """Four bytes with another exponent than NumPy's float32 has."""
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(31, 21, 10, 0, 21)
+    kind.set_ebias(511)
+    return kind
+
+
+def test_numbers_that_numpy_lacks_are_left_to_hdf5(tmp_path):
+    path = foreign(tmp_path / "a.h5", odd_float(), [(2, (4,)), (1, (1,))])
+    np.testing.assert_allclose(open_embeddings(path, normalize=True).rows(slice(None)), ROWS, atol=2e-6)
+    damage(path, lambda raw: zlib.compress(bytes(10**7)))
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        open_embeddings(path, normalize=True).rows(slice(None))
+
+
+LZF = (32000, (4, 261, 60 * 11 * 8))
+
+
+def test_other_filters_are_left_to_hdf5_after_the_size_is_tested(tmp_path):
+    path = foreign(tmp_path / "a.h5", h5py.h5t.NATIVE_DOUBLE, [LZF, (1, (1,))])
+    np.testing.assert_allclose(open_embeddings(path).rows(slice(None)), ROWS, atol=1e-15)
+    damage(path, lambda raw: zlib.compress(bytes(10**7)))
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        open_embeddings(path).rows(slice(None))
+
+
+@pytest.mark.parametrize("filters", [[(1, (1,)), LZF], [(1, (1,)), (2, (8,)), LZF], [(1, (1,)), (1, (1,))]])
+def test_chunks_that_are_compressed_several_times_are_refused(filters, tmp_path):
+    path = foreign(tmp_path / "a.h5", h5py.h5t.NATIVE_DOUBLE, filters)
+    with pytest.raises(ValueError, match="chunks are compressed several times"):
+        open_embeddings(path).rows(slice(None))
+
+
 def test_large_chunks_are_refused_before_they_are_unpacked(unpacked, tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", chunks=(N, D), compression="gzip")
     monkeypatch.setattr(parts, "host_bytes", lambda: 8 * N * D * 8 - 8)
@@ -270,8 +316,15 @@ def test_links_that_lead_nowhere_are_refused(column, tmp_path):
         open_embeddings(tmp_path / "good.h5", column=column)
 
 
-def test_more_rows_than_the_file_could_hold_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((10**12, 4), "must hold the rows it promises, got .* for 1000000000000 rows"),
+        ((4, 10**8), "one row unpacks to 381 MiB, at most 128 MiB may"),
+    ],
+)
+def test_more_than_the_file_could_hold_is_refused(shape, words, tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("e", (10**12, 4), "f4", fillvalue=0.5, chunks=(1000, 4))
-    with pytest.raises(ValueError, match=r"must hold the rows it promises, got .* for 1000000000000 rows"):
+        file.create_dataset("e", shape, "f4", fillvalue=0.5, chunks=(4, 4))
+    with pytest.raises(ValueError, match=rf"a\.h5:? {words}"):
         open_embeddings(tmp_path / "a.h5")
