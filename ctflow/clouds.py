@@ -71,7 +71,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
         return WeightedCloud(z, check_weights(f"{name}.weights", cloud.weights, z.shape[0], z.dtype))
     try:
         z = jnp.asarray(cloud)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError is PyTorch's, of a tensor that requires grad
         raise ValueError(
             f"{name} must be an array [n, d] of points on the sphere, got {type(cloud).__name__}"
         ) from None

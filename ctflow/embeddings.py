@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from ctflow import embedding_files as files
+from ctflow.array_likes import as_array
 from ctflow.embedding_files import Part
-from ctflow.reading import readable
+from ctflow.pair_files import read_pairs
+from ctflow.reading import check_file, existing_path, readable
+
+__all__ = ["Embeddings", "as_embeddings", "open_embeddings", "open_pair", "read_pairs"]
 
 # How far a unit row's norm may be from 1. In single and double precision 64 rounding errors, as for any
 # cloud: norms are summed in that precision. Half precisions only store: a row normalised in float32 is off
@@ -20,9 +23,6 @@ from ctflow.reading import readable
 _ROUNDING = {"float16": 4 * 2**-10, "bfloat16": 4 * 2**-7, "float32": 64 * 2**-23, "float64": 64 * 2**-52}
 _BLOCK_BYTES = 1 << 23
 _SHOWN = 3
-_PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)
-# A first line with a word like this is no heading.
-_NUMERIC = re.compile(r"(?:^|[\s,;])[-+.]?[0-9]")
 
 _READERS: dict[str, Any] = {
     ".npy": lambda path, column: files.npy(path),
@@ -248,21 +248,10 @@ def open_embeddings(
         ValueError: there is nothing at the path that could be read as [n, d] floating-point numbers with
             n >= 2 and d >= 2; shards differ in width or dtype; an extra is not installed.
     """
-    path = _as_path(path)
+    path = existing_path(path)
     parts = [_open_part(file, column) for file in (_shards(path) if path.is_dir() else [path])]
     filled = [part for part in parts if part.shape[0] > 0]
     return Embeddings(name or str(path), filled or parts[:1], normalize=normalize)
-
-
-def _as_path(path: Any) -> Path:
-    """The path, of a file or folder that is there."""
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"path must be a path, got {type(path).__name__}")
-    with readable(str(path), "path"):
-        there = Path(path).exists()
-    if not there:
-        raise ValueError(f"{path} does not exist; check the path")
-    return Path(path)
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -291,25 +280,17 @@ def _open_part(path: Path, column: str | None) -> Part:
     ending = path.suffix.lower()
     if ending not in _READERS:
         raise ValueError(f"{path} must end in one of {', '.join(_READERS)}; save it with np.save")
-    _check_file(path)
+    check_file(path)
     if ending == ".npy" and column is not None:
         raise ValueError(f"{path} holds one array, which has no name; leave out column, got {column!r}")
     part = _READERS[ending](path, column)
     files.check_table(part.name, part.shape, part.dtype.name)
-    files.check_row_count(part.name, part.shape[0], path.stat().st_size)
+    files.check_promise(part.name, part, path.stat().st_size)
     return part
 
 
-def _check_file(path: Path) -> None:
-    """Raise ValueError unless it is a regular file of some bytes."""
-    if not path.is_file():
-        raise ValueError(f"{path} must be a file, got a folder or a device; check the path")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} must hold embeddings, got an empty file of 0 bytes; write it again")
-
-
 def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = False) -> Embeddings:
-    """An array-like [n, d], of NumPy, JAX or other, as embeddings; embeddings as they are.
+    """An array-like [n, d], of NumPy, JAX or another library, as embeddings; embeddings as they are.
 
     Args:
         array_or_embeddings: not copied where NumPy can look at it.
@@ -317,15 +298,13 @@ def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = Fals
         normalize: accept rows of any norm > 0.
 
     Raises:
-        ValueError: no floating-point array [n, d] with n >= 2 and d >= 2.
+        ValueError: no floating-point array [n, d] with n >= 2 and d >= 2; where another library's object, a
+            list, a path or None was given, with the line of code that makes an array or embeddings of it.
     """
     given = array_or_embeddings
     if isinstance(given, Embeddings):
         return given.normalized() if normalize else given
-    try:
-        array = np.asarray(given)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array [n, d] of unit rows, got {type(given).__name__}") from None
+    array = as_array(name, given)
     files.check_table(name, array.shape, array.dtype.name)
     return Embeddings(name, [files.Memory(name, array)], normalize=normalize)
 
@@ -337,7 +316,7 @@ def open_pair(folder: str | os.PathLike[str], *, normalize: bool = False) -> tup
         ValueError: one is missing or cannot be opened; their shards differ in number, rows or width, so
             that rows would not be partners.
     """
-    root = _as_path(folder)
+    root = existing_path(folder)
     names = ("img_emb", "text_emb")
     missing = [name for name in names if not (root / name).is_dir()]
     if missing:
@@ -354,56 +333,3 @@ def open_pair(folder: str | os.PathLike[str], *, normalize: bool = False) -> tup
             "partner of row i; complete them, or open each with open_embeddings"
         )
     return x, y
-
-
-def read_pairs(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
-    """Read index pairs [p, 2], int64: row of x, row of y, counted from 0.
-
-    Args:
-        path: .npy of integers [p, 2]; or .csv or .txt of two integers a line, parted by a comma or blanks,
-            with or without a line of headings.
-        shape: numbers of rows of x and of y, which the indices must lie below.
-
-    Raises:
-        ValueError: no such file, no pairs of integers, an index out of range.
-    """
-    path = _as_path(path)
-    ending = path.suffix.lower()
-    if ending not in (".npy", ".csv", ".txt"):
-        raise ValueError(f"{path} must end in .npy, .csv or .txt, got {ending!r}; convert the pairs")
-    _check_file(path)
-    pairs, places = _array_pairs(path) if ending == ".npy" else _text_pairs(path)
-    for side, n in enumerate(shape):
-        bad = np.flatnonzero((pairs[:, side] < 0) | (pairs[:, side] >= n))
-        if bad.size:
-            raise ValueError(
-                f"{path} must hold rows of {'xy'[side]} in [0, {n}), {places[0]} {places[1][bad[0]]} holds "
-                f"{pairs[bad[0], side]}, {bad.size} of {len(pairs)} pairs break this; mend them"
-            )
-    return pairs.astype(np.int64)
-
-
-def _array_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
-    """Pairs [p, 2] of an .npy, and how their places are called."""
-    table = files.npy(path)
-    if len(table.shape) != 2 or table.shape[1] != 2 or table.shape[0] < 1 or table.dtype.kind not in "iu":
-        raise ValueError(f"{path} must hold integers [p, 2], p >= 1, got {table.dtype} {list(table.shape)}")
-    numbers = np.arange(table.shape[0])
-    pairs = np.empty(table.shape, table.dtype)
-    table.read(numbers, pairs)
-    return pairs, ("row", numbers)
-
-
-def _text_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
-    """Pairs [p, 2] of a text file, and how their places are called."""
-    found, lines = array("q"), array("q")
-    with readable(str(path), "file of two integers a line"), open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if pair := _PAIR.fullmatch(line):
-                found.extend(map(int, pair.groups()))
-                lines.append(number)
-            elif line.strip() and (number > 1 or _NUMERIC.search(line)):
-                raise ValueError(f"line {number} is {line.strip()[:40]!r}")
-        if not lines:
-            raise ValueError("it holds no pairs")
-    return np.asarray(found).reshape(-1, 2), ("line", lines)

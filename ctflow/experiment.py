@@ -111,8 +111,10 @@ def load(folder: Path) -> Result:
         raise ValueError(f"{str(folder)!r} holds no result to draw ({record} is missing)")
     with readable(str(folder), "folder of results"):
         tables = {path.stem: io.read_csv(path) for path in sorted(folder.glob("*.csv"))}
-        facts = json.loads(record.read_text())["facts"]
-        return Result(tables, io.read_arrays(folder / "arrays.npz"), facts)
+        written = json.loads(record.read_text())
+        if not isinstance(written, dict) or "facts" not in written:
+            raise ValueError(f"{record.name} holds no facts")
+        return Result(tables, io.read_arrays(folder / "arrays.npz"), written["facts"])
 
 
 def is_done(folder: Path, config: Any) -> bool:
@@ -266,12 +268,20 @@ def _tell_earlier(folder: Path, config: Any) -> None:
             )
 
 
+def _before(record: Any) -> dict[str, Any]:
+    """The record of an interrupted run, if it is one."""
+    match record:
+        case {"identity": dict(), "seconds": int() | float(), "cpu_seconds": int() | float()}:
+            return record
+    raise ValueError("it lacks the run's identity or its times")
+
+
 def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]:
     """Make the folder for checkpoints, empty unless it is gone on with; what its run.json says."""
     now = {"identity": identity(config=config, run=run), "seconds": 0.0, "cpu_seconds": 0.0}
     if resume and (scratch / "run.json").is_file():
         with readable(str(scratch / "run.json"), "record of an interrupted run"):
-            before = json.loads((scratch / "run.json").read_text())
+            before = _before(json.loads((scratch / "run.json").read_text()))
             text = differences(before["identity"], now["identity"])
             now |= {key: float(before[key]) for key in ("seconds", "cpu_seconds")}
         if text:

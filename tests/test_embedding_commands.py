@@ -1,9 +1,11 @@
 """`ctflow diagnose` and `ctflow correct` as a user types them."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +65,66 @@ def test_correct_prints_a_table_and_writes_the_corrected_rows(here, monkeypatch,
     for name, rows in zip("xy", correction.transform(x, y), strict=True):
         np.testing.assert_allclose(np.load(here / "c" / f"{name}.npy"), rows, atol=1e-6)
     assert (here / "c" / "corrections.png").stat().st_size > 1000
+
+
+QUICK = ("--n-bootstrap", "0", "--n-permutations", "99")
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        ("--logit-scale 4.7215 --logit-bias -12.93", "temperature 0.212; if it is the logarithm"),
+        ("--logit-scale 4.7215 --logit-bias -12.93", "its exponential, --logit-scale 112.34"),
+        ("--logit-scale 112.3 --logit-bias -12.93", "--logit-scale 112.3 is taken as what cosines are"),
+        ("--logit-scale 6.9", "its exponential, --logit-scale 992.27"),
+        ("--logit-scale 2.6592", "temperature 0.376; if it is the logarithm"),
+    ],
+)
+def test_a_logit_scale_that_may_be_a_logarithm_is_warned_of(here, monkeypatch, capsys, words, note):
+    assert call(monkeypatch, "diagnose", "image.npy", "text.npy", *words.split(), *QUICK) == 0
+    assert note in capsys.readouterr().out
+
+
+def test_a_logit_scale_that_is_none_is_not(here, monkeypatch, capsys):
+    assert call(monkeypatch, "diagnose", "image.npy", "text.npy", "--logit-scale", "100", *QUICK) == 0
+    assert "--logit-scale" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["diagnose", "correct"])
+@pytest.mark.parametrize("other", ["image.npy", "./image.npy", "link.npy"])
+def test_a_file_compared_with_itself_is_refused(here, monkeypatch, capsys, command, other):
+    (here / "link.npy").symlink_to(here / "image.npy")
+    assert call(monkeypatch, command, "image.npy", other) == 2
+    assert "are one file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "setting", ["MPLBACKEND=module://not_here.backend", "JAX_PLATFORMS=cuda", "MATPLOTLIBRC=matplotlibrc"]
+)
+def test_the_environment_of_a_notebook_does_not_end_it(here, setting):
+    """A backend that is not installed, an accelerator that is not there, LaTeX that is not there."""
+    (here / "matplotlibrc").write_text("text.usetex: True\nfont.family: A font that nobody has\n")
+    name, value = setting.split("=")
+    words = ["diagnose", "image.npy", "text.npy", "--temperature", "0.1", "--out", "r", *QUICK]
+    code = f"import sys; sys.argv = ['ctflow', *{words!r}]; from ctflow.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, name: value, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert len(list((here / "r").iterdir())) == 3
+
+
+def test_a_report_is_written_whole_or_not_at_all(here, monkeypatch, capsys):
+    """The picture fails after the tables: nothing is left, the folder neither."""
+    monkeypatch.setattr("ctflow.diagnostics.plot.picture", lambda report: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        call(monkeypatch, "diagnose", "image.npy", "text.npy", "--out", "r", *QUICK)
+    assert not (here / "r").exists()
 
 
 def test_pairs_come_from_a_file(here, monkeypatch, capsys):

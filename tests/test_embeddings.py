@@ -28,20 +28,22 @@ def unit(z):
 ROWS = unit(np.random.default_rng(0).standard_normal((57, 6)))
 
 
-def write_parquet(path, rows, fixed=False):
+def write_parquet(path, rows, fixed=False, **options):
     values = pa.array(rows.ravel())
     lists = (
         pa.FixedSizeListArray.from_arrays(values, rows.shape[1])
         if fixed
         else pa.ListArray.from_arrays(np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32), values)
     )
-    pq.write_table(pa.table({"caption": ["a"] * len(rows), "embedding": lists}), path, row_group_size=10)
+    pq.write_table(
+        pa.table({"caption": ["a"] * len(rows), "embedding": lists}), path, row_group_size=10, **options
+    )
 
 
-def write_hdf5(path, rows):
+def write_hdf5(path, rows, **options):
     with h5py.File(path, "w") as file:
         file["labels"] = np.arange(len(rows))
-        file["embeddings"] = rows
+        file.create_dataset("embeddings", data=rows, **options)
 
 
 WRITERS = {
@@ -54,6 +56,16 @@ WRITERS = {
     "lists.parquet": write_parquet,
     "fixed.parquet": lambda path, rows: write_parquet(path, rows, fixed=True),
     "one.h5": write_hdf5,
+    "packed_columns.npz": lambda path, rows: np.savez_compressed(path, embeddings=np.asfortranarray(rows)),
+    "stored_columns.npz": lambda path, rows: np.savez(path, embeddings=np.asfortranarray(rows)),
+    "pages.parquet": lambda path, rows: write_parquet(
+        path, rows, compression="gzip", use_dictionary=False, data_page_version="2.0", data_page_size=200
+    ),
+    "chunks.h5": lambda path, rows: write_hdf5(path, rows, chunks=(13, 4), compression="gzip", shuffle=True),
+    "checksums.h5": lambda path, rows: write_hdf5(path, rows, chunks=(13, 4), fletcher32=True),
+    "lzf.h5": lambda path, rows: write_hdf5(
+        path, rows, chunks=(60, 6), maxshape=(None, 6), compression="lzf"
+    ),
 }
 
 

@@ -146,9 +146,7 @@ def _along_lines(s: Study) -> list:
         _one(
             "sliced_wasserstein",
             along,
-            interval=_NONE
-            if np.mean(along.null**2) > _CHANCE * along.value**2
-            else along.interval(0, 2, error),
+            interval=_NONE if by_chance > _CHANCE else along.interval(0, 2, error),
             rows=rows.counts,
             means=f"mean Wasserstein-1 distance along {_LINES} random lines",
             reference="0 to 2",
@@ -173,7 +171,7 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
         "energy_coefficient",
         "size",
         s.resamples.draws(share),
-        (0, 1),
+        (-np.inf, 1),
         rows=s.rows.counts,
         estimator=s.options["estimator"],
         means="share of the mean distance between x and y that the gap makes, E/(2E|x-y|)",

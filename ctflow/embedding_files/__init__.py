@@ -2,13 +2,13 @@
 
 Nothing is memory-mapped either: pages that were read would stay in the resident memory, and a file that is
 cut while mapped ends the process. A file is never a reason to read another file, nor to unpack more of it at
-once than `parts.largest_piece` allows.
+once than `parts.check_piece` allows.
 """
 
 from ctflow.embedding_files.flat import Flat, npy, safetensors
 from ctflow.embedding_files.hdf5 import Hdf5
 from ctflow.embedding_files.parquet import Parquet
-from ctflow.embedding_files.parts import FLOATS, Memory, Part, check_row_count, check_table, choose
+from ctflow.embedding_files.parts import FLOATS, Memory, Part, check_promise, check_table, choose
 from ctflow.embedding_files.zipped import Zipped
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Parquet",
     "Part",
     "Zipped",
-    "check_row_count",
+    "check_promise",
     "check_table",
     "choose",
     "npy",

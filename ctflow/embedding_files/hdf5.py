@@ -51,6 +51,7 @@ class Hdf5:
             self.name,
             f"a chunk {list(chunk)} of {self._key!r}",
             int(np.prod(chunk, dtype=object)) * self.dtype.itemsize,
+            path.stat().st_size,
             "write it in smaller chunks",
         )
 

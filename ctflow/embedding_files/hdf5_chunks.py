@@ -14,6 +14,8 @@ from ctflow.embedding_files import parts
 from ctflow.embedding_files.parts import gather, spans, worth_keeping
 
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_KNOWN = {_DEFLATE, _SHUFFLE, _FLETCHER32}
+_Filter = tuple[int, tuple[int, ...]]
 _FEED_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
 # What a filter may add to numbers that it cannot pack, or to sign them.
@@ -37,7 +39,8 @@ class Chunked:
         """
         self._dataset, self._file_bytes = dataset, file_bytes
         self._filters = _filters(dataset)
-        self._ours = plain and {code for code, _ in self._filters} <= {_DEFLATE, _SHUFFLE, _FLETCHER32}
+        self._ours = plain and {code for code, _ in self._filters} <= _KNOWN
+        _check_filters([code for code, _ in self._filters])
         self._first, self._kept = 0, np.empty((0, dataset.shape[1]), dataset.dtype)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -89,35 +92,49 @@ class Chunked:
     def _chunk(self, row: int, column: int) -> np.ndarray:
         """One chunk's numbers, at the edge of the dataset with more than lie in it."""
         shape, dtype = self._dataset.chunks, self._dataset.dtype
-        if not self._ours:
-            return self._dataset[row : row + shape[0], column : column + shape[1]]
+        stored = self._stored(row, column)
+        if stored is None:
+            return np.full(shape, self._dataset.fillvalue, dtype)
+        numbers = unfiltered(*stored, shape[0] * shape[1] * self._dataset.id.get_type().get_size())
+        if self._ours:
+            return np.frombuffer(numbers, dtype).reshape(shape)
+        # Its size was tested; the rest is left to HDF5, which knows other filters and kinds of numbers.
+        return self._dataset[row : row + shape[0], column : column + shape[1]]
+
+    def _stored(self, row: int, column: int) -> tuple[bytes, list[_Filter]] | None:
+        """A chunk's bytes in the file, and the filters applied to it; None if it was never written."""
         dataset = self._dataset.id
         try:
             mask, raw = dataset.read_direct_chunk((row, column))
         except RuntimeError:
             if dataset.get_chunk_info_by_coord((row, column)).size:
                 raise
-            return np.full(shape, self._dataset.fillvalue, dtype)  # never written
-        size = shape[0] * shape[1] * dtype.itemsize
-        applied = [chosen for i, chosen in enumerate(self._filters) if not mask >> i & 1]
-        numbers = unfiltered(raw, applied, size)
-        del raw
-        return np.frombuffer(numbers, dtype).reshape(shape)
+            return None
+        return raw, [chosen for i, chosen in enumerate(self._filters) if not mask >> i & 1]
 
 
-def _filters(dataset: Any) -> list[tuple[int, tuple[int, ...]]]:
+def _filters(dataset: Any) -> list[_Filter]:
     """Code and parameters of each filter, in the order in which they were applied."""
     plist = dataset.id.get_create_plist()
     return [(code, values) for code, _, values, _ in map(plist.get_filter, range(plist.get_nfilters()))]
 
 
-def unfiltered(raw: Any, filters: list[tuple[int, tuple[int, ...]]], size: int) -> Any:
-    """A chunk's bytes, after its filters are undone from the last to the first.
+def _check_filters(codes: list[int]) -> None:
+    """Raise ValueError for orders of filters in which a few bytes could unpack to any number of them."""
+    unknown = [i for i, code in enumerate(codes) if code not in _KNOWN]
+    if len(set(codes)) < len(codes) or (unknown and _DEFLATE in codes[: unknown[-1]]):
+        raise ValueError("its chunks are compressed several times")
+
+
+def unfiltered(raw: Any, filters: list[_Filter], size: int) -> Any:
+    """A chunk's bytes, after its filters are undone from the last to the first, as far as they are known.
 
     Raises:
         ValueError: it does not unpack to `size` bytes, or its checksum is wrong.
     """
     for code, values in reversed(filters):
+        if code not in _KNOWN:
+            return raw
         if code == _DEFLATE:
             raw = _inflated(raw, size + size // 512 + _SLACK_BYTES)
         elif code == _SHUFFLE:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ctflow.embedding_files.parquet_pages import pages
-from ctflow.embedding_files.parts import FLOATS, check_piece, check_ratio, choose, extra, spans
+from ctflow.embedding_files.parts import FLOATS, check_piece, check_whole, choose, extra, spans
 from ctflow.reading import readable
 
 _BATCH_BYTES = 1 << 22
@@ -60,10 +60,17 @@ class Parquet:
 
     def _first_length(self) -> int:
         with self._readable(), self._open() as file:
-            first = next(file.iter_batches(1, columns=[self._column])).column(self._column)[0].as_py()
+            first = self._next(file.iter_batches(1, columns=[self._column]))[0].as_py()
         if first is None:
             raise ValueError(f"{self.name}: row 0 of column {self._column!r} is null; drop such rows")
         return len(first)
+
+    def _next(self, batches: Any) -> Any:
+        """The lists of the next batch."""
+        batch = next(batches, None)
+        if batch is None or not len(batch):
+            raise EOFError("it holds fewer rows than it promises")
+        return batch.column(self._column)
 
     def _check_group(self, group: int) -> None:
         """Raise ValueError if a row group's column refers to another file, or takes too much memory."""
@@ -81,11 +88,12 @@ class Parquet:
                 f"{self.name} must hold its numbers itself, got column {self._column!r} in another file; no "
                 "other file is read: copy the numbers into one file"
             )
-        largest = max((page.unpacked for page in found), default=0)
-        check_piece(self.name, f"a page of row group {group}", largest, _REMEDY)
-        values, entries = sum(page.values for page in found), sum(page.entries for page in found)
-        decoded = values * (self.dtype.itemsize + _LEVEL_BYTES) + entries * self.dtype.itemsize
-        check_ratio(self.name, f"row group {group}", decoded, stored, _REMEDY)
+        whole, width = self._path.stat().st_size, self.dtype.itemsize
+        largest = max((max(page.unpacked, page.entries * width) for page in found), default=0)
+        check_piece(self.name, f"a page of row group {group}", largest, whole, _REMEDY)
+        # A row may be as long as its row group, for all that is known before it is decoded.
+        decoded = sum(page.values for page in found) * (width + _LEVEL_BYTES)
+        check_whole(self.name, f"row group {group}", decoded, whole, _REMEDY)
         self._sound.add(group)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -111,7 +119,7 @@ class Parquet:
         while row >= self._at + len(self._block):
             self._at += len(self._block)
             with self._readable():
-                lists = next(self._batches).column(self._column)
+                lists = self._next(self._batches)
             self._block = self._numbers(lists)
 
     def _numbers(self, lists: Any) -> np.ndarray:

@@ -44,9 +44,11 @@ def pages(file: Any, start: int, size: int, values: int) -> Iterator[Page]:
         page = Page(
             _number(header, _UNPACKED), _number(data, _COUNT), _number(header.get(_DICTIONARY, {}), _COUNT)
         )
+        start += length + _number(header, _PACKED)
+        if start > stop:
+            raise ValueError("a page is cut short")
         yield page
         values -= page.values
-        start += length + _number(header, _PACKED)
 
 
 def _number(structure: Any, field: int) -> int:

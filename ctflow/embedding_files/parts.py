@@ -12,8 +12,10 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 BLOCK_BYTES = 1 << 23
 """Rows are copied and unpacked in blocks of about this size."""
 _SMALL_BYTES = 1 << 26
+_ALWAYS_BYTES = 1 << 27
 _SHARE = 8
 _RATIO = 16
+_KEPT_RATIO = 4
 # What a diagnosis keeps per row beside the row itself: its number, group, weight and the like.
 _BYTES_PER_ROW = 64
 _LISTED = 8
@@ -70,36 +72,55 @@ def spans(rows: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), stops.tolist(), strict=True))
 
 
-def largest_piece() -> int:
-    """Bytes that one piece of a file, unpacked at once, may take: an eighth of the machine's memory."""
+def share_of_memory() -> int:
+    """An eighth of the machine's memory, in bytes."""
     return host_bytes() // _SHARE
 
 
-def check_piece(name: str, what: str, size: int, remedy: str) -> None:
-    """Raise ValueError if a piece of a file would take more than `largest_piece`, before it is unpacked."""
-    if size > (limit := largest_piece()):
+def check_piece(name: str, what: str, size: int, stored: int, remedy: str) -> None:
+    """Raise ValueError if a piece that must be unpacked at once would take too much, before it is unpacked.
+
+    At most an eighth of the memory; and more than 128 MiB only if that is at most 16 times the size of the
+    file, since the numbers of real embeddings hardly compress.
+
+    Args:
+        name: of the file, used in the message.
+        what: the piece, used in the message.
+        size: bytes that it takes unpacked.
+        stored: bytes that the file takes.
+        remedy: used in the message.
+    """
+    _check_size(name, what, size, min(share_of_memory(), max(_ALWAYS_BYTES, _RATIO * stored)), stored, remedy)
+
+
+def check_whole(name: str, what: str, size: int, stored: int, remedy: str) -> None:
+    """Raise ValueError if all of something that is unpacked bit by bit would take far more than its file.
+
+    At most an eighth of the memory, or 16 times the size of the file if that is more. Arguments as for
+    `check_piece`.
+    """
+    _check_size(name, what, size, max(share_of_memory(), _RATIO * stored), stored, remedy)
+
+
+def _check_size(name: str, what: str, size: int, limit: int, stored: int, remedy: str) -> None:
+    if size > limit:
         raise ValueError(
-            f"{name}: {what} unpacks to {in_words(size)}, at most {in_words(limit)} (1/{_SHARE} of memory) "
-            f"may be unpacked at once; {remedy}"
+            f"{name}: {what} unpacks to {in_words(size)}, at most {in_words(limit)} may be unpacked at once "
+            f"of a file of {in_words(stored)}; {remedy}"
         )
 
 
-def check_ratio(name: str, what: str, size: int, stored: int, remedy: str) -> None:
-    """Raise ValueError if a piece would take more than `largest_piece` and 16 times its stored size.
+def check_promise(name: str, part: Part, stored: int) -> None:
+    """Raise ValueError if a file promises so many or such long rows that it cannot hold them.
 
-    Pieces of this kind cannot be split, and honest ones may be large: a Parquet row group is often 2 GB.
-    But floating-point numbers of real embeddings hardly compress.
+    The numbers of its rows would fill the memory alone, or a single row would.
     """
-    if size > _RATIO * stored:
-        check_piece(name, f"{what} of {in_words(stored)}", size, remedy)
-
-
-def check_row_count(name: str, n: int, stored: int) -> None:
-    """Raise ValueError if a file promises so many rows that their numbers alone would fill the memory."""
-    if n * _BYTES_PER_ROW > max(largest_piece(), _RATIO * stored):
+    n, d = part.shape
+    if n * _BYTES_PER_ROW > max(share_of_memory(), _RATIO * stored):
         raise ValueError(
             f"{name} must hold the rows it promises, got {in_words(stored)} for {n} rows; write it again"
         )
+    check_piece(name, "one row", d * part.dtype.itemsize, stored, "write it again")
 
 
 def worth_keeping(size: int, stored: int) -> bool:
@@ -107,7 +128,7 @@ def worth_keeping(size: int, stored: int) -> bool:
 
     What is kept takes at most four times the size of its file, so that a small file never fills the memory.
     """
-    return size <= max(_SMALL_BYTES, min(4 * stored, largest_piece()))
+    return size <= max(_SMALL_BYTES, min(_KEPT_RATIO * stored, share_of_memory()))
 
 
 def check_table(name: str, shape: Any, dtype: str) -> None:

@@ -42,6 +42,10 @@ class Zipped:
         found = {key: (member.layout.shape, member.layout.dtype.name) for key, member in members.items()}
         key = choose(self.name, found, column)
         self._info, self._layout = members[key]
+        if not self._layout.dtype.hasobject and promised_bytes(self._layout) < self._bytes_of_array():
+            raise ValueError(
+                f"{self.name} must hold one array per member, got more in {key!r}; write it by np.savez"
+            )
         self.shape, self.dtype = self._layout.shape, self._layout.dtype
         self._checked = False
         self._archive: Any = None
@@ -68,6 +72,9 @@ class Zipped:
             else:
                 read_rows(self._open(), self._layout, rows, out)
                 self._check()
+
+    def _bytes_of_array(self) -> int:
+        return self._info.file_size - self._layout.offset
 
     def _is_small(self) -> bool:
         return worth_keeping(promised_bytes(self._layout), self._path.stat().st_size)

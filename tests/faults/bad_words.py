@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -100,6 +101,8 @@ def write_files(folder: Path) -> None:
     with open(folder / "long_header.safetensors", "wb") as file:
         file.write((2**24).to_bytes(8, "little"))
         file.truncate(2**25)
+    with h5py.File(folder / "links.h5", "w") as file:
+        file["e"] = h5py.ExternalLink("other.h5", "/e")
     (folder / "shards").mkdir()
     (folder / "empty_folder").mkdir()
     for number, rows in enumerate((good[:60], good[60:, :4])):

@@ -1,0 +1,125 @@
+"""Arrays of other libraries: taken where NumPy can read them, else refused with a line of code that helps."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+
+def as_array(name: str, given: Any) -> np.ndarray:
+    """What was given as a NumPy array, not copied where NumPy can look at it.
+
+    Args:
+        name: of the argument, used in the message.
+        given: an array, or anything that NumPy can read as one: a JAX array, a tensor, a frame, a list.
+
+    Raises:
+        ValueError: something that is no array of numbers: what came, and the line of code that helps.
+    """
+    if given is None or isinstance(given, str | bytes | os.PathLike):
+        what = "None" if given is None else f"the path {os.fsdecode(given)!r}"
+        raise _refusal(name, what, f"ct.embeddings.open_embeddings({'path' if given is None else name})")
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # the library that made it may raise anything
+        raise _refusal(name, *_unreadable(name, given, error)) from error
+    if array.dtype == object:
+        raise _refusal(name, *_of_objects(name, given, array))
+    return array
+
+
+def _refusal(name: str, what: str, code: str) -> ValueError:
+    return ValueError(f"{name} must be an array [n, d] of unit rows, got {what}; use {code}")
+
+
+def _unreadable(name: str, given: Any, error: Exception) -> tuple[str, str]:
+    """What was given and what helps, where NumPy could not read it."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if _is_tensor(given):
+        return _tensor_in_words(given, said), f"{name}{_to_numpy(given)}"
+    if hasattr(given, "__cuda_array_interface__"):
+        return f"{_type_of(given)} on a GPU", f"cupy.asnumpy({name})"
+    if isinstance(given, list | tuple):
+        if given and all(map(_is_tensor, given)):
+            what = f"a {type(given).__name__} of tensors, the first {_tensor_in_words(given[0], said)}"
+            return what, f"torch.stack({name}){_to_numpy(given[0])}"
+        if ragged := _ragged(name, given):
+            return ragged
+    return f"{_type_of(given)}, which NumPy cannot read ({said})", f"np.asarray({name}) of plain numbers"
+
+
+def _is_tensor(given: Any) -> bool:
+    return all(hasattr(given, method) for method in ("detach", "cpu", "numpy"))
+
+
+def _tensor_in_words(tensor: Any, said: str) -> str:
+    """A PyTorch tensor, and why NumPy does not read it; in its own words if the reason is none of these."""
+    device, dtype, layout = (str(getattr(tensor, field, "")) for field in ("device", "dtype", "layout"))
+    words = ["that requires grad"] if getattr(tensor, "requires_grad", False) else []
+    words += [f"on device {device}"] if device not in ("", "cpu") else []
+    words += [f"of dtype {dtype}"] if dtype.endswith("bfloat16") else []
+    words += [f"with layout {layout}"] if layout not in ("", "torch.strided") else []
+    return f"a {type(tensor).__module__.partition('.')[0]} tensor {', '.join(words) or f'({said})'}"
+
+
+def _to_numpy(tensor: Any) -> str:
+    """The calls that make a NumPy array of a PyTorch tensor, which is rounded only if it must be."""
+    dense = "" if str(getattr(tensor, "layout", "")) in ("", "torch.strided") else ".to_dense()"
+    single = "" if str(getattr(tensor, "dtype", "")).endswith("float64") else ".float()"
+    return f"{dense}.detach().cpu(){single}.numpy()"
+
+
+def _of_objects(name: str, given: Any, array: np.ndarray) -> tuple[str, str]:
+    """What was given and what helps, where NumPy found Python objects instead of numbers."""
+    if array.ndim == 0:
+        code = f"np.stack(list({name}))" if hasattr(given, "__next__") else "the array that it holds"
+        return _type_of(given), code
+    columns = getattr(given, "column_names", getattr(given, "columns", None))
+    if array.ndim == 2 and columns is not None:
+        return _frame(name, given, array, list(columns))
+    if array.ndim == 1 and any(map(_is_row, array)):
+        return _ragged(name, array) or (f"{_type_of(given)} of one list per row", _stack(name, given))
+    return f"{_type_of(given)} of Python objects", f"np.asarray({name}, np.float32)"
+
+
+def _frame(name: str, given: Any, array: np.ndarray, columns: list[Any]) -> tuple[str, str]:
+    """The same for a table of pandas, polars or Arrow: a column of lists, or columns that are no numbers."""
+    lists = [column for column, values in zip(columns, array.T, strict=True) if any(map(_is_row, values))]
+    if lists:
+        what = f"{_type_of(given)} whose column {lists[0]!r} holds a list per row"
+        code = f"{name}[{lists[0]!r}]"
+        return _ragged(code, array[:, columns.index(lists[0])]) or (what, _stack(code, given))
+    numbers = "select_dtypes('number')" if hasattr(given, "select_dtypes") else "select(<names of numbers>)"
+    return f"{_type_of(given)} with columns that hold no numbers", f"{name}.{numbers}"
+
+
+def _stack(code: str, given: Any) -> str:
+    """Code that makes an array of a column of lists; Arrow's own values are no numbers to NumPy."""
+    arrow = type(given).__module__.startswith("pyarrow")
+    return f"np.stack(np.asarray({code}))" if arrow else f"np.stack({code})"
+
+
+def _is_row(value: Any) -> bool:
+    return not isinstance(value, str | bytes) and hasattr(value, "__len__") and hasattr(value, "__iter__")
+
+
+def _ragged(name: str, rows: Any) -> tuple[str, str] | None:
+    """The first of several rows that has another length or none, and how to drop such rows."""
+    lengths = [len(row) if _is_row(row) else None for row in rows]
+    known = [length for length in lengths if length is not None]
+    if not known or len(set(lengths)) == 1:
+        return None
+    i = next(i for i, length in enumerate(lengths) if length != known[0])
+    fault = "is no list" if lengths[i] is None else f"has length {lengths[i]}"
+    return (
+        f"rows of several lengths (row {i} {fault}, the first list has length {known[0]})",
+        f"np.stack([row for row in {name} if np.size(row) == {known[0]}])",
+    )
+
+
+def _type_of(given: Any) -> str:
+    """A type with its library, e.g. `a pandas Series`."""
+    kind = type(given)
+    library = kind.__module__.partition(".")[0]
+    words = kind.__name__ if library == "builtins" else f"{library} {kind.__name__}"
+    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"
