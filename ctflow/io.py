@@ -20,7 +20,6 @@ import numpy as np
 from ctflow.folders import atomic, inside, prepare_folder
 from ctflow.reading import readable
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     from ctflow.cloud_files import load_clouds, save_clouds
 
@@ -42,11 +41,9 @@ __all__ = [
     "write_json",
 ]
 
-=======
 # What NumPy and zipfile raise for damaged archives beyond the usual: encrypted members, member names that are
 # not found, and headers that are no Python literals.
 _NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
->>>>>>> files
 _RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
 
 
@@ -87,18 +84,12 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         try:
             header, *rows = csv.reader(file)
         except csv.Error as error:
-<<<<<<< HEAD
-            raise ValueError(f"{str(path)!r} must be a table ({error}); check it") from None
+            raise ValueError(f"{str(path)!r} must be a table ({error}); check it") from error
     bad = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
     if bad is not None:
         raise ValueError(
             f"{str(path)!r} must have rows of {len(header)} cells, row {bad} has {len(rows[bad])}; check it"
         )
-=======
-            raise ValueError(f"{path} is no table: {error}") from error
-    if any(len(row) < len(header) for row in rows):
-        raise ValueError(f"{path} is no table: its rows differ in length")
->>>>>>> files
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)}
     return {name: _numbers(column) for name, column in columns.items()}
 
