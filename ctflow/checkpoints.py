@@ -5,7 +5,6 @@ what the run is made of (`ctflow.identity`). The file's name carries the SHA-256
 damaged one is never taken for numbers. The last two are kept.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import io
+from ctflow.folders import held
 from ctflow.identity import differences
 from ctflow.memory import check_fits
 
@@ -157,26 +157,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise ValueError(f"{path} is damaged: its bytes are not those that were written")
     size = int.from_bytes(content[:8], "little")
     return json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["identity"]), load(content)
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[Path]:
-    """Keep a folder to this process; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{str(folder)!r} is in use by another run; wait for it, or choose another folder"
-            ) from None
-        yield folder
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -1,22 +1,35 @@
 """What may be asked of an argument; each check raises a ValueError with argument, rule and value."""
 
 import dataclasses
+import sys
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+
+
+def _jax() -> Any:
+    """The JAX module if this process has imported it, else None.
+
+    This module must work without JAX. A process that has not imported JAX has no JAX arrays.
+    """
+    return sys.modules.get("jax")
+
+
+def _is_jax_array(value: Any) -> bool:
+    jax = _jax()
+    return jax is not None and isinstance(value, jax.Array)
 
 
 def is_concrete(*values: Any) -> bool:
     """Whether no value is a tracer, so that numbers can be looked at."""
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+    jax = _jax()
+    return jax is None or not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 def check_positive(name: str, value: Any) -> None:
     """Raise ValueError unless `value` (a number or an array of numbers) is finite and > 0."""
-    if not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or isinstance(value, bool):
+    number = isinstance(value, int | float | np.number | np.ndarray) or _is_jax_array(value)
+    if not number or isinstance(value, bool):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
     numbers = np.asarray(value, dtype=float)
     if not (np.isfinite(numbers).all() and (numbers > 0).all()):
@@ -31,8 +44,9 @@ def check_count(name: str, value: Any, minimum: int = 1) -> None:
 
 def check_key(name: str, key: Any) -> None:
     """Raise ValueError unless `key` is one JAX random key, typed or raw."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    raw = isinstance(key, jax.Array) and key.dtype == np.uint32
+    jax = _jax()
+    typed = _is_jax_array(key) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = _is_jax_array(key) and key.dtype == np.uint32
     if not (typed and key.ndim == 0) and not (raw and key.ndim == 1):
         raise ValueError(f"{name} must be one JAX random key such as jax.random.key(0), got {key!r}")
 

@@ -113,35 +113,47 @@ def correct(
     *,
     purpose: Literal["retrieval", "mixed", "clustering"] = "retrieval",
     method: Literal[
-        "centring", "translation", "standardisation", "whitening", "coral", "procrustes", "transport"
+        "centring",
+        "translation",
+        "standardisation",
+        "whitening",
+        "coral",
+        "procrustes",
+        "cca",
+        "transport",
+        "csls",
     ]
     | None = None,
+    pairs: Path | None = None,
     held_out: float = 0.5,
     normalize: bool = False,
     column: str | None = None,
     max_rows: int = 2000,
-    epsilon: float = 0.05,
-    ridge: float = 1e-3,
+    epsilon: float | None = None,
+    ridge: float | None = None,
     seed: int = 0,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Fit corrections of the gap on some rows, and show what they gain and cost on the others.
 
-    Row i of x is the partner of row i of y. At most 20 000 pairs are used.
+    Row i of x is the partner of row i of y, unless --pairs says otherwise. At most 20 000 groups of pairs
+    are used; partners, and exact copies of a row, are never both fitted on and measured.
 
     Args:
         x: embeddings of the first modality; or a folder with img_emb/ and text_emb/.
         y: embeddings of the second.
         purpose: what the embeddings are for: retrieval of the other modality, search in a corpus of both
             (mixed), or clustering both together.
-        method: write the rows corrected by this method, and its map, into --out.
+        method: write the rows corrected by this method, and its map, into --out. csls changes scores and
+            moves no rows: it is measured, and cannot be written.
+        pairs: .npy or .csv of index pairs; a row may have several partners.
         held_out: share of the pairs that is measured and not fitted on.
         normalize: bring rows to unit norm.
         column: array, tensor or column to read where a file has several.
-        max_rows: held-out pairs that are measured at most.
-        epsilon: entropic regularisation of transport.
-        ridge: added to variances, as a share of their mean.
+        max_rows: held-out rows of each modality that are measured at most.
+        epsilon: entropic regularisation of transport; chosen by cross-validation if not given.
+        ridge: added to variances, as a share of their mean; chosen by cross-validation if not given.
         seed: of the split.
         out: a folder for corrections.csv and corrections.png; with --method, also x.npy, y.npy and
             correction.safetensors.
@@ -154,6 +166,7 @@ def correct(
         found = run_correct(
             x,
             y,
+            pairs=pairs,
             method=method,
             out=out,
             overwrite=overwrite,

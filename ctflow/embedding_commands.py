@@ -1,5 +1,6 @@
 """What `ctflow diagnose` and `ctflow correct` do, once their words are parsed."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -9,30 +10,45 @@ from typing import Any
 import numpy as np
 
 from ctflow import corrections, io
-from ctflow.checkpoints import held
 from ctflow.checks import check_count, check_positive
 from ctflow.diagnostics.compare import Comparison, compare
 from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED
-from ctflow.diagnostics.plot import trade
 from ctflow.diagnostics.report import Report
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
+from ctflow.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png")
-_BLOCK = 8192
 _FOR_FIT = 20_000
+_LEAST_SCALE = 7.0  # below, it may be a logarithm: e^7 is above the scale of any model that is known
 
 
 def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> tuple[Embeddings, Embeddings]:
-    """Two files, or one folder that holds both modalities."""
+    """Two files, or one folder that holds both modalities.
+
+    Raises:
+        ValueError: both names are of one file; one cannot be opened.
+    """
     if y is None:
         return open_pair(x, normalize=normalize)
     first, second = (open_embeddings(path, column=column, normalize=normalize) for path in (x, y))
+    if os.path.samefile(x, y):
+        raise ValueError(
+            f"{x} and {y} are one file{'' if column is None else f', read from one column {column!r}'}: a "
+            "modality compared with itself has no gap; give two files"
+        )
     return first, second
 
 
-def temperature_of(temperature: float | None, logit_scale: float | None) -> float | None:
-    """The temperature τ from either word; the scale is what cosines are multiplied with.
+def temperature_of(
+    temperature: float | None, logit_scale: float | None, logit_bias: float | None = None
+) -> tuple[float | None, str | None]:
+    """The temperature τ from either word, and a warning if the scale may be the logarithm of one.
+
+    Args:
+        temperature: τ.
+        logit_scale: what cosines are multiplied with, 1/τ. Checkpoints store its logarithm.
+        logit_bias: SigLIP's bias, if given.
 
     Raises:
         ValueError: both are given, or one is not > 0, or the scale is the logarithm that CLIP stores.
@@ -40,7 +56,7 @@ def temperature_of(temperature: float | None, logit_scale: float | None) -> floa
     if logit_scale is None:
         if temperature is not None:
             check_positive("--temperature", temperature)
-        return temperature
+        return temperature, None
     if temperature is not None:
         raise ValueError("give --temperature or --logit-scale, not both")
     check_positive("--logit-scale", logit_scale)
@@ -49,7 +65,18 @@ def temperature_of(temperature: float | None, logit_scale: float | None) -> floa
             f"--logit-scale {logit_scale:g} looks like the parameter that CLIP stores, log(100) = 4.605: "
             "give its exponential, --logit-scale 100"
         )
-    return 1 / logit_scale
+    if logit_scale >= _LEAST_SCALE and logit_bias is None:
+        return 1 / logit_scale, None
+    meant = ""
+    if logit_scale < math.log(np.finfo(float).max):
+        meant = (
+            "; if it is the logarithm that a checkpoint stores, give its exponential, --logit-scale "
+            f"{math.exp(logit_scale):.5g}"
+        )
+    return 1 / logit_scale, (
+        f"--logit-scale {logit_scale:g} is taken as what cosines are multiplied with, temperature "
+        f"{1 / logit_scale:.3g}{meant}"
+    )
 
 
 def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
@@ -85,7 +112,7 @@ def run_diagnose(
     check_count("--seed", options["seed"], minimum=0)
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
-    tau = temperature_of(temperature, logit_scale)
+    tau, warning = temperature_of(temperature, logit_scale, options["logit_bias"])
     first, second = open_both(x, y, column, normalize)
     listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     if listed is None and len(first) != len(second):
@@ -95,8 +122,10 @@ def run_diagnose(
         )
     check_output(out, REPORTS, overwrite)
     report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)
+    if warning is not None:
+        report = dataclasses.replace(report, notes=(*report.notes, warning))
     if out is not None:
-        with held(io.prepare_folder(out)) as folder:
+        with all_or_none(out) as folder:
             for name in REPORTS:
                 report.save(folder / name)
     return report
@@ -106,6 +135,7 @@ def run_correct(
     x: Path,
     y: Path | None,
     *,
+    pairs: Path | None,
     method: str | None,
     out: Path | None,
     overwrite: bool,
@@ -115,35 +145,51 @@ def run_correct(
 ) -> Comparison:
     """Read, fit, measure on held-out rows; with a method, write its map and the corrected rows."""
     check_count("--seed", options["seed"], minimum=0)
+    if method in corrections.SCORINGS:
+        raise ValueError(
+            f"--method {method} has no rows to write: {method} changes scores and moves no rows; leave out "
+            f"--method to see what it gains, and use ct.corrections.{method} where scores are computed"
+        )
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
     first, second = open_both(x, y, column, normalize)
-    if first.shape != second.shape:
-        raise ValueError(
-            f"{first.name} and {second.name} must be paired row by row, got {first.shape} and {second.shape}"
-        )
+    listed = None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     names = ["corrections.csv", "corrections.png"]
     names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]
     check_output(out, names, overwrite)
-    rng = np.random.default_rng(options["seed"])
-    chosen = np.sort(rng.permutation(len(first))[:_FOR_FIT])
-    found = compare(first.rows(chosen), second.rows(chosen), **options)
+    found = compare(first, second, pairs=listed, max_groups=_FOR_FIT, **options)
+    chosen = None if method is None else _usable(found, method)
     if out is not None:
-        with held(io.prepare_folder(out)) as folder:
+        with all_or_none(out) as folder:
             io.write_csv(folder / "corrections.csv", found.table)
+            from ctflow.diagnostics.trade import trade
+
             trade(found).save(folder / "corrections.png")
-            if method is not None:
-                found.fitted[method].save(folder / "correction.safetensors")
+            if chosen is not None:
+                chosen.save(folder / "correction.safetensors")
                 for name, source in (("x", first), ("y", second)):
-                    _write_rows(folder / f"{name}.npy", source, found.fitted[method], name)
+                    _write_rows(folder / f"{name}.npy", source, chosen, name)
     return found
 
 
+def _usable(found: Comparison, method: str) -> corrections.Correction:
+    """The fitted correction of a method.
+
+    Raises:
+        ValueError: it failed on these rows.
+    """
+    fitted = found.fitted.get(method)
+    if not isinstance(fitted, corrections.Correction):
+        (place,) = np.flatnonzero(found.table["method"] == method)
+        raise ValueError(f"--method {method} failed, nothing was written: {found.table['failed'][place]}")
+    return fitted
+
+
 def _write_rows(path: Path, source: Embeddings, correction: corrections.Correction, name: str) -> None:
-    """Corrected rows as float32, a block at a time."""
+    """Corrected rows in the dtype that they were read in, a block at a time."""
+    dtype = source.dtype.newbyteorder("<")
     with io.atomic(path) as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}
+        header = {"descr": dtype.str, "fortran_order": False, "shape": source.shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(source), _BLOCK):
-            rows = source.rows(slice(start, min(start + _BLOCK, len(source))))
-            file.write(np.ascontiguousarray(correction.transform_one(name, rows), "<f4").tobytes())
+        for block in correction.stream(name, source):
+            file.write(np.ascontiguousarray(block, dtype).tobytes())

@@ -1,4 +1,8 @@
-"""Files: clouds, and what a run leaves behind. Written whole or not at all; nothing is pickled."""
+"""Files: clouds, and what a run leaves behind. Written whole or not at all; nothing is pickled.
+
+Importing this module does not import JAX. `save_clouds` and `load_clouds` need JAX: they are in
+`ctflow.cloud_files`, which is imported when one of them is first used.
+"""
 
 import csv
 import functools
@@ -6,17 +10,36 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib import metadata
+from collections.abc import Mapping
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctflow.clouds import Pair, WeightedCloud, check_clouds
+from ctflow.folders import atomic, inside, prepare_folder
 from ctflow.reading import readable
+
+if TYPE_CHECKING:
+    from ctflow.cloud_files import load_clouds, save_clouds
+
+__all__ = [
+    "atomic",
+    "git_commit",
+    "inside",
+    "load_clouds",
+    "plain",
+    "prepare_folder",
+    "provenance",
+    "read_arrays",
+    "read_csv",
+    "save_clouds",
+    "sources",
+    "versions",
+    "write_arrays",
+    "write_csv",
+    "write_json",
+]
 
 # What NumPy and zipfile raise for damaged archives beyond the usual: encrypted members, member names that are
 # not found, and headers that are no Python literals.
@@ -24,58 +47,10 @@ _NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
 _RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
 
 
-@contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success it is flushed to disk and takes the name."""
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield file  # pyright: ignore[reportReturnType]
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException as error:
-            os.unlink(file.name)
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(path)  # a full disk does not say what it had no room for
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name, too, outlives a loss of power
-    finally:
-        os.close(folder)
-
-
-def inside(folder: Path, name: str) -> Path:
-    """The path of a file of that name in a folder.
-
-    Raises:
-        ValueError: the name leads out of the folder.
-    """
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name!r} leads out of {str(folder)!r}; results are written inside it")
-    return path
-
-
-def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path:
-    """Make a folder and show that it can be written to, before anything long is run.
-
-    Raises:
-        ValueError: it cannot be made or written to.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"{name} must be a folder that can be written to, got {str(path)!r} ({error.strerror}); "
-            "choose another"
-        ) from None
-    return folder
+def __getattr__(name: str) -> Any:
+    if name in ("load_clouds", "save_clouds"):
+        return getattr(import_module("ctflow.cloud_files"), name)
+    raise AttributeError(f"module 'ctflow.io' has no attribute {name!r}")
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
@@ -100,14 +75,21 @@ def _cell(value: Any) -> str:
 
 
 def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read a table of `write_csv`: numeric columns as numbers, others as text."""
+    """Read a table of `write_csv`: numeric columns as numbers, others as text.
+
+    Raises:
+        ValueError: no table, or rows of unequal length.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         try:
             header, *rows = csv.reader(file)
         except csv.Error as error:
-            raise ValueError(f"{path} is no table: {error}") from error
-    if any(len(row) < len(header) for row in rows):
-        raise ValueError(f"{path} is no table: its rows differ in length")
+            raise ValueError(f"{str(path)!r} must be a table ({error}); check it") from None
+    bad = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
+    if bad is not None:
+        raise ValueError(
+            f"{str(path)!r} must have rows of {len(header)} cells, row {bad} has {len(rows[bad])}; check it"
+        )
     columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)}
     return {name: _numbers(column) for name, column in columns.items()}
 
@@ -148,52 +130,6 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         np.load(stream, allow_pickle=False) as file,
     ):
         return {name: file[name] for name in file.files}
-
-
-def save_clouds(path: str | os.PathLike[str], clouds: Any) -> None:
-    """Write a cloud or a Pair, weights included, as .safetensors."""
-    from safetensors.numpy import save
-
-    clouds = check_clouds("clouds", clouds)
-    if type(clouds) is tuple:
-        raise ValueError("clouds must be one cloud or a ct.Pair, got a tuple")
-    parts = clouds._asdict() if isinstance(clouds, Pair) else {"cloud": clouds}
-    tensors = {}
-    for name, cloud in parts.items():
-        fields = cloud._asdict() if isinstance(cloud, WeightedCloud) else {"points": cloud}
-        tensors |= {f"{name}.{field}": np.ascontiguousarray(a) for field, a in fields.items()}
-    with atomic(path) as file:
-        file.write(save(tensors))
-
-
-def load_clouds(path: str | os.PathLike[str]) -> Any:
-    """Read what `save_clouds` wrote.
-
-    Raises:
-        ValueError: not such a file, or not points on a sphere.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{str(path)!r} must be a .safetensors file of clouds ({error})") from None
-    parts: dict[str, dict[str, Any]] = {}
-    for name, tensor in tensors.items():
-        part, _, field = name.partition(".")
-        parts.setdefault(part, {})[field] = tensor
-    kinds = ({"points"}, {"points", "weights"})
-    if set(parts) not in ({"cloud"}, {"x", "y"}) or any(set(f) not in kinds for f in parts.values()):
-        raise ValueError(
-            f"{str(path)!r} must hold `cloud.points`, or `x.points` and `y.points`, each with or without "
-            f"`weights`; got {', '.join(tensors)}"
-        )
-    clouds = {
-        name: WeightedCloud(fields["points"], fields["weights"]) if "weights" in fields else fields["points"]
-        for name, fields in parts.items()
-    }
-    return check_clouds("clouds", clouds["cloud"] if "cloud" in clouds else Pair(**clouds))
 
 
 def provenance() -> dict[str, Any]:

@@ -4,12 +4,23 @@ Functions take arrays and return a `Picture` or a `Movie`; nothing touches pyplo
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
+
+# A notebook's environment may name a backend in MPLBACKEND that is not installed here, on which matplotlib's
+# import would fail. It is set afterwards, as matplotlib does, if there is such a backend.
+_backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+import matplotlib as mpl
+
+if _backend:
+    os.environ["MPLBACKEND"] = _backend
+    with suppress(ValueError):
+        mpl.rcParams["backend"] = _backend
 from cycler import cycler
 from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,7 +41,10 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
 )
 POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
 
+# Of a user's own settings none reaches a figure: the same numbers give the same picture everywhere, without
+# LaTeX or fonts that are not there.
 _STYLE: dict[Any, Any] = {
+    **{key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")},
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,

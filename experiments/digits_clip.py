@@ -325,7 +325,8 @@ def held_out(x: np.ndarray, y: np.ndarray, temperature: float, config: Config) -
     x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x.astype(float), y.astype(float)))
     m, cosine = len(x), x @ y.T
     rows = table(x, y, RowByRow(m).take(np.arange(m)))
-    resamples = resample(rows, config.num_flips, 0, np.random.default_rng(config.seed))
+    one_part = np.ones(m, bool)  # pairs are exchanged by coins, which no part bears on
+    resamples = resample(rows, one_part, config.num_flips, 0, np.random.default_rng(config.seed))
     distance = two_sample.distances(rows.points @ rows.points.T)
     means = (resamples.x - resamples.y).T @ rows.points
     row: dict[str, Any] = {"paired_cosine": np.trace(cosine) / m}

@@ -142,12 +142,125 @@ def test_bad_input_gets_one_line_and_nothing_is_written(here, monkeypatch, capsy
         ("image.npy short.npy", "must be paired row by row"),
         ("image.npy text.npy --held-out 1", "held_out must lie in (0, 1)"),
         ("image.npy text.npy --epsilon 0.001", "epsilon must be >= 0.005"),
+        ("image.npy text.npy --ridge 0", "ridge must be finite and > 0"),
+        ("image.npy text.npy --method csls --out r", "--method csls has no rows to write"),
+        ("image.npy text.npy --pairs pairs.npy", "500"),
+        ("image.npy text.npy --pairs few.npy", "6 groups are independent and at least 40"),
+        ("image.npy text.npy --pairs thirty.npy", "30 independent groups of pairs are too few to split"),
+        ("image.npy text.npy --pairs star.npy", "both fitted on and measured: 1 groups are independent"),
+        ("image.npy point.npy --method centring --out r", "collapsed to a point"),
+        (
+            "image.npy near.npy --method centring --out r",
+            "nothing was written: centring needs rows",
+        ),
     ],
 )
 def test_correct_refuses_too(here, monkeypatch, capsys, words, message):
     write_bad_files()
+    write_degenerate_files()
+    before = sorted(here.iterdir())
     assert call(monkeypatch, "correct", *words.split()) == 2
-    assert message in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert sorted(here.iterdir()) == before
+
+
+def write_degenerate_files():
+    rng = np.random.default_rng(1)
+    np.save("point.npy", np.tile(np.load("text.npy")[:1], (120, 1)))
+    near = unit(rng.standard_normal(8) + 3e-8 * rng.standard_normal((120, 8)))
+    np.save("near.npy", near.astype(np.float32))
+    np.save("few.npy", np.column_stack([np.repeat(np.arange(6), 20), np.arange(120)]))
+    i = np.arange(120)
+    np.save("thirty.npy", np.column_stack([i[:30], i[:30]]))
+    np.save("star.npy", np.concatenate([np.column_stack([i, 0 * i]), np.column_stack([0 * i, i])]))
+
+
+def test_correct_on_a_nearly_collapsed_tower_recommends_and_writes_nothing_broken(here, monkeypatch, capsys):
+    write_degenerate_files()
+    words = ("correct", "image.npy", "near.npy", "--purpose", "clustering", "--out", "r")
+    assert call(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert "centring failed: centring needs rows that differ: those of near.npy" in printed
+    assert "Recommended" not in printed
+    assert call(monkeypatch, *words[:-1], "s", "--method", "translation") == 0
+    assert np.isfinite(np.load(here / "s" / "y.npy")).all()
+
+
+def test_correct_takes_pairs(here, monkeypatch, capsys):
+    """Five captions an image, in any order: partners are found, and nothing is said of another order."""
+    rng = np.random.default_rng(2)
+    x = unit(rng.standard_normal((50, 8)))
+    listed = np.column_stack([np.repeat(np.arange(50), 5), rng.permutation(250)])
+    y = np.empty((250, 8))
+    y[listed[:, 1]] = x[listed[:, 0]] + 0.3 * rng.standard_normal((250, 8)) + 0.4
+    np.save("x5.npy", x.astype(np.float32))
+    np.save("y5.npy", unit(y).astype(np.float32))
+    np.save("captions.npy", listed)
+    words = ("correct", "x5.npy", "y5.npy", "--out", "p", "--method", "cca")
+    assert call(monkeypatch, *words) == 2
+    assert "give pairs (--pairs FILE)" in capsys.readouterr().err
+    assert call(monkeypatch, *words, "--pairs", "captions.npy") == 0
+    printed = capsys.readouterr().out
+    assert "On 125 held-out pairs" in printed
+    assert "same order" not in printed
+    assert np.load(here / "p" / "y.npy").shape == (250, 8)
+    assert np.load(here / "p" / "x.npy").shape == (50, 8)
+
+
+def test_correct_warns_of_files_in_another_order(here, monkeypatch, capsys):
+    np.save("mixed.npy", np.load("text.npy")[np.random.default_rng(0).permutation(120)])
+    assert call(monkeypatch, "correct", "image.npy", "mixed.npy", "--purpose", "mixed") == 0
+    printed = capsys.readouterr().out
+    assert "are the files in the same order?" in printed
+    assert "By chance recall@1 from x to y and from y to x would be 0.017 and 0.017" in printed
+    assert "Recommended" not in printed
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_row_that_loses_its_direction_leaves_nothing_behind(here, monkeypatch, capsys, there):
+    """A row of the file that was neither fitted on nor measured, and that the map sends to 0."""
+    x, y = np.load("image.npy"), np.load("text.npy")
+    order = np.random.default_rng(0).permutation(120)
+    unused, fitted = order[60:], order[30:60]
+    bad = int(unused[unused > 60][0])
+    shift = x[fitted].mean(axis=0) - y[fitted].mean(axis=0)
+    nearest = unused[np.linalg.norm(y[unused] + shift, axis=1) < 0.7]
+    y[nearest] = y[fitted[0]] + np.zeros((len(nearest), 1), np.float32)
+    y[nearest] += 1e-3 * np.arange(1, len(nearest) + 1, dtype=np.float32)[:, None]
+    y[nearest] = unit(y[nearest])
+    y[bad] = -shift / np.linalg.norm(shift)  # of all unit rows, the one that the map brings nearest to 0
+    np.save("leaning.npy", y)
+    norms = np.linalg.norm(y + shift, axis=1)
+    least = (norms[bad] + np.delete(norms, bad).min()) / 2
+    monkeypatch.setattr("ctflow.embedding_commands._FOR_FIT", 60)
+    monkeypatch.setattr("ctflow.corrections.maps._BLOCK", 50)
+    monkeypatch.setattr("ctflow.corrections.maps._LOST", least / np.finfo(np.float32).eps)
+    words = ("correct", "image.npy", "leaning.npy", "--method", "translation", "--out", "o")
+    if there:
+        (here / "o").mkdir()
+        (here / "o" / "x.npy").write_text("old")
+        words = (*words, "--overwrite")
+    assert call(monkeypatch, *words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"leaves 1 of 50 rows of leaning.npy without a direction, the first is row {bad}" in line
+    assert sorted(path.name for path in here.glob("o*")) == (["o"] if there else [])
+    if there:
+        assert [path.name for path in (here / "o").iterdir()] == ["x.npy"]
+        assert (here / "o" / "x.npy").read_text() == "old"
+
+
+def test_a_full_disk_while_rows_are_written_leaves_nothing_behind(here, monkeypatch, capsys):
+    def full(path, source, correction, name):
+        if name == "y":
+            raise OSError(28, "No space left on device", str(path))
+        path.write_bytes(b"half")
+
+    monkeypatch.setattr("ctflow.embedding_commands._write_rows", full)
+    words = ("correct", "image.npy", "text.npy", "--method", "centring", "--out", "o")
+    assert call(monkeypatch, *words) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (here / "o").exists()
 
 
 def test_help_is_instant():

@@ -10,11 +10,13 @@ from ctflow.checks import check_choice, check_count, check_positive
 from ctflow.diagnostics import sections
 from ctflow.diagnostics.gap import gap
 from ctflow.diagnostics.moments import moments
-from ctflow.diagnostics.pairing import pairing
+from ctflow.diagnostics.pairing import pair_up
 from ctflow.diagnostics.report import Report
 from ctflow.diagnostics.study import study
 from ctflow.diagnostics.words import notes, words
 from ctflow.embeddings import as_embeddings
+
+_LEAST_TEMPERATURE = 1e-9
 
 
 def diagnose(
@@ -35,14 +37,18 @@ def diagnose(
     seed: int = 0,
     progress: bool = False,
 ) -> Report:
-    """Measure the gap between two modalities, and say how sure that is.
+    """Measure the gap between two modalities: whether there is one, how large it is, and how sure that is.
 
-    Means, covariances and paired cosines are of all rows, read once. Sums over all pairs of rows are of a
-    random sample of groups, and retrieval of a larger one; each number says of how many rows it is. Every
-    number has the value it would take without a gap: for paired rows, the two measures of each group (a
-    row and its partners) change places by the toss of a coin; for unpaired rows the labels are shuffled;
-    for pairings, the partners are. A gap is called at a family-wise level: on two samples of one law no
-    number is called one, in at least 1 - `level` of the cases.
+    Means, covariances and paired cosines are of all rows. Sums over all pairs of rows are of a random sample
+    of groups, and retrieval and the loss of a larger one; each number says of how many rows it is. Every
+    distance has the value it would take without a gap: for paired rows, the two measures of each group (a
+    row and its partners) change places by the toss of a coin; unpaired rows take each other's labels; for
+    pairings, the partners are shuffled. A gap is called at a family-wise level: on two samples of one law no
+    number is called one, in at least 1 - `level` of the cases. What is not finite is reported as not
+    measurable and is no evidence. The size of a gap is its energy coefficient, in words of
+    `ctflow.diagnostics.report.SIZES`.
+
+    Rows that are repeated exactly are one item with several partners; a note says so.
 
     `estimator="v", n_bootstrap=20` is the protocol of the paper's MS-COCO figure: pair-weighted
     V-statistics on 2000 random groups, Gaussian kernels of ½, 1 and 2 times the median cross distance,
@@ -53,23 +59,26 @@ def diagnose(
         y: unit rows [m, d] of the other.
         pairs: positive pairs: None (row i with row i), `"unpaired"`, index pairs [p, 2] (a row may have
             several partners), or a coupling. A row weighs what its pairs weigh.
-        temperature: τ > 0 of the model, for the paper's terms; CLIP's is 1/exp(logit_scale), about 0.01.
+        temperature: τ >= 1e-9 of the model, for the loss and the paper's terms; CLIP's is
+            1/exp(logit_scale), about 0.01.
         groups: the group of each row, labels [n] and [m] in a tuple, or [n] for both; rows of one group
             depend on each other. By default, the rows that pairs join.
         n_permutations: clouds without a gap to compare with; at least 99.
-        n_bootstrap: new samples for the 95 % intervals; 0 for none.
+        n_bootstrap: new samples for the 95 % intervals; 0 for none. Fewer than 20 independent pairs, or rows
+            of either modality, get no intervals.
         estimator: `u`, unbiased for the laws the rows were drawn from, or `v`, for the rows themselves.
         level: chance to call a gap where there is none, in (0, 1).
         max_rows: groups sampled for sums over all pairs of rows; memory is some ten
             float64 matrices of 2 max_rows squared, 1.1 GB at 2000.
-        max_gallery: groups sampled for retrieval.
+        max_gallery: groups sampled for retrieval and the in-batch loss.
         logit_bias: SigLIP's bias b, for its sigmoid loss; needs `temperature`.
         normalize: bring rows to unit norm; rows of another norm are refused otherwise.
         seed: of samples and resamples.
         progress: show progress bars on stderr.
 
     Raises:
-        ValueError: what `x`, `y`, `pairs` or a setting must be, and is not.
+        ValueError: what `x`, `y`, `pairs` or a setting must be, and is not; fewer than 10 distinct pairs, or
+            than 2 distinct rows of one modality.
     """
     _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, logit_bias)
     check_count("max_rows", max_rows, minimum=2)
@@ -77,7 +86,7 @@ def diagnose(
     x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
-    plan = pairing(len(x), len(y), pairs, groups)
+    plan = pair_up(x, y, pairs, groups)
     options = {
         "temperature": temperature,
         "logit_bias": logit_bias,
@@ -93,13 +102,14 @@ def diagnose(
         read = moments(x, y, plan, x.shape[1], bar.update)
         bar.set_description("resampling")
         s = study(x, y, plan, read, options)
-        found = sections.energy_terms(s) if temperature is not None else None
-        metrics = gap(s, None if found is None else (found["divergence_12"] + found["divergence_21"]) / 2)
-        metrics += sections.spread(s)
+        found, half = sections.energy_terms(s) if temperature is not None else ({}, {})
+        divergence = (found["divergence_12"] + found["divergence_21"]) / 2 if found else None
+        metrics = [*gap(s, divergence), *sections.spread(s)]
         if s.paired:
             bar.set_description("retrieval")
-            metrics += [*sections.pairing(s), *sections.recalls(s)]
-            metrics += [] if found is None else sections.energy(s, found)
+            rows = sections.gallery(s)
+            metrics += [*sections.pairing(s), *sections.recalls(s, *rows)]
+            metrics += [*sections.loss(s, *rows), *sections.energy(s, found, half)] if found else []
     settings = {"x": x.name, "y": y.name, "rows": plan.shape, "d": x.shape[1], **options}
     report = Report(tuple(metrics), (), notes(s), settings)
     return dataclasses.replace(report, words=words(report))
@@ -114,5 +124,10 @@ def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, 
         raise ValueError(f"level must lie in [1/(n_permutations + 1), 1) = [{lowest:.3g}, 1), got {level!r}")
     if temperature is not None:
         check_positive("temperature", temperature)
+        if temperature < _LEAST_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be >= {_LEAST_TEMPERATURE:g}, below which rounding of the cosines shows "
+                f"in the terms, got {temperature:g}"
+            )
     if logit_bias is not None and (temperature is None or not np.isfinite(logit_bias)):
         raise ValueError(f"logit_bias must be finite and needs a temperature, got {logit_bias!r}")

@@ -1,4 +1,4 @@
-"""The section "gap" of a report: distances between the two laws, and what the distance is made of."""
+"""The sections "gap" and "size" of a report: distances between the two laws, how large, and of what made."""
 
 import dataclasses
 
@@ -6,39 +6,51 @@ import numpy as np
 
 from ctflow.diagnostics import moments as streamed
 from ctflow.diagnostics import two_sample
-from ctflow.diagnostics.report import Metric, published_range
+from ctflow.diagnostics.report import SIZES, Metric, published_range
 from ctflow.diagnostics.resampling import Draws, family_wise
-from ctflow.diagnostics.study import Study, measured, without_null
+from ctflow.diagnostics.study import Study, measured
 
-_DIRECTIONS = 100
+_LINES = 100
 _WIDTHS = {"mmd2_half": 0.5, "mmd2": 1.0, "mmd2_twice": 2.0}
+_ROUNDING = 1e-13
 
 
 def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
-    """Distances tested together at the family-wise level, then the parts of the gap.
+    """Distances tested together at the family-wise level, then the gap's size and parts.
+
+    A distance that is not finite on the rows, or on any relabelling of them, takes no part in the test.
 
     Args:
         s: the study.
         divergence: the mean smoothed divergence in nats, [columns], if a temperature is known.
     """
-    found = [*_of_means(s), *_of_laws(s), *_along_lines(s)]
+    distance = two_sample.distances(s.cosine)
+    energy, cross = two_sample.energy_and_cross(distance, s.rows, s.resamples, s.options["estimator"])
+    means = s.means()
+    found = [*_of_means(s, *means), *_of_laws(s, distance, energy), *_along_lines(s)]
     if divergence is not None:
         found.append(
             _one(
                 "smoothed_divergence",
-                s.resamples.draws(divergence),
+                s.resamples.without_bootstrap().draws(divergence),
                 rows=s.rows.counts,
-                estimator=s.options["estimator"],
+                estimator="plug-in",
+                grows=True,
                 means="½(D̃(1‖2) + D̃(2‖1)), the barrier between the clouds, nats",
-                reference="0 without a gap",
+                reference="0 without a gap; changes with the number of rows",
             )
         )
     # A gap is a value above its null; of the cosine of means, one below.
-    family = {m.name: d if m.name != "cosine_of_means" else _negative(d) for m, d in found}
+    family = {m.name: d if m.name != "cosine_of_means" else _negative(d) for m, d in found if not m.reason}
     chances = family_wise(family)
     level = s.options["level"]
-    called = [dataclasses.replace(m, p_value=chances[m.name], gap=chances[m.name] <= level) for m, _ in found]
-    return [*called, *_parts(s)]
+    called = [
+        dataclasses.replace(m, p_value=chances[m.name], gap=chances[m.name] <= level)
+        if m.name in chances
+        else m
+        for m, _ in found
+    ]
+    return [*called, _size(s, energy, cross), *_parts(s, distance, *means)]
 
 
 def _one(name: str, draws: Draws, bounds: tuple[float, float] = (-np.inf, np.inf), **fields):
@@ -49,13 +61,16 @@ def _negative(draws: Draws) -> Draws:
     return Draws(-draws.value, -draws.null, -draws.bootstrap)
 
 
-def _of_means(s: Study) -> list:
-    x, y = streamed.means(s.moments, s.units)
-    cosine = np.einsum("cd,cd->c", x, y) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+def _of_means(s: Study, x: np.ndarray, y: np.ndarray) -> list:
+    apart = np.linalg.norm(x - y, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        directions = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
+    # Half of a squared difference: near 1 the product itself would be rounded.
+    short = np.sum((directions[0] - directions[1]) ** 2, axis=1) / 2
     return [
         _one(
             "centroid_gap",
-            s.units.draws(np.linalg.norm(x - y, axis=1)),
+            s.units.draws(np.where(apart > _ROUNDING, apart, 0)),
             (0, 2),
             rows=s.all_rows,
             means="distance of the means",
@@ -63,62 +78,72 @@ def _of_means(s: Study) -> list:
         ),
         _one(
             "cosine_of_means",
-            s.units.draws(cosine),
+            s.units.draws(1 - np.where(short < _ROUNDING, 0, short)),
             (-1, 1),
             rows=s.all_rows,
+            why_not="a mean is 0 and has no direction",
             means="cosine between the means",
             reference="-1 to 1; a gap lies below the null",
         ),
     ]
 
 
-def _of_laws(s: Study) -> list:
+def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
     rows, resamples, estimator = s.rows, s.resamples, s.options["estimator"]
-    distance = two_sample.distances(s.cosine)
     median = two_sample.median_cross_distance(distance, rows)
     common = {"rows": rows.counts, "estimator": estimator}
     found = [
         _one(
             "energy_distance",
-            resamples.draws(two_sample.energy_distance(distance, rows, resamples, estimator)),
+            resamples.draws(energy),
             **common,
             means="2E|x-y| - E|x-x'| - E|y-y'|",
             reference=f"<= 4; {published_range('energy_distance')}",
         )
     ]
-    for name, width in _WIDTHS.items():
-        b = width * median
+    kernel = np.exp(distance**2 / (-8 * median**2)) if median > 0 else None
+    for name, width in sorted(_WIDTHS.items(), key=lambda item: -item[1]):
+        values = np.full(resamples.x.shape[1], np.nan)
+        if kernel is not None:
+            values = two_sample.mmd_squared(kernel, rows, resamples, estimator)
+            # Half the bandwidth is the fourth power.
+            for _ in range(2):
+                kernel = np.square(kernel, out=kernel)
         found.append(
             _one(
                 name,
-                resamples.draws(two_sample.mmd_squared(distance, b, rows, resamples, estimator)),
+                resamples.draws(values),
                 **common,
+                why_not="half of the rows of x and y coincide, so the median distance is 0",
                 means=f"MMD², Gaussian kernel of bandwidth {width:g} x the median cross distance",
-                reference=f"<= 2; bandwidth {b:.3g}",
+                reference=f"<= 2; bandwidth {width * median:.3g}",
             )
         )
-    return found
+    return [found[0], *found[:0:-1]]
 
 
 def _along_lines(s: Study) -> list:
     rows, resamples = s.rows, s.resamples
-    directions = s.random(2).standard_normal((_DIRECTIONS, rows.points.shape[1]))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    fit = two_sample.separator(rows, s.random(3))
+    lines = two_sample.directions(rows.points.shape[1], _LINES, s.random(2))
+    sliced, error = two_sample.sliced_wasserstein(rows, resamples, lines)
+    fit, relabelled = two_sample.separator(rows, s.first_half), resamples.without_bootstrap()
     held_out = tuple(int((w[fit.held_out] > 0).sum()) for w in (rows.x, rows.y))
     return [
         _one(
             "sliced_wasserstein",
-            resamples.draws(two_sample.sliced_wasserstein(rows, resamples, directions)),
+            resamples.draws(np.where(sliced > _ROUNDING, sliced, 0)),
             (0, 2),
+            other_error=error,
             rows=rows.counts,
-            means=f"mean Wasserstein-1 distance along {_DIRECTIONS} random lines",
+            means=f"mean Wasserstein-1 distance along {_LINES} random lines",
             reference="0 to 2",
         ),
         _one(
             "linear_separability",
-            resamples.draws(two_sample.separability(fit, resamples)),
+            # The direction is not fitted again in a bootstrap, which would give too small an error.
+            relabelled.draws(two_sample.separability(fit, relabelled)),
             (0, 1),
+            grows=True,
             rows=held_out,
             means="area under the ROC curve of a linear discriminant, on groups held out",
             reference="0.5 without a gap, 1 if a plane parts them",
@@ -126,42 +151,65 @@ def _along_lines(s: Study) -> list:
     ]
 
 
-def _parts(s: Study) -> list[Metric]:
+def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
+    """How large the gap is, in a unit that does not grow with the number of rows."""
+    share = np.divide(energy, 2 * cross, out=np.zeros_like(cross), where=cross > 0)
+    return measured(
+        "energy_coefficient",
+        "size",
+        s.resamples.draws(share),
+        (0, 1),
+        rows=s.rows.counts,
+        estimator=s.options["estimator"],
+        means="share of the mean distance between x and y that the gap makes, E/(2E|x-y|)",
+        reference="0 to 1; " + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
+    )
+
+
+def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[Metric]:
     """What the gap is made of: location or shape, few coordinates or many."""
     rows, estimator, d = s.rows, s.options["estimator"], s.rows.points.shape[1]
-    distance = two_sample.centred_distances(rows, two_sample.distances(s.cosine))
-    shape = two_sample.energy_distance(distance, rows, s.resamples, estimator)
-    x, y = streamed.means(s.moments, s.units)
-    power = (x - y) ** 2
-    coordinates = power.sum(axis=1) ** 2 / (power**2).sum(axis=1)
+    centred = two_sample.centred_distances(rows, distance)
+    drawn = s.resamples.without_relabelled()
+    shape = two_sample.energy_distance(centred, rows, drawn, estimator)
+    power = np.where(np.abs(x - y) > _ROUNDING, x - y, 0) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        coordinates = power.sum(axis=1) ** 2 / (power**2).sum(axis=1)
     found = [
-        _one(
+        measured(
             "energy_distance_centred",
-            without_null(s.resamples.draws(shape)),
+            "size",
+            drawn.draws(shape),
             rows=rows.counts,
             estimator=estimator,
             means="energy distance once both means are moved to 0",
             reference="0 if the gap is a shift",
         ),
-        _one(
+        measured(
             "gap_coordinates",
+            "size",
             s.units.draws(coordinates),
             (1, d),
             rows=s.all_rows,
+            why_not="the means are equal",
             means="number of coordinates that carry the centroid gap, (Σδ²)²/Σδ⁴",
             reference=f"1 to {d}",
         ),
     ]
     if s.paired:
-        apart = 2 - 2 * streamed.mean_paired_cosine(s.moments, s.units)
+        apart = streamed.mean_paired_distance(s.moments, s.units)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shared = power.sum(axis=1) / apart
         found.append(
-            _one(
+            measured(
                 "gap_share",
-                s.units.draws(power.sum(axis=1) / apart),
+                "size",
+                s.units.draws(shared),
                 (0, 1),
                 rows=s.all_rows,
+                why_not="all partners coincide",
                 means="share of partners' mean squared distance that is a constant shift",
                 reference="0 to 1",
             )
         )
-    return [metric for metric, _ in found]
+    return found

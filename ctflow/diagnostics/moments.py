@@ -1,4 +1,8 @@
-"""First and second moments of two clouds of any size, in one pass over blocks of rows."""
+"""First and second moments of two clouds of any size, in one pass over blocks of rows.
+
+Second moments are taken about a pilot mean of the cloud, and distances from differences of rows: for a cloud
+that fills a narrow cone, differences of raw moments would leave nothing but rounding.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,22 +15,86 @@ from ctflow.diagnostics.resampling import Resamples, Rows
 from ctflow.embeddings import Embeddings
 
 MAX_UNITS = 4096
-_MAX_FOLDS = 16
+_MAX_FOLDS = 8
+_RANK_NULLS = 3
 _BLOCK = 8192
+
+
+class Folds(NamedTuple):
+    """Sums over the rows of one cloud, in k folds, about a pilot mean."""
+
+    pilot: np.ndarray
+    """[d]."""
+    mass: np.ndarray
+    """[k] summed weights."""
+    first: np.ndarray
+    """[k, d] of z - pilot."""
+    second: np.ndarray
+    """[k, d, d] of (z - pilot)(z - pilot)ᵀ."""
 
 
 class Moments(NamedTuple):
     """Sums over all rows, kept for units of consecutive groups, so that they can be resampled."""
 
     units: Rows
-    """A row a unit and modality: the weighted mean of its rows. A pair a unit."""
-    paired: np.ndarray
-    """[units] mean cosine of each unit's pairs; empty if unpaired."""
-    folds: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-    """For x and y: masses [k], sums of rows [k, d] and of z zᵀ [k, d, d], over k folds of units."""
+    """One row per unit and modality: the weighted mean of its rows. One pair per unit."""
+    scatter: np.ndarray
+    """[rows of units] mean squared distance of a unit's rows from their mean."""
+    apart: np.ndarray
+    """[pairs of units] mean squared distance of partners; empty if unpaired."""
+    folds: dict[str, Folds]
+    """Of x and of y."""
+    coincidence: tuple[float, float]
+    """Σw² over the rows of x and of y: the inverse of the number of rows that weigh the same."""
     num_groups: int
     rounding: float
-    """Of the rows' dtype."""
+    """Machine epsilon of the rows' dtype."""
+
+    @property
+    def merged(self) -> bool:
+        """Whether units hold several groups."""
+        return len(np.unique(self.units.group)) < self.num_groups
+
+
+class _Sums:
+    """What is summed up over the rows of one cloud."""
+
+    def __init__(self, size: int, d: int):
+        # At d = 4096 the second moments of one fold take 128 MiB.
+        count = max(4, min(_MAX_FOLDS, 2**24 // d**2))
+        self.pilot = np.zeros(0)
+        self.mass, self.sums, self.squares = np.zeros(size), np.zeros((size, d)), np.zeros(size)
+        self.square_weights = 0.0
+        self.folds = Folds(np.zeros(d), np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d)))
+
+    def add(self, rows: np.ndarray, unit: np.ndarray, weight: np.ndarray) -> None:
+        """Add rows [k, d] of increasing units [k] with weights [k]."""
+        if len(rows) == 0:
+            return
+        if len(self.pilot) == 0:
+            self.pilot = (weight @ rows / weight.sum()).astype(rows.dtype)
+        rows = rows - self.pilot
+        weighted = rows * weight[:, None].astype(rows.dtype)
+        size = len(self.mass)
+        self.mass += np.bincount(unit, weight, size)
+        self.squares += np.bincount(unit, weight * np.einsum("nd,nd->n", rows, rows, dtype=float), size)
+        self.square_weights += float(weight @ weight)
+        starts = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
+        self.sums[unit[starts]] += np.add.reduceat(weighted, starts, axis=0, dtype=float)
+        count = len(self.folds.mass)
+        for fold in np.unique(unit % count):
+            mine = unit % count == fold
+            self.folds.mass[fold] += weight[mine].sum()
+            self.folds.first[fold] += weighted[mine].sum(axis=0, dtype=float)
+            self.folds.second[fold] += rows[mine].T @ weighted[mine]
+
+    def units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of the units that hold rows: numbers [u], means [u, d], scatter [u] and shares of the mass [u]."""
+        have = np.flatnonzero(self.mass)
+        mean = self.sums[have] / self.mass[have, None]
+        scatter = self.squares[have] / self.mass[have] - np.einsum("ud,ud->u", mean, mean)
+        share = self.mass[have] / self.mass.sum()
+        return have, self.pilot + mean, np.maximum(scatter, 0), share
 
 
 def moments(
@@ -39,51 +107,54 @@ def moments(
         y: rows of the second.
         pairing: their groups.
         d: dimension.
-        progress: told how many groups have been read, a block at a time.
+        progress: called with the number of groups read, once per block.
     """
-    merged = -(-pairing.num_groups // MAX_UNITS)
-    size = -(-pairing.num_groups // merged)
-    sums, masses = {c: np.zeros((size, d)) for c in "xy"}, {c: np.zeros(size) for c in "xy"}
-    paired, pair_mass = np.zeros(size), np.zeros(size)
-    # At d = 4096 a fold's second moments are 128 MiB.
-    count = max(4, min(_MAX_FOLDS, 2**24 // d**2))
-    folds = {c: (np.zeros(count), np.zeros((count, d)), np.zeros((count, d, d))) for c in "xy"}
+    size = pairing.num_units(MAX_UNITS)
+    of_x, of_y = _Sums(size, d), _Sums(size, d)
+    apart, pair_mass = np.zeros(size), np.zeros(size)
+
+    def add_pairs(rows: np.ndarray, partners: np.ndarray, unit: np.ndarray, weight: np.ndarray) -> None:
+        between = rows - partners
+        square = np.einsum("pd,pd->p", between, between, dtype=float)
+        apart[:] += np.bincount(unit, weight * square, size)
+        pair_mass[:] += np.bincount(unit, weight, size)
+
     rounding = 0.0
     for groups in _blocks(pairing.num_groups):
         block = pairing.take(groups)
-        parts = {
-            "x": (x.rows(block.x), block.x_group // merged, block.x_weight),
-            "y": (y.rows(block.y), block.y_group // merged, block.y_weight),
-        }
-        for c, (rows, unit, weight) in parts.items():
-            rounding = max(rounding, float(np.finfo(rows.dtype).eps))
-            masses[c] += np.bincount(unit, weight, size)
-            _add_at(sums[c], unit, rows * weight[:, None].astype(rows.dtype))
-            for fold in range(count):
-                mine = unit % count == fold
-                _add_moments(folds[c], fold, rows[mine], weight[mine])
-        (zx, unit, _), (zy, *_) = parts["x"], parts["y"]
-        i, j = block.pairs.T
-        cosine = np.einsum("pd,pd->p", zx[i], zy[j])
-        paired += np.bincount(unit[i], block.pair_weight * cosine, size)
-        pair_mass += np.bincount(unit[i], block.pair_weight, size)
+        rows_x, rows_y = x.rows(block.x), y.rows(block.y)
+        unit_x, unit_y = (pairing.unit_of(g, MAX_UNITS) for g in (block.x_group, block.y_group))
+        of_x.add(rows_x, unit_x, block.x_weight)
+        of_y.add(rows_y, unit_y, block.y_weight)
+        rounding = max(rounding, *(float(np.finfo(rows.dtype).eps) for rows in (rows_x, rows_y)))
+        if not pairing.rows_as_groups:
+            i, j = block.pairs.T
+            add_pairs(rows_x[i], rows_y[j], unit_x[i], block.pair_weight)
         progress(len(groups))
-    have = [np.flatnonzero(masses[c]) for c in "xy"]
-    blank = [np.zeros(len(part)) for part in have]
-    weight = [masses[c][part] / masses[c].sum() for c, part in zip("xy", have, strict=True)]
+    # Where rows are groups, partners come in different blocks.
+    for i, j, group, weight in pairing.split_pairs(_BLOCK):
+        add_pairs(x.rows(i), y.rows(j), pairing.unit_of(group, MAX_UNITS), weight)
+    (have_x, mean_x, scatter_x, share_x), (have_y, mean_y, scatter_y, share_y) = of_x.units(), of_y.units()
     with_pairs = np.flatnonzero(pair_mass)
-    position = {c: np.searchsorted(part, with_pairs) for c, part in zip("xy", have, strict=True)}
     units = Rows(
-        points=np.concatenate(
-            [sums[c][part] / masses[c][part, None] for c, part in zip("xy", have, strict=True)]
+        points=np.concatenate([mean_x, mean_y]),
+        x=np.concatenate([share_x, np.zeros(len(have_y))]),
+        y=np.concatenate([np.zeros(len(have_x)), share_y]),
+        group=np.unique(np.concatenate([have_x, have_y]), return_inverse=True)[1],
+        pairs=np.column_stack(
+            [np.searchsorted(have_x, with_pairs), len(have_x) + np.searchsorted(have_y, with_pairs)]
         ),
-        x=np.concatenate([weight[0], blank[1]]),
-        y=np.concatenate([blank[0], weight[1]]),
-        group=np.unique(np.concatenate(have), return_inverse=True)[1],
-        pairs=np.column_stack([position["x"], len(have[0]) + position["y"]]),
         pair_weight=pair_mass[with_pairs] / max(pair_mass.sum(), 1e-300),
     )
-    return Moments(units, paired[with_pairs] / pair_mass[with_pairs], folds, pairing.num_groups, rounding)
+    return Moments(
+        units,
+        np.concatenate([scatter_x, scatter_y]),
+        apart[with_pairs] / pair_mass[with_pairs],
+        {name: sums.folds._replace(pilot=sums.pilot) for name, sums in (("x", of_x), ("y", of_y))},
+        (of_x.square_weights / of_x.mass.sum() ** 2, of_y.square_weights / of_y.mass.sum() ** 2),
+        pairing.num_groups,
+        rounding,
+    )
 
 
 def _blocks(size: int) -> Iterator[np.ndarray]:
@@ -91,82 +162,79 @@ def _blocks(size: int) -> Iterator[np.ndarray]:
         yield np.arange(first, min(first + _BLOCK, size))
 
 
-def _add_at(total: np.ndarray, unit: np.ndarray, rows: np.ndarray) -> None:
-    """Add rows to their units, which come in increasing order."""
-    if len(unit):
-        starts = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
-        total[unit[starts]] += np.add.reduceat(rows, starts, axis=0, dtype=float)
-
-
-def _add_moments(fold_sums: tuple, fold: int, rows: np.ndarray, weight: np.ndarray) -> None:
-    mass, first, second = fold_sums
-    weighted = rows * weight[:, None].astype(rows.dtype)
-    mass[fold] += weight.sum()
-    first[fold] += weighted.sum(axis=0, dtype=float)
-    second[fold] += rows.T @ weighted
-
-
-def means(moments: Moments, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
-    """Means of x and y, [columns, d] each."""
-    points = moments.units.points
-    return resamples.x.T @ points, resamples.y.T @ points
-
-
-def cone(moments: Moments, resamples: Resamples, cloud: str) -> np.ndarray:
-    """Mean cosine of two rows of one cloud, of distinct units, [columns]."""
+def within(moments: Moments, resamples: Resamples, cloud: str) -> np.ndarray:
+    """½E‖z - z'‖² over two rows of one cloud, of distinct units: 1 - their mean cosine, [columns]."""
     weights = resamples.x if cloud == "x" else resamples.y
-    mean = weights.T @ moments.units.points
-    own = np.einsum("nd,nd->n", moments.units.points, moments.units.points)
-    same = (weights**2).T @ own
-    return (np.einsum("cd,cd->c", mean, mean) - same) / (1 - (weights**2).sum(axis=0))
+    points = moments.units.points - moments.units.points.mean(axis=0)
+    mean = weights.T @ points
+    square = weights.T @ np.einsum("ud,ud->u", points, points)
+    inner = (weights * (1 - weights)).T @ moments.scatter
+    return (inner + square - np.einsum("cd,cd->c", mean, mean)) / (1 - (weights**2).sum(axis=0))
 
 
-def mean_paired_cosine(moments: Moments, resamples: Resamples) -> np.ndarray:
-    """Mean cosine of the pairs, [columns]."""
+def mean_paired_distance(moments: Moments, resamples: Resamples) -> np.ndarray:
+    """Mean squared distance of partners, [columns]."""
     drawn = resamples.group[moments.units.group[moments.units.pairs[:, 0]]]
     weight = moments.units.pair_weight[:, None] * drawn
-    return moments.paired @ (weight / weight.sum(axis=0))
+    return moments.apart @ (weight / weight.sum(axis=0))
 
 
-def repaired_cosine(moments: Moments) -> tuple[float, float]:
-    """Mean and standard deviation of the mean paired cosine over random re-pairings, in closed form.
+def repaired_distance(moments: Moments) -> tuple[float, float]:
+    """Mean and standard deviation, over random re-pairings, of partners' mean squared distance; closed form.
 
     A mean of n cosines under a random permutation has mean ⟨x̄, ȳ⟩ and variance tr(Σ_x Σ_y)/(n - 1)
-    (Hoeffding 1951). n counts groups, which for several captions an image overstates the deviation.
+    (Hoeffding 1951); a squared distance is 2 less twice the cosine. n counts groups, which for several
+    captions per image overstates the deviation.
     """
     (mean_x, cov_x), (mean_y, cov_y) = (covariance((moments.folds[c], 1)) for c in "xy")
-    return float(mean_x @ mean_y), float(np.sqrt(np.sum(cov_x * cov_y) / max(moments.num_groups - 1, 1)))
+    mean = np.trace(cov_x) + np.trace(cov_y) + np.sum((mean_x - mean_y) ** 2)
+    sd = np.sqrt(np.sum(cov_x * cov_y) / max(moments.num_groups - 1, 1))
+    return float(mean), float(2 * sd)
 
 
-def covariance(*parts: tuple[tuple, Any]) -> tuple[np.ndarray, np.ndarray]:
+def covariance(*parts: tuple[Folds, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Mean [d] and covariance [d, d] of folds with weights [k]; of several clouds' folds together."""
-    pooled = [[np.tensordot(np.broadcast_to(w, len(sums[0])), part, 1) for part in sums] for sums, w in parts]
-    mass, first, second = (np.sum(each, axis=0) for each in zip(*pooled, strict=True))
-    mean = first / mass
-    return mean, second / mass - np.outer(mean, mean)
+    found = []
+    for folds, weights in parts:
+        w = np.broadcast_to(weights, len(folds.mass))
+        mass = w @ folds.mass
+        if mass > 0:
+            shift = w @ folds.first / mass
+            second = np.tensordot(w, folds.second, 1) / mass
+            found.append((mass, folds.pilot + shift, second - np.outer(shift, shift)))
+    masses, means, covariances = (np.stack(part) for part in zip(*found, strict=True))
+    share = masses / masses.sum()
+    mean = share @ means
+    # The law of total covariance keeps clouds apart until their small parts have been taken.
+    return mean, np.tensordot(share, covariances, 1) + ((means - mean).T * share) @ (means - mean)
 
 
 class Rank(NamedTuple):
-    """Effective rank of one cloud, of clouds with folds exchanged, and the jackknife's standard error."""
+    """Effective rank of one cloud, and of clouds with folds exchanged."""
 
     value: float
     null: np.ndarray
-    error: float
 
 
-def effective_rank(moments: Moments, cloud: str, rng: np.random.Generator) -> Rank:
-    """Effective rank of one cloud over all rows; exp of an entropy of singular values, in [1, d]."""
+def effective_rank(moments: Moments, cloud: str, rng: np.random.Generator, *, null: bool) -> Rank:
+    """Effective rank of one cloud over all rows; exp of an entropy of singular values, in [1, d].
+
+    Args:
+        moments: the sums.
+        cloud: x or y.
+        rng: for the null.
+        null: whether to compare with clouds whose folds are exchanged; these have as many rows only if both
+            clouds do.
+    """
     own, other = moments.folds[cloud], moments.folds["y" if cloud == "x" else "x"]
-    count = len(own[0])
+    count = len(own.mass)
 
     def rank(*parts):
         return _rank(covariance(*parts)[1], moments.rounding)
 
-    null = [rank((own, kept), (other, 1 - kept)) for kept in rng.integers(0, 2, (count, count)).astype(float)]
-    filled = np.flatnonzero(own[0] > 0)
-    without = np.array([rank((own, np.arange(count) != k)) for k in filled])
-    error = np.sqrt((len(filled) - 1) / len(filled) * np.sum((without - without.mean()) ** 2))
-    return Rank(rank((own, 1)), np.array(null), float(error))
+    # Half of the folds are exchanged, so that no draw is a cloud as it is.
+    exchanged = [rng.permutation(count) < count // 2 for _ in range(_RANK_NULLS if null else 0)]
+    return Rank(rank((own, 1)), np.array([rank((own, ~e), (other, e)) for e in exchanged]))
 
 
 def _rank(cov: np.ndarray, rounding: float) -> float:

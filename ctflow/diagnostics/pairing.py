@@ -5,12 +5,15 @@ the estimator `u` take pairs of rows from distinct groups only, a relabelling ex
 of whole groups, and a bootstrap draws whole groups.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from ctflow.checks import check_choice
+from ctflow.diagnostics.repeats import first_equal, repeats
+from ctflow.embeddings import Embeddings
 
 UNPAIRED = "unpaired"
 MIN_GROUPS = 10
@@ -39,6 +42,15 @@ class Pairing:
     shape: tuple[int, int]
     num_groups: int
     notes: tuple[str, ...] = ()
+    paired: bool = True
+    """Whether rows have partners."""
+    rows_as_groups: bool = False
+    """Whether the pairs join nearly all rows, so that every row had to be taken as a group of its own."""
+
+    @property
+    def items(self) -> tuple[int, int]:
+        """Number of distinct rows of each cloud that are measured."""
+        return self.shape
 
     def take(self, groups: np.ndarray) -> Block:
         """The rows of some groups (increasing numbers), and the pairs among them."""
@@ -47,6 +59,18 @@ class Pairing:
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """At most `count` groups at random, increasing."""
         return _choose(rng, self.num_groups, count)
+
+    def split_pairs(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Pairs that groups do not hold, `size` at a time: rows of x and of y, groups of x, weights."""
+        yield from ()
+
+    def num_units(self, most: int) -> int:
+        """Number of units, at most `most`, that consecutive groups are merged into."""
+        return int(self.unit_of(np.array([self.num_groups - 1]), most)[0]) + 1
+
+    def unit_of(self, groups: np.ndarray, most: int) -> np.ndarray:
+        """The unit of each group; units increase with groups."""
+        return groups // -(-self.num_groups // most)
 
 
 class RowByRow(Pairing):
@@ -62,25 +86,49 @@ class RowByRow(Pairing):
 
 
 class Unpaired(Pairing):
-    """Two independent clouds, each row a group: first those of x, then those of y."""
+    """Two independent clouds; each row is a group of its own, first those of x, then those of y.
 
-    def __init__(self, n: int, m: int):
-        self.shape, self.num_groups = (n, m), n + m
+    Args:
+        shape: (n, m).
+        first: for each cloud the earliest row equal to each row, [n] and [m]; equal rows are one item that
+            weighs as much as all of them.
+    """
+
+    paired = False
+
+    def __init__(self, shape: tuple[int, int], first: tuple[np.ndarray, np.ndarray]):
+        self.shape = shape
+        self._items = [np.unique(f, return_counts=True) for f in first]
+        self._sizes = [len(rows) for rows, _ in self._items]
+        self.num_groups = sum(self._sizes)
+
+    @property
+    def items(self) -> tuple[int, int]:
+        """Number of distinct rows."""
+        return self._sizes[0], self._sizes[1]
 
     def take(self, groups):
-        """One row a group; no pairs."""
-        x, y = groups[groups < self.shape[0]], groups[groups >= self.shape[0]]
+        """One row per group; no pairs."""
+        split = self._sizes[0]
+        chosen = groups[groups < split], groups[groups >= split] - split
+        (x, of_x), (y, of_y) = (
+            (rows[k], count[k].astype(float)) for (rows, count), k in zip(self._items, chosen, strict=True)
+        )
         none = np.zeros((0, 2), int), np.zeros(0)
-        return Block(x, y - self.shape[0], x, y, np.ones(len(x)), np.ones(len(y)), *none)
+        return Block(x, y, chosen[0], split + chosen[1], of_x, of_y, *none)
+
+    def unit_of(self, groups, most):
+        """The unit of each row; no unit holds rows of both clouds."""
+        return _units_apart(groups, self.items, most)
 
     def sample(self, count, rng):
         """At most `count` rows of each cloud."""
-        n, m = self.shape
+        n, m = self._sizes
         return np.concatenate([_choose(rng, n, count), n + _choose(rng, m, count)])
 
 
 class Listed(Pairing):
-    """Index pairs with weights; rows without a pair belong to no group.
+    """Index pairs with weights; rows without a pair belong to no group and are never taken.
 
     Args:
         shape: (n, m).
@@ -100,6 +148,12 @@ class Listed(Pairing):
         self._orders = [_sorted_by(part) for part in np.split(number, [shape[0]])]
         self._by_x = _sorted_by(pairs[:, 0])
 
+    @property
+    def items(self) -> tuple[int, int]:
+        """Number of distinct rows that have a partner."""
+        x, y = (int((mass > 0).sum()) for mass in self._masses)
+        return x, y
+
     def take(self, groups):
         """All rows and pairs of the groups."""
         (x, i), (y, j) = (_members(order, groups) for order in self._orders)
@@ -110,6 +164,43 @@ class Listed(Pairing):
         inside = local[:, 1] >= 0
         weights = self._masses[0][x], self._masses[1][y]
         return Block(x, y, groups[i], groups[j], *weights, local[inside], self.weights[chosen][inside])
+
+
+class RowsAsGroups(Listed):
+    """Index pairs that join nearly all rows: each row is a group of its own, first those of x, then of y."""
+
+    rows_as_groups = True
+
+    def __init__(self, shape, pairs, weights, notes=()):
+        labels = np.arange(shape[0]), shape[0] + np.arange(shape[1])
+        super().__init__(shape, pairs, weights, labels, notes)
+
+    def unit_of(self, groups, most):
+        """The unit of each row; no unit holds rows of both clouds."""
+        return _units_apart(groups, self.items, most)
+
+    def split_pairs(self, size):
+        """All pairs."""
+        group = np.unique(self.pairs[:, 0], return_inverse=True)[1]
+        for start in range(0, len(group), size):
+            part = slice(start, start + size)
+            yield *self.pairs[part].T, group[part], self.weights[part]
+
+    def sample(self, count, rng):
+        """At most `count` rows of x, and at most `count` of the rows of y that have a partner among them."""
+        x = _choose(rng, self.items[0], count)
+        of_x, of_y = (np.unique(column, return_inverse=True)[1] for column in self.pairs.T)
+        partners = np.unique(of_y[np.isin(of_x, x)])
+        return np.concatenate([x, self.items[0] + partners[_choose(rng, len(partners), count)]])
+
+
+def _units_apart(groups: np.ndarray, sizes: tuple[int, int], most: int) -> np.ndarray:
+    """The unit of each row, of n rows of x and m of y: none holds rows of both, however few one has."""
+    n, m = sizes
+    if n + m <= most:
+        return groups
+    of_x, of_y = (-(-size // (most // 2)) for size in (n, m))
+    return np.where(groups < n, groups // of_x, -(-n // of_x) + (groups - n) // of_y)
 
 
 def _choose(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
@@ -131,16 +222,61 @@ def _members(index: tuple[np.ndarray, np.ndarray], wanted: np.ndarray) -> tuple[
     return order[np.arange(len(owner)) + (last - ends)[owner]], owner
 
 
-def pairing(n: int, m: int, pairs: Any = None, groups: Any = None) -> Pairing:
+def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None) -> Pairing:
+    """The pairing of two sets of rows, with exactly repeated rows taken as one item.
+
+    An image whose row is repeated once for each caption is one item with several partners, so the result is
+    that of listing the distinct rows once and passing `pairs`.
+
+    Args:
+        x: rows of the first cloud.
+        y: rows of the second.
+        pairs: as for `pairing`.
+        groups: as for `pairing`; rows of two groups are two items even if they are equal.
+
+    Raises:
+        ValueError: as for `pairing`; fewer distinct rows or pairs than can be compared.
+    """
+    shape = len(x), len(y)
+    labels = (None, None) if groups is None else _labels(groups, *shape)
+    first = tuple(first_equal(z, label) for z, label in zip((x, y), labels, strict=True))
+    plan = pairing(*shape, pairs, groups, first)
+    for name, rows, items in zip("xy", first, plan.items, strict=True):
+        if items < 2:
+            raise ValueError(
+                f"{name} must have at least 2 distinct rows, got {items}"
+                + (
+                    f": {len(rows)} copies of one row. This modality has collapsed to a point"
+                    if rows is not None
+                    else ""
+                )
+                + "; there is nothing to compare"
+            )
+    if plan.paired and plan.num_groups < MIN_GROUPS:
+        raise ValueError(
+            f"x and y must have at least {MIN_GROUPS} distinct pairs to be compared, got {plan.num_groups}"
+        )
+    plan.notes = (*repeats(first, plan.paired), *plan.notes)
+    return plan
+
+
+def pairing(
+    n: int,
+    m: int,
+    pairs: Any = None,
+    groups: Any = None,
+    first: tuple[np.ndarray | None, ...] = (None, None),
+) -> Pairing:
     """The pairing of n rows with m.
 
     Args:
-        n: rows of the first cloud.
-        m: rows of the second.
+        n: number of rows of the first cloud.
+        m: number of rows of the second.
         pairs: None (row i with row i), `unpaired`, integers [p, 2], or a `ctflow.couplings.Coupling`. Rows
             without a partner are left out.
         groups: the group of each row: integers or text, [n] and [m] in a tuple, or one [n] for both. By
             default, the rows that pairs join, directly or through others.
+        first: for each cloud, the earliest row equal to each row; None if no row repeats.
 
     Raises:
         ValueError: unequal numbers of rows without pairs, indices out of range, labels of the wrong length.
@@ -149,14 +285,14 @@ def pairing(n: int, m: int, pairs: Any = None, groups: Any = None) -> Pairing:
         check_choice("pairs", pairs, (UNPAIRED,))
         if groups is not None:
             raise ValueError("groups need pairs: unpaired rows are taken as independent")
-        return Unpaired(n, m)
+        return Unpaired((n, m), _or_itself(first, n, m))
     if pairs is None:
         if n != m:
             raise ValueError(
                 f"without pairs the clouds must have equally many rows, got {n} and {m}; give pairs, or "
                 f'pairs="{UNPAIRED}"'
             )
-        if groups is None:
+        if groups is None and first[0] is None and first[1] is None:
             return RowByRow(n)
         pairs = np.column_stack([np.arange(n)] * 2)
     indices, weights = _listed(pairs, n, m)
@@ -164,16 +300,41 @@ def pairing(n: int, m: int, pairs: Any = None, groups: Any = None) -> Pairing:
     lonely = [size - len(np.unique(indices[:, c])) for c, size in enumerate((n, m))]
     if any(lonely):
         notes.append(f"{lonely[0]} rows of x and {lonely[1]} of y have no partner and are left out")
-    labels = _components(indices, n, m) if groups is None else _labels(groups, n, m)
+    labels = None if groups is None else _labels(groups, n, m)
+    indices, weights = _added_up(indices, weights, _or_itself(first, n, m))
+    if labels is None:
+        labels = _components(indices, n, m)
     joined = labels[0][indices[:, 0]]
     if groups is not None and (joined != labels[1][indices[:, 1]]).any():
         raise ValueError("groups must hold both rows of every pair, got a pair that joins two groups")
-    if len(np.unique(joined)) < MIN_GROUPS:
-        if groups is not None:
-            raise ValueError(f"groups must be >= {MIN_GROUPS}, got {len(np.unique(joined))}")
-        labels = np.arange(n), n + np.arange(m)
-        notes.append("the pairs join nearly all rows into one group: rows are taken as independent")
+    shares = np.bincount(np.unique(joined, return_inverse=True)[1], weights) / weights.sum()
+    if groups is not None and len(shares) < MIN_GROUPS:
+        raise ValueError(f"groups must be >= {MIN_GROUPS}, got {len(shares)}")
+    # The effective number of groups: one group that holds nearly all rows is as bad as few groups.
+    few = groups is None and 1 / np.sum(shares**2) < min(MIN_GROUPS, len(indices)) * (1 - 1e-9)
+    if few:
+        notes.append(
+            f"the pairs join the rows into {len(shares)} group{'s' if len(shares) > 1 else ''}, too few to "
+            "resample: rows are treated as independent, and no intervals are given"
+        )
+        return RowsAsGroups((n, m), indices, weights, tuple(notes))
     return Listed((n, m), indices, weights, labels, tuple(notes))
+
+
+def _or_itself(first: tuple[np.ndarray | None, ...], n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """The earliest equal row of each row; itself where no row repeats."""
+    x, y = (np.arange(size) if rows is None else rows for rows, size in zip(first, (n, m), strict=True))
+    return x, y
+
+
+def _added_up(
+    indices: np.ndarray, weights: np.ndarray, first: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of items, each once; its weight is that of all its copies."""
+    pairs, place = np.unique(
+        np.column_stack([first[c][indices[:, c]] for c in (0, 1)]), axis=0, return_inverse=True
+    )
+    return pairs, np.bincount(place.ravel(), weights)
 
 
 def check_pairs(pairs: Any, n: int, m: int) -> np.ndarray:

@@ -1,42 +1,92 @@
-"""A report, and a comparison of corrections, as pictures."""
+"""A report as a picture."""
 
 from typing import Any
 
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.diagnostics.compare import PURPOSES, Comparison, pareto, score
-from ctflow.diagnostics.report import Metric, Report
+from ctflow.diagnostics.report import SIZES, Metric, Report
+
+_FLOOR = 1e-4
+_BANDS = ("#F2F2F2", "#DDE7EE", "#BFD3E0")
+# What each distance is where two clouds are one, and the most it can be.
+_RANGES = {
+    "centroid_gap": (0.0, 2.0),
+    "cosine_of_means": (1.0, -1.0),
+    "energy_distance": (0.0, 4.0),
+    "mmd2": (0.0, 2.0),
+    "sliced_wasserstein": (0.0, 2.0),
+    "linear_separability": (0.5, 1.0),
+}
+_LABELS = {
+    "centroid_gap": "centroid gap (of 2)",
+    "cosine_of_means": "cosine of means (1 to -1)",
+    "energy_distance": "energy distance (of 4)",
+    "mmd2": "MMD² (of 2)",
+    "sliced_wasserstein": "sliced Wasserstein (of 2)",
+    "linear_separability": "held-out AUC (0.5 to 1)",
+}
 
 
 @pl.styled
 def picture(report: Report) -> pl.Picture:
-    """Left: distances, in deviations beyond their nulls. Right, for pairs: recall both ways."""
-    tested = [m for m in report.metrics if m.gap is not None]
+    """Left: the size of the gap. Middle: each distance as a share of its range. Right, for pairs: recall."""
     recalls = [m for m in report.metrics if m.name.startswith("recall@")]
-    columns = 2 if recalls else 1
-    figure, axes = pl.panels(1, columns, size=(3.7 * columns, 0.25 * len(tested) + 1.0))
-    _distances(axes[0, 0], tested[::-1])
+    columns = 3 if recalls else 2
+    figure, axes = pl.panels(1, columns, size=(3.4 * columns, 3.3))
+    _size(axes[0, 0], report)
+    _shares(axes[0, 1], report)
     if recalls:
-        _recall(axes[0, 1], recalls)
+        _recall(axes[0, 2], recalls)
     return pl.Picture(figure)
 
 
-def _distances(ax: Any, tested: list[Metric]) -> None:
-    for row, m in enumerate(tested):
-        score = (m.value - m.null_mean) / m.null_sd if m.null_sd > 0 else 0.0
-        # Means that point apart are a gap; of all others, larger values.
-        score = -score if m.name == "cosine_of_means" else score
+def _size(ax: Any, report: Report) -> None:
+    """The energy coefficient with its interval and null, on bands of the words for its size."""
+    share = report["energy_coefficient"]
+    ends = [*SIZES.values(), 1.0]
+    ends[0] = _FLOOR
+    for (word, _), low, high, color in zip(SIZES.items(), ends[:-1], ends[1:], _BANDS, strict=True):
+        ax.axhspan(low, high, color=color, linewidth=0)
+        ax.text(0.97, np.sqrt(low * high), word, ha="right", va="center", transform=ax.get_yaxis_transform())
+    value, low, high = np.clip(np.nan_to_num([share.value, share.low, share.high]), _FLOOR, 1)
+    color = pl.RED if any(m.gap for m in report.metrics) else pl.GREY
+    if np.isfinite(share.low):
+        ax.plot([0, 0], [low, high], color=color, linewidth=3, alpha=0.5)
+    ax.plot(0, value, color=color, marker="o", markersize=7)
+    if np.isfinite(share.null_mean):
+        chance = np.clip(share.null_mean + 2 * share.null_sd, _FLOOR, 1)
+        ax.plot(
+            [-0.25, 0.25], [chance, chance], color="black", linewidth=1, label="without a gap, mean + 2 sd"
+        )
+    ax.set_yscale("log")
+    ax.set_ylim(_FLOOR, 1)
+    ax.set_xlim(-1, 1)
+    ax.set_xticks([])
+    ax.set_ylabel("energy coefficient E/(2E‖x - y‖)")
+    ax.set_xlabel("dot: these rows (95 % interval)\nline: without a gap (+ 2 sd)")
+    called = "detected" if any(m.gap for m in report.metrics) else "not detected"
+    ax.set_title(f"gap {called}; its size")
+
+
+def _shares(ax: Any, report: Report) -> None:
+    """Distances as shares of their range, with what they would be without a gap."""
+    shown = [m for m in report.metrics if m.name in _RANGES and np.isfinite(m.value)][::-1]
+    for row, m in enumerate(shown):
+        least, most = _RANGES[m.name]
+        value, null = ((np.array([m.value, m.null_mean]) - least) / (most - least)).tolist()
+        low, high = ((np.array([m.low, m.high]) - least) / (most - least)).tolist()
         color, marker = (pl.RED, "o") if m.gap else (pl.GREY, "s")
-        ax.plot([0, score], [row, row], color=color)
-        ax.plot(score, row, color=color, marker=marker)
-    ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_xscale("symlog", linthresh=4)
-    ax.set_xticks([-4, 0, 4, 10, 100, 1000], ["-4", "0", "4", "10", "100", "1000"])
-    ax.minorticks_off()
-    ax.set_yticks(range(len(tested)), [m.name.replace("_", " ") for m in tested])
-    ax.set_xlabel("standard deviations beyond the null")
-    ax.set_title("red dots: called a gap" if any(m.gap for m in tested) else "no gap found")
+        ax.plot([0, value], [row, row], color=color, linewidth=1)
+        if np.isfinite(low):
+            ax.plot([low, high], [row, row], color=color, linewidth=4, alpha=0.4)
+        ax.plot(value, row, color=color, marker=marker)
+        ax.plot(null, row, color="black", marker="|", markersize=11, linestyle="none")
+    ax.set_yticks(range(len(shown)), [_LABELS[m.name] for m in shown])
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_ylim(-0.6, len(shown) - 0.4)
+    ax.set_xlabel("share of its range\nblack bars: without a gap")
+    ax.set_title("red dots: beyond the null" if any(m.gap for m in shown) else "none beyond its null")
 
 
 def _recall(ax: Any, recalls: list[Metric]) -> None:
@@ -45,11 +95,10 @@ def _recall(ax: Any, recalls: list[Metric]) -> None:
         chosen = [m for m in recalls if m.name.endswith(way)]
         place = np.arange(len(chosen)) + aside
         value = np.array([m.value for m in chosen])
-        ends = np.array([[m.low, m.high] for m in chosen]).T
         ax.errorbar(
             place,
             value,
-            np.nan_to_num(np.abs(ends - value)),
+            np.nan_to_num([m.error for m in chosen]),
             color=color,
             marker=marker,
             linestyle="none",
@@ -62,52 +111,7 @@ def _recall(ax: Any, recalls: list[Metric]) -> None:
     ax.set_xticks(range(len(ks)), ks)
     ax.set_xlim(-0.5, len(ks) - 0.5)
     ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel("k")
+    ax.set_xlabel("k\ndashes: by chance")
     ax.set_ylabel("recall@k")
-    ax.set_title(f"retrieval among {recalls[0].rows[1]} (dashes: by chance)")
+    ax.set_title(f"retrieval among {recalls[0].rows[1]}")
     ax.legend()
-
-
-@pl.styled
-def trade(comparison: Comparison) -> pl.Picture:
-    """What is left of the gap against recall and mixing, a mark a correction; Pareto-optimal ones filled."""
-    t = comparison.table
-    figure, axes = pl.panels(1, len(PURPOSES), size=(2.5 * len(PURPOSES), 2.9))
-    titles = {
-        "retrieval": "recall@1, other modality",
-        "mixed": "recall@1, both modalities",
-        "clustering": "mixing",
-    }
-    gap = np.maximum(t["energy_distance"], 1e-5)
-    for ax, (purpose, title) in zip(axes[0], titles.items(), strict=True):
-        value, best = score(t, purpose), pareto(t, purpose)
-        for i, method in enumerate(t["method"]):
-            color, marker = _MARKS[method]
-            ax.plot(
-                gap[i],
-                value[i],
-                color=color,
-                marker=marker,
-                linestyle="none",
-                markersize=6,
-                markerfacecolor=color if best[i] else "white",
-                label=str(method),
-            )
-        ax.set_xscale("log")
-        ax.set_xlabel("energy distance left")
-        ax.set_title(title)
-        ax.set_ylim(bottom=0)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return pl.Picture(figure)
-
-
-_MARKS = {
-    "none": ("black", "X"),
-    "centring": (pl.BLUE, "o"),
-    "translation": (pl.SKY, "s"),
-    "standardisation": (pl.GREEN, "^"),
-    "whitening": (pl.ORANGE, "v"),
-    "coral": (pl.RED, "D"),
-    "procrustes": (pl.PURPLE, "P"),
-    "transport": (pl.GREY, "*"),
-}

@@ -12,11 +12,19 @@ from ctflow import io
 
 SECTIONS = {
     "gap": "Is there a gap?",
+    "size": "How large is it, and what is it made of?",
     "pairing": "How much of it is the pairing",
     "spread": "How each modality spreads",
     "retrieval": "Retrieval",
-    "energy": "The paper's terms",
+    "energy": "The loss and the paper's terms",
 }
+SIZES = {"small": 0.0, "moderate": 0.01, "large": 0.1}
+"""Words for the size of a gap, with the least energy coefficient of each."""
+
+
+def size_word(coefficient: float) -> str:
+    """The word of `SIZES` for an energy coefficient; small for one below 0, which is no gap."""
+    return [word for word, least in SIZES.items() if coefficient >= least or least == 0][-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,18 +41,22 @@ class Metric:
     null_mean: float = float("nan")
     null_sd: float = float("nan")
     low: float = float("nan")
-    """End of the 95 % interval."""
+    """Ends of the 95 % interval for the law that the rows were drawn from."""
     high: float = float("nan")
+    error: float = float("nan")
+    """Standard error over new samples of as many rows, of numbers that change with the number of rows."""
     rows: tuple[int, int] = (0, 0)
-    """Rows of x and of y it was taken from."""
+    """Number of distinct rows of x and of y it was taken from."""
     estimator: str = ""
-    """u, v, or nothing where there is one estimator."""
+    """u, v, plug-in (the logarithm of a sample mean), or nothing where there is one estimator."""
     reference: str = ""
     """Its range, or what it is elsewhere."""
     p_value: float = float("nan")
     """Chance of a value as large anywhere in this section without a gap; for the section "gap" only."""
     gap: bool | None = None
     """Whether it is called a gap; None for numbers that do not say."""
+    reason: str = ""
+    """Why it, or its null, could not be measured; empty if both could."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,32 +130,44 @@ class Report:
 
 
 WRITERS = {".json": Report.to_json, ".md": Report.to_markdown}
-_HEAD = ("number", "value", "95 % interval", "null (mean ± sd)", "gap?", "rows", "est.", "range or reference")
+_HEAD = (
+    "number",
+    "value",
+    "95 % interval, or ± error",
+    "null (mean ± sd)",
+    "gap?",
+    "rows",
+    "est.",
+    "range or reference",
+)
 _LEGEND = (
     "null: what the number would be without a gap (labels of the two modalities exchanged), or, for "
-    "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, for the laws that "
-    "the rows were drawn from; v, for these rows themselves. Intervals are for the laws: a value that few "
-    "rows push up can lie above its own."
+    "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, unbiased for the "
+    "laws that the rows were drawn from; v, for these rows themselves; plug-in, the logarithm of a mean "
+    "over the rows. An interval is for the laws. A number that changes with the number of rows has no "
+    "interval, at most a standard error (±) over other samples of as many rows: compare it only at the same "
+    "number of rows."
 )
 
 
 def _cells(metric: Metric) -> tuple[str, ...]:
     interval = f"[{_number(metric.low)}, {_number(metric.high)}]" if np.isfinite(metric.low) else ""
+    if np.isfinite(metric.error):
+        interval = f"± {metric.error:.2g}"
     null = ""
     if np.isfinite(metric.null_mean):
         null = f"{_number(metric.null_mean)} ± {_number(metric.null_sd)}"
     called = "" if metric.gap is None else f"{'yes' if metric.gap else 'no'} (p = {metric.p_value:.3f})"
     n, m = metric.rows
-    rows = f"{n}" if n == m else f"{n}, {m}"
     return (
         metric.name,
-        _number(metric.value),
+        _number(metric.value) if np.isfinite(metric.value) else "not measurable",
         interval,
         null,
         called,
-        rows,
+        f"{n}" if n == m else f"{n}, {m}",
         metric.estimator,
-        metric.reference,
+        f"not measurable: {metric.reason}" if metric.reason else metric.reference,
     )
 
 

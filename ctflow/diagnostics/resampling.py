@@ -7,6 +7,7 @@ are matrices of weights, and one matrix product gives a statistic on all of them
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from ctflow.diagnostics.pairing import Block
 
@@ -48,7 +49,7 @@ def table(x: np.ndarray, y: np.ndarray, block: Block) -> Rows:
 
 
 class Resamples(NamedTuple):
-    """Weights of both clouds, a column a resample: first as they are, then relabelled, then bootstrapped."""
+    """Weights of both clouds, one column per resample: as they are, then relabelled, then bootstrapped."""
 
     x: np.ndarray
     """[N, 1 + relabelled + bootstrapped], columns summing to 1."""
@@ -62,6 +63,24 @@ class Resamples(NamedTuple):
         first = 1 + self.relabelled
         return Draws(float(values[0]), np.asarray(values[1:first]), np.asarray(values[first:]))
 
+    def followed_by(self, other: "Resamples") -> "Resamples":
+        """The same with the columns of others after them."""
+        x, y, group = (
+            np.concatenate(pair, axis=1)
+            for pair in ((self.x, other.x), (self.y, other.y), (self.group, other.group))
+        )
+        return Resamples(x, y, group, self.relabelled)
+
+    def without_relabelled(self) -> "Resamples":
+        """The same without relabelled columns."""
+        kept = np.r_[0:1, 1 + self.relabelled : self.x.shape[1]]
+        return Resamples(self.x[:, kept], self.y[:, kept], self.group[:, kept], 0)
+
+    def without_bootstrap(self) -> "Resamples":
+        """The same without bootstrapped columns."""
+        kept = slice(0, 1 + self.relabelled)
+        return Resamples(self.x[:, kept], self.y[:, kept], self.group[:, kept], self.relabelled)
+
 
 class Draws(NamedTuple):
     """A statistic as it is, on clouds without a gap (or pairs), and on bootstrapped samples."""
@@ -70,65 +89,115 @@ class Draws(NamedTuple):
     null: np.ndarray
     bootstrap: np.ndarray
 
-    def interval(self, low: float = -np.inf, high: float = np.inf) -> tuple[float, float]:
-        """95 % basic bootstrap interval, cut to the range of the statistic.
+    def interval(
+        self, low: float = -np.inf, high: float = np.inf, *, other_error: float = 0.0
+    ) -> tuple[float, float]:
+        """95 % basic bootstrap interval, cut to the range of the statistic; it always holds the value.
 
         Twice the value less the bootstrap's quantiles: a V-statistic's bootstrap is off by as much again as
-        the statistic, and this takes it off.
+        the statistic, and this takes it off. Where that leaves the value itself outside, the nearer end is
+        moved to it.
+
+        Args:
+            low: least value that the statistic can take.
+            high: largest value.
+            other_error: standard error from another source than the rows, such as random directions.
         """
-        if len(self.bootstrap) == 0:
+        if len(self.bootstrap) == 0 or not np.isfinite([self.value, *self.bootstrap]).all():
             return np.nan, np.nan
-        quantiles = np.quantile(self.bootstrap, [0.975, 0.025])
-        a, b = np.clip(2 * self.value - quantiles, low, high)
-        return float(a), float(b)
+        a, b = 2 * self.value - np.quantile(self.bootstrap, [0.975, 0.025])
+        centre, half = (a + b) / 2, np.hypot((b - a) / 2, 1.96 * other_error)
+        ends = np.clip([min(centre - half, self.value), max(centre + half, self.value)], low, high)
+        return float(min(ends[0], self.value)), float(max(ends[1], self.value))
 
 
-def resample(rows: Rows, relabelled: int, bootstrapped: int, rng: np.random.Generator) -> Resamples:
+def halves(rows: Rows, rng: np.random.Generator) -> np.ndarray:
+    """Which groups are in the first of two random halves, [groups]; each kind of group is halved by itself.
+
+    The kinds are groups of both clouds, of x alone and of y alone, so that neither half lacks one of them
+    where there are two.
+    """
+    both, only_x, only_y = _kinds(rows)
+    first = np.zeros(len(both), bool)
+    for kind in (both, only_x, only_y):
+        members = rng.permutation(np.flatnonzero(kind))
+        first[members[: (len(members) + 1) // 2]] = True
+    return first
+
+
+def _kinds(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which groups hold rows of both clouds, of x alone and of y alone, [groups] each."""
+    size = int(rows.group.max()) + 1
+    has_x, has_y = (np.bincount(rows.group, weights > 0, size) > 0 for weights in (rows.x, rows.y))
+    return has_x & has_y, has_x & ~has_y, has_y & ~has_x
+
+
+def num_relabellings(rows: Rows, first: np.ndarray) -> float:
+    """How many ways there are to exchange the labels within each half; infinity if very many."""
+    both, only_x, only_y = _kinds(rows)
+    log2 = float(both.sum())
+    for part in (first, ~first):
+        a, b = int((only_x & part).sum()), int((only_y & part).sum())
+        log2 += float(special.gammaln(a + b + 1) - special.gammaln(a + 1) - special.gammaln(b + 1)) / np.log(
+            2
+        )
+    return 2.0**log2 if log2 < 1000 else np.inf
+
+
+def resample(
+    rows: Rows, first: np.ndarray, relabelled: int, bootstrapped: int, rng: np.random.Generator
+) -> Resamples:
     """Weights of `relabelled` clouds without a gap and of `bootstrapped` new samples.
 
-    Relabelling gives each group's two measures to the other cloud by the toss of a coin; groups of one
-    modality only have their labels shuffled among themselves. The first is exact for rows paired one to
-    one and right in the limit of many groups for several captions an image; both hold the pairing fixed.
+    Relabelling gives the two measures of each group that has both to the other cloud by the toss of a coin.
+    Rows of groups of one modality change places among themselves: each takes the label and the weight of
+    another, within each half, so that both halves keep as many rows of each cloud. The first is exact for
+    rows paired one to one, and right in the limit of many groups for several captions per image; the second
+    is exact for independent rows. Both hold the pairing fixed.
+
+    Args:
+        rows: the table.
+        first: the groups of the first half, [groups].
+        relabelled: number of relabellings.
+        bootstrapped: number of bootstrap samples.
+        rng: random numbers.
     """
-    group, size = rows.group, int(rows.group.max()) + 1
-    has = [np.bincount(group, weights > 0, size) > 0 for weights in (rows.x, rows.y)]
-    both = has[0] & has[1]
-    # A group of one modality carries the label "is it of x": shuffled, unlike a coin, it keeps their number.
-    of_x = np.tile(has[0][:, None], relabelled)
-    of_x[~both] = rng.permuted(of_x[~both], axis=0)
-    flip = of_x != has[0][:, None]
+    group = rows.group
+    both, only_x, only_y = _kinds(rows)
+    flip = np.zeros((len(both), relabelled), bool)
     flip[both] = rng.random((both.sum(), relabelled)) < 0.5
     moved = flip[group]
     x, y = rows.x[:, None], rows.y[:, None]
     null = [np.where(moved, y, x), np.where(moved, x, y)]
-    drawn = np.ones((size, bootstrapped))
-    for part in (both, has[0] & ~both, has[1] & ~both):
-        drawn[part] = _multinomial(rng, int(part.sum()), bootstrapped)
+    for half in (first, ~first):
+        (single,) = np.nonzero((half & ~both)[group])
+        if len(single):
+            place = rng.permuted(np.tile(single, (relabelled, 1)), axis=1).T
+            null[0][single], null[1][single] = rows.x[place], rows.y[place]
+    drawn = np.ones((len(both), bootstrapped))
+    for part in (both, only_x, only_y):
+        drawn[part] = multinomial(rng, int(part.sum()), bootstrapped)
     weights = [
         np.concatenate([own, without, own * drawn[group]], axis=1)
         for own, without in zip((x, y), null, strict=True)
     ]
-    count = np.concatenate([np.ones((size, 1 + relabelled)), drawn], axis=1)
+    count = np.concatenate([np.ones((len(both), 1 + relabelled)), drawn], axis=1)
     x, y = (w / w.sum(axis=0) for w in weights)
     return Resamples(x, y, count, relabelled)
 
 
-def as_they_are(rows: Rows) -> Resamples:
-    """The clouds alone, as the only column."""
-    return Resamples(rows.x[:, None], rows.y[:, None], np.ones((int(rows.group.max()) + 1, 1)), 0)
+def as_they_are(rows: Rows, groups: np.ndarray | None = None) -> Resamples:
+    """The clouds alone, or their rows in some groups alone, as the only column."""
+    kept = np.ones(int(rows.group.max()) + 1) if groups is None else groups.astype(float)
+    x, y = (w * kept[rows.group] for w in (rows.x, rows.y))
+    return Resamples((x / x.sum())[:, None], (y / y.sum())[:, None], kept[:, None], 0)
 
 
-def _multinomial(rng: np.random.Generator, size: int, columns: int) -> np.ndarray:
+def multinomial(rng: np.random.Generator, size: int, columns: int) -> np.ndarray:
     """How often each of `size` things is drawn in as many draws, [size, columns]."""
     if size == 0:
         return np.zeros((0, columns))
     return rng.multinomial(size, np.full(size, 1 / size), size=columns).T.astype(float)
-
-
-def repaired(rows: Rows, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Pairs whose second rows are shuffled among them, [count, p, 2]."""
-    second = rng.permuted(np.tile(rows.pairs[:, 1], (count, 1)), axis=1)
-    return np.stack([np.broadcast_to(rows.pairs[:, 0], second.shape), second], axis=-1)
 
 
 def family_wise(family: dict[str, Draws]) -> dict[str, float]:
@@ -139,8 +208,10 @@ def family_wise(family: dict[str, Draws]) -> dict[str, float]:
     that any p-value is <= α is at most α.
 
     Args:
-        family: one-sided statistics (large means a gap) with their nulls, relabelled together.
+        family: one-sided statistics (large means a gap) with their nulls, relabelled together; all finite.
     """
+    if not family:
+        return {}
     columns = np.stack([np.concatenate([[d.value], d.null]) for d in family.values()])
     # The observed column is standardised with the others, as one of them.
     centre, spread = columns.mean(axis=1, keepdims=True), columns.std(axis=1, keepdims=True)

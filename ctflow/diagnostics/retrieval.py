@@ -6,7 +6,6 @@ import numpy as np
 from scipy import special, stats
 
 from ctflow.checks import check_count
-from ctflow.clouds import check_cloud
 from ctflow.diagnostics.pairing import check_pairs
 
 _BLOCK = 1024
@@ -28,7 +27,7 @@ def recall(queries: Any, gallery: Any, k: int, *, pairs: Any = None) -> float:
     Raises:
         ValueError: unequal numbers of rows without `pairs`; indices out of range.
     """
-    x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
+    x, y = _checked(queries, gallery)
     check_count("k", k)
     return float(hits(x, y, (k,), _pairs(pairs, len(x), len(y)))[1].mean())
 
@@ -40,10 +39,23 @@ def hits(
 
     `without` [n] names for each query a gallery row that is left out, such as itself.
     """
+    return hits_and_nearest(x, y, ks, pairs, without=without)[:2]
+
+
+def hits_and_nearest(
+    x: np.ndarray,
+    y: np.ndarray,
+    ks: tuple[int, ...],
+    pairs: np.ndarray,
+    *,
+    without: np.ndarray | None = None,
+    near: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same, and the `near` nearest gallery rows of each of these queries, [q, near], in no order."""
     pairs = np.unique(pairs, axis=0)
     asked = np.unique(pairs[:, 0])
     rounding = 4 * float(np.finfo(x.dtype).eps)
-    found = []
+    found, neighbours = [], []
     for first in range(0, len(asked), _BLOCK):
         block = asked[first : first + _BLOCK]
         cosine = x[block] @ y.T
@@ -59,7 +71,8 @@ def hits(
         above = (cosine > best[:, None] + rounding).sum(axis=1)
         level = (cosine >= best[:, None] - rounding).sum(axis=1) - above
         found.append(np.stack([chance(k - above, good, level) for k in ks], axis=1))
-    return asked, np.concatenate(found)
+        neighbours.append(_nearest(cosine, near))
+    return asked, np.concatenate(found), np.concatenate(neighbours)
 
 
 def chance(places: np.ndarray, good: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -88,7 +101,7 @@ def hubness(queries: Any, gallery: Any, k: int = 10) -> float:
         gallery: unit rows, [m, d], m > k.
         k: >= 1.
     """
-    x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
+    x, y = _checked(queries, gallery)
     check_count("k", k)
     if k >= len(y):
         raise ValueError(f"k must be below the gallery's size {len(y)}, got {k}")
@@ -98,13 +111,28 @@ def hubness(queries: Any, gallery: Any, k: int = 10) -> float:
 def nearest(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
     """Indices [n, k] of the k gallery rows of largest cosine, in no order."""
     blocks = (x[first : first + _BLOCK] @ y.T for first in range(0, len(x), _BLOCK))
-    return np.concatenate([np.argpartition(cosine, -k, axis=1)[:, -k:] for cosine in blocks])
+    return np.concatenate([_nearest(cosine, k) for cosine in blocks])
+
+
+def _nearest(cosine: np.ndarray, k: int) -> np.ndarray:
+    """Columns [n, k] of the k largest cosines of each row, in no order."""
+    if k == 0:
+        return np.zeros((len(cosine), 0), int)
+    return np.argpartition(cosine, -k, axis=1)[:, -k:]
 
 
 def skewness(near: np.ndarray, weights: np.ndarray, m: int) -> float:
     """Skewness of how often each of m gallery rows is in `near` [n, k], queries weighted by [n]; or NaN."""
     counts = np.bincount(near.ravel(), np.repeat(weights, near.shape[1]), m)
     return float(stats.skew(counts)) if np.ptp(counts) > 0 else float("nan")
+
+
+def _checked(queries: Any, gallery: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as NumPy arrays, checked as clouds; only this needs JAX."""
+    from ctflow.clouds import check_cloud
+
+    x, y = (np.asarray(check_cloud(name, z)) for name, z in (("queries", queries), ("gallery", gallery)))
+    return x, y
 
 
 def _pairs(pairs: Any, n: int, m: int) -> np.ndarray:

@@ -1,25 +1,26 @@
-"""The other sections of a report: pairing, spread, retrieval, and the paper's terms."""
+"""The other sections of a report: pairing, spread, retrieval, the loss, and the paper's terms."""
 
 import numpy as np
+from scipy import special
 
 from ctflow.diagnostics import moments as streamed
 from ctflow.diagnostics import retrieval, terms, two_sample
-from ctflow.diagnostics.pairing import likeliest
+from ctflow.diagnostics.batch import in_batch
+from ctflow.diagnostics.pairing import Block, likeliest
 from ctflow.diagnostics.report import Metric
-from ctflow.diagnostics.resampling import Draws, as_they_are, repaired
-from ctflow.diagnostics.study import Study, measured, without_null
-from ctflow.kernels import Exponential
+from ctflow.diagnostics.resampling import Draws, as_they_are, multinomial
+from ctflow.diagnostics.study import Study, enough_for_intervals, measured, without_null
 
 KS = (1, 5, 10)
 
 
 def pairing(s: Study) -> list[Metric]:
     """How close partners are; the null, with partners shuffled, is in closed form."""
-    cosine = streamed.mean_paired_cosine(s.moments, s.units)
-    mean, sd = streamed.repaired_cosine(s.moments)
-    within = 1 - (streamed.cone(s.moments, s.units, "x") + streamed.cone(s.moments, s.units, "y")) / 2
-    relative = (1 - cosine) / (1 - cosine + within)
-    slope = within[0] / (1 - mean + within[0]) ** 2
+    apart = streamed.mean_paired_distance(s.moments, s.units)
+    mean, sd = streamed.repaired_distance(s.moments)
+    within = (streamed.within(s.moments, s.units, "x") + streamed.within(s.moments, s.units, "y")) / 2
+    relative = apart / (apart + 2 * within)
+    slope = 2 * within[0] / (mean + 2 * within[0]) ** 2
 
     def one(name, values, bounds, centre, spread, **fields):
         draws = without_null(s.units.draws(values))
@@ -27,13 +28,21 @@ def pairing(s: Study) -> list[Metric]:
         return measured(name, "pairing", draws, bounds, **fields)
 
     return [
-        one("paired_cosine", cosine, (-1, 1), mean, sd, means="mean cosine of partners", reference="-1 to 1"),
+        one(
+            "paired_cosine",
+            1 - apart / 2,
+            (-1, 1),
+            1 - mean / 2,
+            sd / 2,
+            means="mean cosine of partners",
+            reference="-1 to 1",
+        ),
         one(
             "alignment",
-            2 - 2 * cosine,
+            apart,
             (0, 4),
-            2 - 2 * mean,
-            2 * sd,
+            mean,
+            sd,
             means="mean squared distance of partners (arXiv 2005.10242)",
             reference="0 to 4",
         ),
@@ -41,7 +50,7 @@ def pairing(s: Study) -> list[Metric]:
             "relative_modality_gap",
             relative,
             (0, 1),
-            (1 - mean) / (1 - mean + within[0]),
+            mean / (mean + 2 * within[0]),
             slope * sd,
             means="RMG: partners' 1 - cosine over itself plus that within a modality (arXiv 2404.07983)",
             reference="0 to 1; 0.5: partners no nearer than any two of one modality",
@@ -55,10 +64,13 @@ def spread(s: Study) -> list[Metric]:
     kernel = np.exp(4 * s.cosine - 4)
     forms = two_sample.mean_forms(kernel, s.rows, s.resamples, estimator)
     # ‖x - x'‖² = 2 - 2cos: e^{-2‖·‖²} is the exponential kernel at τ = 1/4, times e^{-4}.
-    even = float(Exponential(0.25).log_volume(d)) - 4
+    # Its volume, Γ(d/2) (2τ)^{d/2-1} I_{d/2-1}(1/τ), is the hypergeometric function ₀F₁(d/2; 1/4τ²).
+    even = float(np.log(special.hyp0f1(d / 2, 4.0)) - 4)
     metrics = []
     for cloud, form in zip("xy", forms, strict=False):
-        rank = streamed.effective_rank(s.moments, cloud, s.random(4))
+        alike = s.all_rows[0] == s.all_rows[1]
+        rank = streamed.effective_rank(s.moments, cloud, s.random(4), null=alike)
+        cone = s.units.draws(1 - streamed.within(s.moments, s.units, cloud))
         metrics += [
             measured(
                 f"uniformity_{cloud}",
@@ -73,34 +85,34 @@ def spread(s: Study) -> list[Metric]:
             measured(
                 f"cone_{cloud}",
                 "spread",
-                s.units.draws(streamed.cone(s.moments, s.units, cloud)),
+                without_null(cone) if s.merged_rows else cone,
                 (-1, 1),
                 rows=s.all_rows,
                 estimator="u",
                 means="mean cosine of two rows",
                 reference="0 if uniform, 1 if one point",
             ),
-            Metric(
-                name=f"effective_rank_{cloud}",
-                section="spread",
-                value=rank.value,
-                null="relabelled",
-                null_mean=float(rank.null.mean()),
-                null_sd=float(rank.null.std()),
+            measured(
+                f"effective_rank_{cloud}",
+                "spread",
+                Draws(rank.value, rank.null, np.zeros(0)),
+                grows=True,
                 rows=s.all_rows,
-                low=max(1.0, rank.value - 1.96 * rank.error),
-                high=min(float(d), rank.value + 1.96 * rank.error),
                 means="exp of the entropy of the centred rows' singular values",
-                reference=f"1 to {d}",
+                reference=f"1 to {d}; grows with the number of rows",
             ),
         ]
     return metrics
 
 
-def recalls(s: Study) -> list[Metric]:
-    """Recall both ways and hubness, on a larger sample; chance in closed form."""
+def gallery(s: Study) -> tuple[Block, np.ndarray, np.ndarray]:
+    """The sample for retrieval and for the loss, larger than that for sums over all pairs of rows."""
     block = s.pairing.take(s.pairing.sample(s.options["max_gallery"], s.random(5)))
-    x, y = s.x.rows(block.x), s.y.rows(block.y)
+    return block, s.x.rows(block.x), s.y.rows(block.y)
+
+
+def recalls(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
+    """Recall both ways and hubness; chance in closed form."""
     first, second = (likeliest(block.pairs, block.pair_weight, column) for column in (0, 1))
     return [
         *_one_way(s, "x_to_y", x, y, first, block.x_group),
@@ -111,8 +123,9 @@ def recalls(s: Study) -> list[Metric]:
 def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metric]:
     m = len(gallery)
     ks = tuple(k for k in KS if k < m)
-    asked, hit = retrieval.hits(queries, gallery, ks, partners)
-    drawn = _drawn(group, s.options["n_bootstrap"], s.random(6))
+    near = max(KS) if m > max(KS) else 0
+    asked, hit, nearest = retrieval.hits_and_nearest(queries, gallery, ks, partners, near=near)
+    drawn = _drawn(group, s.options["n_bootstrap"] if enough_for_intervals(s.pairing) else 0, s.random(6))
     weight = drawn[asked] / np.maximum(drawn[asked].sum(axis=0), 1)
     count = np.bincount(np.searchsorted(asked, np.unique(partners, axis=0)[:, 0]))
     metrics = []
@@ -124,27 +137,27 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
                 f"recall@{k}_{way}",
                 "retrieval",
                 draws,
-                (0, 1),
+                grows=True,
                 rows=(len(asked), m),
                 null="re-paired",
                 null_mean=float(chance.mean()),
                 null_sd=float(np.sqrt((chance * (1 - chance)).sum()) / len(asked)),
                 means=f"a partner among the {k} nearest of {m}",
-                reference="0 to 1",
+                reference="0 to 1; falls as the gallery grows",
             )
         )
-    if m > max(KS):
-        near = retrieval.nearest(queries, gallery, max(KS))
-        weights = np.column_stack([np.ones(len(queries)), drawn])
-        skews = [retrieval.skewness(near, w, m) for w in weights.T]
+    if near:
+        skew = retrieval.skewness(nearest, np.ones(len(asked)), m)
         metrics.append(
             measured(
                 f"hubness_{way}",
                 "retrieval",
-                Draws(skews[0], np.zeros(0), np.array(skews[1:])),
-                rows=(len(queries), m),
+                Draws(skew, np.zeros(0), np.zeros(0)),
+                grows=True,
+                why_not="all rows are equally often among the nearest",
+                rows=(len(asked), m),
                 means=f"skewness of how often a row is among the {max(KS)} nearest",
-                reference="0 if even",
+                reference="0 if even; changes with the number of rows",
             )
         )
     return metrics
@@ -153,27 +166,74 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
 def _drawn(group: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """How often each row comes with its group in a bootstrap, [rows, count]."""
     names, label = np.unique(group, return_inverse=True)
-    return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count).T[label].astype(float)
+    return multinomial(rng, len(names), count)[label]
 
 
-def energy_terms(s: Study) -> dict[str, np.ndarray]:
-    """The paper's terms on every resample; without pairs their alignment is left out."""
-    paired = np.zeros(s.resamples.x.shape[1])
+def loss(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
+    """The in-batch losses of the gallery's rows; the null, with partners shuffled, is in closed form."""
+    tau, bias = s.options["temperature"], s.options["logit_bias"]
+    found = in_batch(x, y, block, tau, bias)
+    share = s.pairing.num_groups / len(np.unique(block.x_group))
+    mean, sd = streamed.repaired_distance(s.moments)
+    shift, scatter = (mean - found.paired_distance) / (2 * tau), sd * np.sqrt(share) / (2 * tau)
+    common = {"section": "energy", "rows": (len(x), len(y)), "estimator": "v", "null": "re-paired"}
+    values = {
+        "in_batch_loss": (
+            found.loss,
+            f"InfoNCE loss of these {found.pairs:.6g} pairs as one batch, mean of both directions, nats",
+            f">= 0; {np.log(found.pairs):.4g} if all cosines are equal; grows with the number of pairs",
+        ),
+        "above_bound": (
+            found.above_bound,
+            "J^Sym + log V + I(π): the energy above the least that these pairs allow, nats",
+            ">= 0; grows with the number of pairs",
+        ),
+    }
+    if found.sigmoid is not None:
+        values["sigmoid_loss"] = (
+            found.sigmoid,
+            "SigLIP's loss of these pairs as one batch, per pair (arXiv 2303.15343), nats",
+            ">= 0; grows with the number of pairs",
+        )
+    error = found.error if enough_for_intervals(s.pairing) else np.nan
+    return [
+        Metric(
+            name=name,
+            value=value,
+            error=np.nan if name == "sigmoid_loss" else error,
+            null_mean=value + shift,
+            null_sd=scatter,
+            means=means,
+            reference=reference,
+            **common,
+        )
+        for name, (value, means, reference) in values.items()
+    ]
+
+
+def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The paper's terms on every relabelling, and on the first half of the groups.
+
+    Without pairs their alignment is left out.
+    """
+    r = s.resamples.without_bootstrap().followed_by(as_they_are(s.rows, s.first_half))
+    paired = np.zeros(r.x.shape[1])
     if s.paired:
-        drawn = s.rows.pair_weight[:, None] * s.resamples.group[s.rows.group[s.rows.pairs[:, 0]]]
+        drawn = s.rows.pair_weight[:, None] * r.group[s.rows.group[s.rows.pairs[:, 0]]]
         paired = s.cosine[tuple(s.rows.pairs.T)] @ (drawn / drawn.sum(axis=0))
     tau, estimator = s.options["temperature"], s.options["estimator"]
-    return terms.energy_terms(s.cosine, paired, s.rows, s.resamples, temperature=tau, estimator=estimator)
+    found = terms.energy_terms(s.cosine, paired, s.rows, r, temperature=tau, estimator=estimator)
+    return {name: v[:-1] for name, v in found.items()}, {name: float(v[-1]) for name, v in found.items()}
 
 
-def energy(s: Study, found: dict[str, np.ndarray]) -> list[Metric]:
-    """J^Sym and its parts at the user's temperature, and its bound."""
-    tau, estimator, rows = s.options["temperature"], s.options["estimator"], s.rows
-    others = repaired(rows, s.options["n_permutations"], s.random(7))
+def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> list[Metric]:
+    """J^Sym and its parts at the user's temperature."""
+    tau, rows = s.options["temperature"], s.rows
+    mean, sd = streamed.repaired_distance(s.moments)
+    groups = len(s.first_half)
     # Shuffled partners change the alignment term, and no other.
-    shift = (
-        (s.cosine[tuple(rows.pairs.T)] - s.cosine[others[..., 0], others[..., 1]]) @ rows.pair_weight / tau
-    )
+    cosine = s.cosine[tuple(rows.pairs.T)] @ rows.pair_weight
+    shift, scatter = (cosine - 1 + mean / 2) / tau, sd * np.sqrt(s.pairing.num_groups / groups) / (2 * tau)
     means = {
         "energy": "J^Sym + log V = mean free energy - mean divergence, nats",
         "free_energy_12": "F̃₁₂ + log V: alignment and x's own spread, nats",
@@ -183,53 +243,23 @@ def energy(s: Study, found: dict[str, np.ndarray]) -> list[Metric]:
     }
     metrics = []
     for name, values in found.items():
-        draws = s.resamples.draws(values)
-        shuffled = {}
+        draws = s.resamples.without_bootstrap().draws(values)
+        fields = {}
         if not name.startswith("divergence"):
+            fields = {"null": "re-paired", "null_mean": draws.value + shift, "null_sd": scatter}
             draws = without_null(draws)
-            null = draws.value + shift
-            shuffled = {"null": "re-paired", "null_mean": float(null.mean()), "null_sd": float(null.std())}
         metrics.append(
             measured(
-                name, "energy", draws, rows=rows.counts, estimator=estimator, means=means[name], **shuffled
-            )
-        )
-    single = as_they_are(rows)
-    batch = terms.energy_terms(
-        s.cosine,
-        s.cosine[tuple(rows.pairs.T)] @ rows.pair_weight[:, None],
-        rows,
-        single,
-        temperature=tau,
-        estimator="v",
-    )["energy"]
-    bound = -terms.mutual_information(rows)
-    common = {"section": "energy", "rows": rows.counts, "estimator": "v"}
-    metrics.append(
-        Metric(
-            name="above_bound",
-            value=float(batch[0]) - bound,
-            **common,
-            null="re-paired",
-            null_mean=float(batch[0] - bound + shift.mean()),
-            null_sd=float(shift.std()),
-            means="J^Sym + log V + I(π): the InfoNCE loss of these rows as one batch, nats",
-            reference=f">= 0; bound -I(π) = {bound:.4g}",
-        )
-    )
-    if s.options["logit_bias"] is not None:
-        loss = terms.sigmoid_loss(s.cosine, rows, rows.pairs, tau, s.options["logit_bias"])
-        each = shift * len(rows.pairs) / rows.counts[0]
-        metrics.append(
-            Metric(
-                name="sigmoid_loss",
-                value=loss,
-                **common,
-                null="re-paired",
-                null_mean=float(loss + each.mean()),
-                null_sd=float(each.std()),
-                reference=">= 0",
-                means="SigLIP's loss of these rows as one batch, a row (arXiv 2303.15343), nats",
+                name,
+                "energy",
+                draws,
+                grows=True,
+                rows=rows.counts,
+                estimator="plug-in",
+                means=means[name],
+                reference="changes with the number of rows"
+                + (f": {half[name]:.4g} on half of them" if np.isfinite(half[name]) else ""),
+                **fields,
             )
         )
     return metrics

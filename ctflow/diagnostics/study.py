@@ -7,8 +7,19 @@ import numpy as np
 from ctflow.diagnostics import moments as streamed
 from ctflow.diagnostics.pairing import Pairing
 from ctflow.diagnostics.report import Metric
-from ctflow.diagnostics.resampling import Draws, Resamples, Rows, resample, table
+from ctflow.diagnostics.resampling import (
+    Draws,
+    Resamples,
+    Rows,
+    halves,
+    num_relabellings,
+    resample,
+    table,
+)
 from ctflow.embeddings import Embeddings
+
+MIN_FOR_INTERVAL = 20
+"""Fewest independent groups, or rows of either cloud, that intervals are given for."""
 
 
 class Study(NamedTuple):
@@ -22,6 +33,8 @@ class Study(NamedTuple):
     """Resamples of all rows, in units."""
     rows: Rows
     """A sample of rows, for sums over all pairs of rows."""
+    first_half: np.ndarray
+    """[groups of the sample] the groups that a separator is fitted on; the others are held out."""
     resamples: Resamples
     cosine: np.ndarray
     """[N, N] of the sample."""
@@ -29,13 +42,46 @@ class Study(NamedTuple):
 
     @property
     def all_rows(self) -> tuple[int, int]:
-        """Rows of x and of y that were read."""
-        return self.pairing.shape
+        """Number of distinct rows of x and of y that were measured."""
+        return self.pairing.items
 
     @property
     def paired(self) -> bool:
         """Whether rows have partners."""
-        return len(self.rows.pairs) > 0
+        return self.pairing.paired
+
+    @property
+    def num_relabellings(self) -> float:
+        """How many ways there are to exchange the labels of the sample."""
+        return num_relabellings(self.rows, self.first_half)
+
+    @property
+    def merged_rows(self) -> bool:
+        """Whether units hold several independent rows, whose labels then cannot be exchanged one by one."""
+        return self.moments.merged and (not self.paired or self.pairing.rows_as_groups)
+
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means of all rows of x and of y on every resample, [columns, d] each."""
+        points = self.moments.units.points
+        x, y = self.units.x.T @ points, self.units.y.T @ points
+        if self.merged_rows:
+            relabelled = slice(1, 1 + self.units.relabelled)
+            x[relabelled], y[relabelled] = self._relabelled_means(x[0], y[0])
+        return x, y
+
+    def _relabelled_means(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means without a gap, [relabelled, d] each, from the sample's: their differences, at all rows.
+
+        The difference of two means of n and m rows has a covariance in proportion to 1/n + 1/m.
+        """
+        chosen = slice(1, 1 + self.resamples.relabelled)
+        difference = (self.resamples.x - self.resamples.y)[:, chosen].T @ self.rows.points
+        of_x, of_y = self.moments.coincidence
+        sampled = np.sum(self.rows.x**2) + np.sum(self.rows.y**2)
+        difference *= np.sqrt((of_x + of_y) / sampled)
+        share = of_x / (of_x + of_y)
+        pooled = (1 - share) * x + share * y
+        return pooled + share * difference, pooled - (1 - share) * difference
 
     def random(self, stream: int) -> np.random.Generator:
         """Random numbers of a stream of their own, so that no section changes another's."""
@@ -48,26 +94,71 @@ def study(
     """Draw the sample and the resamples."""
     seed, relabelled, drawn = (options[name] for name in ("seed", "n_permutations", "n_bootstrap"))
     block = plan.take(plan.sample(options["max_rows"], np.random.default_rng([seed, 0])))
-    rows = table(x.rows(block.x).astype(float), y.rows(block.y).astype(float), block)
+    rows = table(_unit(x.rows(block.x)), _unit(y.rows(block.y)), block)
+    if not enough_for_intervals(plan):
+        drawn = 0
     # The same coins for both: where they hold the same groups, their nulls belong together.
+    first = [halves(t, np.random.default_rng([seed, 3])) for t in (read.units, rows)]
     units, resamples = (
-        resample(t, relabelled, drawn, np.random.default_rng([seed, 1])) for t in (read.units, rows)
+        resample(t, part, relabelled, drawn, np.random.default_rng([seed, 1]))
+        for t, part in zip((read.units, rows), first, strict=True)
     )
-    return Study(x, y, plan, read, units, rows, resamples, rows.points @ rows.points.T, options)
+    return Study(x, y, plan, read, units, rows, first[1], resamples, rows.points @ rows.points.T, options)
+
+
+def enough_for_intervals(plan: Pairing) -> bool:
+    """Whether there are enough independent groups to draw them anew."""
+    fewest = plan.num_groups if plan.paired else min(plan.items)
+    return fewest >= MIN_FOR_INTERVAL and not plan.rows_as_groups
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of unit norm in float64: distances within a narrow cone are smaller than float32's rounding."""
+    rows = rows.astype(float)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def measured(
-    name: str, section: str, draws: Draws, bounds: tuple[float, float] = (-np.inf, np.inf), **fields: Any
+    name: str,
+    section: str,
+    draws: Draws,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    *,
+    grows: bool = False,
+    other_error: float = 0.0,
+    why_not: str = "it is not finite on these rows",
+    **fields: Any,
 ) -> Metric:
-    """A metric with null and interval from its draws; `fields` are the rest of it."""
-    low, high = draws.interval(*bounds)
-    if len(draws.null):
+    """A metric with null and interval from its draws.
+
+    Args:
+        name: of the metric.
+        section: of the report.
+        draws: value, null and bootstrap.
+        bounds: range of the statistic.
+        grows: whether the number changes with the number of rows, so that no interval from these rows can
+            say where it lies for more: it has a standard error at this number of rows instead.
+        other_error: as for `Draws.interval`.
+        why_not: why the value is not finite, where it is not.
+        fields: the rest of the metric.
+    """
+    if not np.isfinite(draws.value):
+        return Metric(name=name, section=section, value=np.nan, reason=why_not, **fields)
+    if grows:
+        error = draws.bootstrap.std(ddof=1) if len(draws.bootstrap) > 1 else np.nan
+        fields |= {"error": float(error)}
+    else:
+        low, high = draws.interval(*bounds, other_error=other_error)
+        fields |= {"low": low, "high": high}
+    if len(draws.null) and np.isfinite(draws.null).all():
         fields |= {
             "null": "relabelled",
             "null_mean": float(draws.null.mean()),
             "null_sd": float(draws.null.std()),
         }
-    return Metric(name=name, section=section, value=draws.value, low=low, high=high, **fields)
+    elif len(draws.null):
+        fields |= {"reason": "it is not finite on some relabelling of these rows"}
+    return Metric(name=name, section=section, value=draws.value, **fields)
 
 
 def without_null(draws: Draws) -> Draws:

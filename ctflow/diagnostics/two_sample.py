@@ -18,6 +18,14 @@ def same_group(rows: Rows) -> sparse.csr_array:
     return sparse.csr_array((np.ones(size), (rows.group, np.arange(size))))
 
 
+def without_groups(table: np.ndarray, rows: Rows, value: float) -> np.ndarray:
+    """A table over all pairs of rows [N, N], with `value` for rows of one group."""
+    groups = same_group(rows)
+    table = table.copy()
+    table[(groups.T @ groups).nonzero()] = value
+    return table
+
+
 def mean_forms(
     kernel: np.ndarray, rows: Rows, resamples: Resamples, estimator: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,15 +40,39 @@ def mean_forms(
     """
     p, q = resamples.x, resamples.y
     if estimator == "u":
-        kernel = np.where(rows.group[:, None] == rows.group[None, :], 0, kernel)
-    kp, kq = kernel @ p, kernel @ q
-    forms = [np.einsum("nc,nc->c", a, b) for a, b in ((p, kp), (q, kq), (p, kq))]
+        kernel = without_groups(kernel, rows, 0.0)
+    # Only relabelled columns have weight on rows of the other cloud.
+    mixed = slice(1, 1 + resamples.relabelled)
+    forms = np.empty((3, p.shape[1]))
+    forms[:, mixed] = _mixed_forms(kernel, p[:, mixed], q[:, mixed])
+    own = np.r_[0:1, 1 + resamples.relabelled : p.shape[1]]
+    forms[:, own] = _own_forms(kernel, int((rows.x > 0).sum()), p[:, own], q[:, own])
     if estimator == "u":
         groups = same_group(rows)
         gp, gq = groups @ p, groups @ q
         apart = [1 - np.einsum("gc,gc->c", a, b) for a, b in ((gp, gp), (gq, gq), (gp, gq))]
         forms = [form / share for form, share in zip(forms, apart, strict=True)]
     return forms[0], forms[1], forms[2]
+
+
+def _own_forms(kernel: np.ndarray, split: int, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """pᵀKp, qᵀKq and pᵀKq, [3, columns], where p has no weight from row `split` on and q none before it."""
+    p, q = p[:split], q[split:]
+    products = (
+        (p, kernel[:split, :split] @ p),
+        (q, kernel[split:, split:] @ q),
+        (p, kernel[:split, split:] @ q),
+    )
+    return np.stack([np.einsum("nc,nc->c", a, b) for a, b in products])
+
+
+def _mixed_forms(kernel: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """The same for any weights."""
+    kp, total = kernel @ p, p + q
+    # For rows that are paired one to one, p + q is the same in every column.
+    constant = total.shape[1] > 0 and np.ptp(total, axis=1).max() < 1e-12 * total.max()
+    kq = (kernel @ total[:, :1]) - kp if constant else kernel @ q
+    return np.stack([np.einsum("nc,nc->c", a, b) for a, b in ((p, kp), (q, kq), (p, kq))])
 
 
 def distances(cosine: np.ndarray) -> np.ndarray:
@@ -56,12 +88,19 @@ def centred_distances(rows: Rows, distance: np.ndarray) -> np.ndarray:
     out level, to first order in 1/n.
     """
     x, y = rows.x, rows.y
-    residual = rows.points - np.where((x > 0)[:, None], x @ rows.points, y @ rows.points)
+    of_x, means = x > 0, (x @ rows.points, y @ rows.points)
+    shift = means[0] - means[1]
+    residual = rows.points - np.where(of_x[:, None], *means)
     each = same_group(rows) @ ((x - y)[:, None] * residual)
     size = len(each)
     lost = np.sum(each**2) * size / (size - 1) / np.sum((x + y) @ residual**2)
-    across = euclidean(residual / np.sqrt(1 - lost))
-    return np.where((x > 0)[:, None] == (x > 0)[None, :], distance, across)
+    # ‖(z - z̄) - (w - w̄)‖² from ‖z - w‖².
+    along = rows.points @ shift
+    square = distance[np.ix_(of_x, ~of_x)] ** 2 - 2 * (along[of_x][:, None] - along[~of_x]) + shift @ shift
+    across = np.sqrt(np.maximum(square, 0) / (1 - lost))
+    centred = distance.copy()
+    centred[np.ix_(of_x, ~of_x)], centred[np.ix_(~of_x, of_x)] = across, across.T
+    return centred
 
 
 def euclidean(points: np.ndarray) -> np.ndarray:
@@ -78,16 +117,26 @@ def _root(square: np.ndarray) -> np.ndarray:
 
 def energy_distance(distance: np.ndarray, rows: Rows, resamples: Resamples, estimator: str) -> np.ndarray:
     """2E‖x-y‖ - E‖x-x'‖ - E‖y-y'‖, [columns]."""
+    return energy_and_cross(distance, rows, resamples, estimator)[0]
+
+
+def energy_and_cross(
+    distance: np.ndarray, rows: Rows, resamples: Resamples, estimator: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The energy distance and E‖x-y‖, [columns] each."""
     xx, yy, xy = mean_forms(distance, rows, resamples, estimator)
-    return 2 * xy - xx - yy
+    return _beyond_rounding(2 * xy - xx - yy, xy), xy
 
 
-def mmd_squared(
-    distance: np.ndarray, bandwidth: float, rows: Rows, resamples: Resamples, estimator: str
-) -> np.ndarray:
-    """MMD² with the kernel e^{-‖x - y‖²/(2b²)}, [columns]."""
-    xx, yy, xy = mean_forms(np.exp(distance**2 / (-2 * bandwidth**2)), rows, resamples, estimator)
-    return xx + yy - 2 * xy
+def _beyond_rounding(difference: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """A difference of numbers of some size, with what is within their rounding set to 0."""
+    return np.where(np.abs(difference) > 1e-13 * np.abs(size), difference, 0.0)
+
+
+def mmd_squared(kernel: np.ndarray, rows: Rows, resamples: Resamples, estimator: str) -> np.ndarray:
+    """MMD², E k(x, x') + E k(y, y') - 2E k(x, y), [columns], for a kernel [N, N] that is at most 1."""
+    xx, yy, xy = mean_forms(kernel, rows, resamples, estimator)
+    return _beyond_rounding(xx + yy - 2 * xy, np.ones_like(xy))
 
 
 def median_cross_distance(distance: np.ndarray, rows: Rows) -> float:
@@ -95,22 +144,32 @@ def median_cross_distance(distance: np.ndarray, rows: Rows) -> float:
     return float(np.median(distance[np.ix_(rows.x > 0, rows.y > 0)]))
 
 
-def sliced_wasserstein(rows: Rows, resamples: Resamples, directions: np.ndarray) -> np.ndarray:
-    """Mean over directions of the Wasserstein-1 distance of the projections, [columns].
+def directions(d: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random unit vectors [count, d], orthogonal within each set of d, which spreads them more evenly."""
+    bases = [np.linalg.qr(rng.standard_normal((d, min(d, count))))[0].T for _ in range(0, count, d)]
+    return np.concatenate(bases)[:count]
+
+
+def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean over lines of the Wasserstein-1 distance of the projections, [columns], and its error.
+
+    The error is the standard deviation of the difference that another choice of lines would make, from the
+    scatter among the lines.
 
     Args:
         rows: the table.
         resamples: weights.
-        directions: unit vectors [k, d].
+        lines: unit vectors [k, d].
     """
-    difference = resamples.x - resamples.y
-    total = np.zeros(difference.shape[1])
-    for shadow in directions @ rows.points.T:
+    difference = np.ascontiguousarray((resamples.x - resamples.y).T)
+    found = np.empty((len(lines), len(difference)))
+    for line, shadow in enumerate(lines @ rows.points.T):
         order = np.argsort(shadow)
         # ∫|F - G|: between neighbours the distribution functions differ by the summed weights.
-        steps = np.abs(np.cumsum(difference[order[:-1]], axis=0))
-        total += np.diff(shadow[order]) @ steps
-    return total / len(directions)
+        steps = np.take(difference, order[:-1], axis=1)
+        np.cumsum(steps, axis=1, out=steps)
+        found[line] = np.abs(steps, out=steps) @ np.diff(shadow[order])
+    return found.mean(axis=0), float(np.sqrt(2 / len(lines)) * found[:, 0].std(ddof=1))
 
 
 class Separator(NamedTuple):
@@ -120,23 +179,34 @@ class Separator(NamedTuple):
     held_out: np.ndarray
 
 
-def separator(rows: Rows, rng: np.random.Generator) -> Separator:
-    """Fisher's linear discriminant of a random half of the groups, shrunk to stay defined when d > n.
+def separator(rows: Rows, first: np.ndarray) -> Separator:
+    """Fisher's linear discriminant of half of the groups, shrunk to stay defined when d > n.
 
     The pooled covariance is shrunk a tenth of the way to its mean variance.
+
+    Args:
+        rows: the table.
+        first: the groups to fit on, [groups]; both clouds need rows in both halves.
     """
-    train = rng.permutation(int(rows.group.max()) + 1)[rows.group] % 2 == 0
+    train = first[rows.group]
+    points = rows.points - (rows.x + rows.y) @ rows.points / 2
     scatter, means = 0, []
     for weights in (rows.x, rows.y):
         w = np.where(train, weights, 0)
         chosen = w > 0
-        w, z = w[chosen] / w.sum(), rows.points[chosen]
+        w, z = w[chosen] / w.sum(), points[chosen]
         means.append(w @ z)
         scatter = scatter + (z - means[-1]).T @ ((z - means[-1]) * w[:, None])
-    d = rows.points.shape[1]
-    covariance = 0.9 * scatter + 0.1 * np.trace(scatter) / d * np.eye(d)
-    direction = linalg.solve(covariance, means[0] - means[1], assume_a="pos")
-    return Separator(rows.points[~train] @ direction, ~train)
+    d = points.shape[1]
+    variance = np.trace(scatter) / d
+    direction = means[0] - means[1]
+    if variance > 0:  # none is left where a half holds one row of each cloud
+        covariance = 0.9 * scatter + 0.1 * variance * np.eye(d)
+        direction = linalg.solve(covariance, direction, assume_a="pos")
+    scores = points[~train] @ direction
+    # Equal rows have equal scores, whatever the order in which their products were summed.
+    step = 1e-12 * max(np.abs(scores).max(), np.finfo(float).tiny)
+    return Separator(np.round(scores / step), ~train)
 
 
 def separability(fit: Separator, resamples: Resamples) -> np.ndarray:

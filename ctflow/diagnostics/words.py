@@ -2,22 +2,20 @@
 
 import numpy as np
 
-from ctflow.diagnostics.moments import mean_paired_cosine, repaired_cosine
-from ctflow.diagnostics.report import Report
-from ctflow.diagnostics.study import Study
-
-_LOOK = 2048
-_STRONG = 4.0
+from ctflow.diagnostics.moments import mean_paired_distance, repaired_distance
+from ctflow.diagnostics.order import order_note
+from ctflow.diagnostics.report import SIZES, Metric, Report, size_word
+from ctflow.diagnostics.study import MIN_FOR_INTERVAL, Study, enough_for_intervals
 
 
 def words(report: Report) -> tuple[str, ...]:
     """The findings, each sentence with its numbers."""
     names = {metric.name for metric in report.metrics}
-    said = [_verdict(report), _location(report)]
+    said = [_verdict(report), _size(report), *_unmeasured(report), _location(report)]
     if "paired_cosine" in names:
         said += [_pairing(report), _retrieval(report)]
     if "energy" in names:
-        said.append(_energy(report))
+        said += [_loss(report), _energy(report)]
     return tuple(said)
 
 
@@ -25,6 +23,10 @@ def _verdict(report: Report) -> str:
     tested = [m for m in report.metrics if m.gap is not None]
     called = [m for m in tested if m.gap]
     level = report.settings["level"]
+    if not tested:
+        return (
+            "Whether there is a gap is not measurable: no distance has a finite value and null on these rows."
+        )
     if called:
         return (
             f"There is a gap: {len(called)} of {len(tested)} distances are beyond their null at family-wise "
@@ -37,12 +39,44 @@ def _verdict(report: Report) -> str:
     )
 
 
+def _size(report: Report) -> str:
+    """How large the gap is, apart from how sure it is."""
+    share = report["energy_coefficient"]
+    if not any(m.gap for m in report.metrics):
+        if not np.isfinite(share.high):
+            return f"On these rows the energy coefficient is {share.value:.2g}; its interval is not known."
+        return (
+            f"A gap that these rows cannot show is {size_word(share.high)} at most: the energy coefficient "
+            f"is {share.value:.2g}, and its 95 % interval ends at {share.high:.2g}."
+        )
+    interval = f" (95 % interval {share.low:.2g} to {share.high:.2g})" if np.isfinite(share.low) else ""
+    limits = ", ".join(f"{word} from {least:g}" for word, least in SIZES.items() if least > 0)
+    return (
+        f"The gap is {size_word(share.value)}: it makes up {share.value:.2%} of the mean distance between a "
+        f"row of x and a row of y, an energy coefficient of {share.value:.2g}{interval}; {limits}. "
+        "A linear discriminant ranks a held-out row of x above one of y with probability "
+        f"{_value(report['linear_separability'])}."
+    )
+
+
+def _value(metric: Metric) -> str:
+    return f"{metric.value:.3g}" if np.isfinite(metric.value) else f"(not measurable: {metric.reason})"
+
+
+def _unmeasured(report: Report) -> list[str]:
+    found = [m for m in report.metrics if m.section == "gap" and m.reason]
+    if not found:
+        return []
+    said = "; ".join(f"{m.name}, because {m.reason}" for m in found)
+    return [f"Not measurable, and left out of the test: {said}."]
+
+
 def _location(report: Report) -> str:
     centroid, energy = report["centroid_gap"], report["energy_distance"]
-    text = (
-        f"The means are {centroid.value:.3g} apart, {centroid.null_mean:.3g} ± {centroid.null_sd:.2g} "
-        f"without a gap; the energy distance is {energy.value:.3g}"
-    )
+    text = f"The means are {centroid.value:.3g} apart"
+    if not centroid.reason:
+        text += f", {centroid.null_mean:.3g} ± {centroid.null_sd:.2g} without a gap"
+    text += f"; the energy distance is {energy.value:.3g}"
     if energy.gap:
         left = report["energy_distance_centred"].value
         text += f", and {left:.3g} once both means are moved to 0"
@@ -55,8 +89,8 @@ def _pairing(report: Report) -> str:
         f"Partners have cosine {cosine.value:.3g}, shuffled partners {cosine.null_mean:.3g} ± "
         f"{cosine.null_sd:.2g}"
     )
-    if report["centroid_gap"].gap:
-        share = report["gap_share"].value
+    share = report["gap_share"].value
+    if report["centroid_gap"].gap and np.isfinite(share):
         text += f"; {share:.0%} of the partners' mean squared distance is a constant shift"
     return text + "."
 
@@ -69,13 +103,28 @@ def _retrieval(report: Report) -> str:
     )
 
 
+def _loss(report: Report) -> str:
+    loss = report["in_batch_loss"]
+    batch = loss.means.partition(" of these ")[2].partition(",")[0]
+    return (
+        f"At temperature {report.settings['temperature']:g} the InfoNCE loss of {batch} is "
+        f"{loss.value:.4f} nats ({loss.null_mean:.4g} with partners shuffled); it grows with the batch."
+    )
+
+
 def _energy(report: Report) -> str:
     energy, divergence = report["energy"], report["smoothed_divergence"]
+    text = (
+        f"The energy J^Sym + log V is {energy.value:.4g} nats: free energies "
+        f"{energy.value + divergence.value:.4g} (alignment and each cloud's own spread) less the divergence "
+        f"between the clouds, {divergence.value:.4g}"
+    )
+    if not divergence.reason:
+        text += f" ({divergence.null_mean:.2g} ± {divergence.null_sd:.2g} without a gap)"
     return (
-        f"At temperature {report.settings['temperature']:g} the energy J^Sym + log V is {energy.value:.4g} "
-        f"nats: free energies {energy.value + divergence.value:.4g} (alignment and each cloud's own spread) "
-        f"less the divergence between the clouds, {divergence.value:.4g} ({divergence.null_mean:.2g} ± "
-        f"{divergence.null_sd:.2g} without a gap). The divergence is what the loss gains by the gap."
+        f"{text}. The divergence is what the loss gains by the gap. These are plug-in values at "
+        f"{energy.rows[0]} rows, logarithms of means over the rows: the energy and the free energies rise as "
+        "rows are added, so compare them only at the same number of rows."
     )
 
 
@@ -87,29 +136,27 @@ def notes(s: Study) -> tuple[str, ...]:
         # Rows are refused off the sphere, by more than the rounding of half precision, unless asked for.
         if max(1 - low, high - 1) > 0.05:
             found.append(f"rows of {z.name} were brought to unit norm; they had {low:.4g} to {high:.4g}")
+    if s.num_relabellings * s.options["level"] < 1:
+        found.append(
+            f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so that no "
+            f"gap can be called at level {s.options['level']:g}"
+        )
+    if not enough_for_intervals(s.pairing) and not s.pairing.rows_as_groups:
+        found.append(
+            f"no intervals are given: they need at least {MIN_FOR_INTERVAL} independent "
+            f"{'pairs' if s.paired else 'rows of each'}"
+        )
     if s.paired:
-        found += _misaligned(s)
+        found += _of_partners(s)
     if s.options["logit_bias"] is not None:
         found.append("a bias of the logits moves the sigmoid loss only: softmax terms do not depend on it")
     return tuple(found)
 
 
-def _misaligned(s: Study) -> list[str]:
-    """Whether partners are no nearer than strangers, and if so whether one file is ahead of the other."""
-    cosine = mean_paired_cosine(s.moments, s.units)[0]
-    mean, sd = repaired_cosine(s.moments)
-    if cosine > mean + _STRONG * sd:
-        return []
-    text = (
-        f"rows that should be partners are no nearer than shuffled ones (mean cosine {cosine:.4g}, "
-        f"shuffled {mean:.4g} ± {sd:.2g}): are the files in the same order?"
-    )
-    n, m = s.all_rows
-    count = np.arange(min(n, m, _LOOK))
-    table = s.x.rows(count) @ s.y.rows(count).T
-    offsets = np.arange(-len(count) + 32, len(count) - 31) if len(count) > 64 else np.zeros(0, int)
-    scores = [np.sqrt(len(line)) * (line.mean() - mean) for line in (np.diagonal(table, k) for k in offsets)]
-    if scores and max(scores) > 8 * max(float(table.std()), 1e-12):
-        k = offsets[int(np.argmax(scores))]
-        text += f" Row i of x looks like the partner of row i {'+' if k > 0 else '-'} {abs(k)} of y."
-    return [text]
+def _of_partners(s: Study) -> list[str]:
+    """Whether partners are the same row, or no nearer than shuffled ones."""
+    apart = float(mean_paired_distance(s.moments, s.units)[0])
+    if apart == 0:
+        return ["every row of x equals its partner in y: the two clouds are one"]
+    mean, sd = repaired_distance(s.moments)
+    return list(filter(None, [order_note(s.x, s.y, 1 - apart / 2, 1 - mean / 2, sd / 2)]))

@@ -36,7 +36,7 @@ READERS = {
     "clouds.safetensors": (clouds, lambda p: io.save_clouds(p, ROWS / np.linalg.norm(ROWS, axis=1)[:, None])),
     "correction.safetensors": (
         corrections.load,
-        lambda p: corrections.fit("centring", ROWS, -ROWS).save(p),
+        lambda p: corrections.fit("centring", ROWS, -ROWS, normalize=True).save(p),
     ),
     "run.json": (result, lambda p: io.write_json(p, {"facts": {"a": 1}})),
     "arrays.npz": (result, lambda p: io.write_arrays(p, {"a": ROWS})),

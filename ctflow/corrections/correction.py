@@ -1,0 +1,134 @@
+"""A fitted correction: what it does to rows, and its file."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ctflow.checks import check_choice
+from ctflow.corrections.maps import Affine, Barycentric, Map, check_map, send
+from ctflow.corrections.rows import any_number
+from ctflow.embeddings import Embeddings
+from ctflow.folders import atomic
+from ctflow.reading import readable
+
+METHODS = (
+    "none",
+    "centring",
+    "translation",
+    "standardisation",
+    "whitening",
+    "coral",
+    "procrustes",
+    "cca",
+    "transport",
+)
+_KINDS = {"affine": Affine, "barycentric": Barycentric}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A map of each modality; None leaves its rows as they are."""
+
+    method: str
+    x: Map | None = None
+    y: Map | None = None
+    strength: float | None = None
+    """The ridge, or transport's epsilon; None for methods that have neither."""
+
+    def __post_init__(self):
+        for name, part in (("x", self.x), ("y", self.y)):
+            if part is not None:
+                check_map(name, part)
+
+    def transform(self, x: Any, y: Any, *, normalize: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Corrected unit rows [n, d], [m, d] in the dtype they came in; of a vector [d], a vector [d].
+
+        Raises:
+            ValueError: as `transform_one`.
+        """
+        one, other = (self.transform_one(name, z, normalize=normalize) for name, z in (("x", x), ("y", y)))
+        return one, other
+
+    def transform_one(self, name: str, rows: Any, *, normalize: bool = False) -> np.ndarray:
+        """Corrected unit rows [n, d] of the modality `x` or `y`, or one corrected vector [d].
+
+        Args:
+            name: `x` or `y`.
+            rows: unit rows [n, d] for any n, or one unit vector [d].
+            normalize: accept rows of any norm > 0.
+
+        Raises:
+            ValueError: rows of another width than those it was fitted on, rows that `diagnose` would refuse
+                (integers, NaN, not of unit norm), a row that the map sends to 0, as the mean by centring.
+        """
+        check_choice("name", name, ("x", "y"))
+        part = {"x": self.x, "y": self.y}[name]
+        found, shape = any_number(name, rows, None if part is None else part.width, normalize)
+        n = 1 if len(shape) == 1 else shape[0]
+        out = np.empty((n, found.shape[1]), found.stored)
+        first = 0
+        for block in send(found.name, self.method, part, found.rows, n):
+            out[first : first + len(block)] = block
+            first += len(block)
+        if part is None and not normalize and not isinstance(rows, Embeddings):
+            return np.array(rows, found.stored)  # checked by now, and not rounded again
+        return out.reshape(shape)
+
+    def stream(self, name: str, rows: Embeddings) -> Iterator[np.ndarray]:
+        """Corrected unit rows of the modality `x` or `y`, float64, a block [k, d] at a time.
+
+        Raises:
+            ValueError: as `transform_one`, when the block with the bad row is reached.
+        """
+        part = {"x": self.x, "y": self.y}[name]
+        return send(rows.name, self.method, part, rows.rows, len(rows))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as .safetensors."""
+        from safetensors.numpy import save
+
+        tensors, about = {}, {"method": self.method}
+        if self.strength is not None:
+            about["strength"] = repr(float(self.strength))
+        for name, part in (("x", self.x), ("y", self.y)):
+            if part is not None:
+                about[name] = type(part).__name__.lower()
+                tensors |= {f"{name}.{field}": np.ascontiguousarray(a) for field, a in vars(part).items()}
+        with atomic(path) as file:
+            file.write(save(tensors, {"ctflow.correction": "1", **about}))
+
+
+def load(path: str | os.PathLike[str]) -> Correction:
+    """Read what `Correction.save` wrote.
+
+    Raises:
+        ValueError: the file is no correction, or its numbers are not finite.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    # The last two are raised for dtypes that NumPy does not have.
+    damage = (SafetensorError, TypeError, AttributeError)
+    with readable(str(path), ".safetensors file of a correction", *damage), safe_open(path, "numpy") as file:
+        about = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        check_choice("method", about["method"], METHODS)
+        parts = {
+            name: _KINDS[about[name]](
+                **{key.partition(".")[2]: a for key, a in tensors.items() if key.startswith(f"{name}.")}
+            )
+            for name in ("x", "y")
+            if name in about
+        }
+        return Correction(
+            about["method"], **parts, strength=float(about["strength"]) if "strength" in about else None
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        said = f" ({error})" if isinstance(error, ValueError) else ""
+        raise ValueError(
+            f"{str(path)!r} holds no correction that ctflow wrote{said}; it holds "
+            f"{', '.join(tensors) or 'nothing'}"
+        ) from None

@@ -1,0 +1,49 @@
+"""Rows as `diagnose` checks them, for maps that also take a single vector."""
+
+from typing import Any
+
+import numpy as np
+
+from ctflow.array_likes import as_array
+from ctflow.embeddings import Embeddings, as_embeddings
+
+
+def both(x: Any, y: Any, *, normalize: bool = False) -> tuple[Embeddings, Embeddings]:
+    """Unit rows [n, d] and [m, d] of one width.
+
+    Raises:
+        ValueError: what rows must be, as `ctflow.embeddings.as_embeddings` says, or unequal widths.
+    """
+    first, second = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"{first.name} and {second.name} must have rows of one width, got {first.shape[1]} and "
+            f"{second.shape[1]}"
+        )
+    return first, second
+
+
+def any_number(
+    name: str, given: Any, width: int | None, normalize: bool
+) -> tuple[Embeddings, tuple[int, ...]]:
+    """Rows [n, d] for any n >= 0, or one vector [d], as embeddings, and the shape of what was given.
+
+    Embeddings have two rows or more: fewer rows are followed by unit vectors, which the caller leaves out.
+
+    Raises:
+        ValueError: rows of another width, not floating-point numbers, or not of unit norm once they are read.
+    """
+    if isinstance(given, Embeddings):
+        found, shape = as_embeddings(given, name=name, normalize=normalize), given.shape
+    else:
+        array = as_array(name, given)
+        shape = array.shape
+        array = array[None] if array.ndim == 1 else array
+        if array.ndim == 2 and len(array) < 2 and array.shape[1] > 1:
+            array = np.concatenate([array, np.eye(2, array.shape[1], dtype=array.dtype)])
+        found = as_embeddings(array, name=name, normalize=normalize)
+    if width is not None and found.shape[1] != width:
+        raise ValueError(
+            f"{name} must be rows [n, {width}], as the correction was fitted on, got {list(shape)}"
+        )
+    return found, shape

@@ -1,0 +1,212 @@
+"""What a comparison of corrections says: what helps a purpose beyond noise, and what that costs."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ctflow.corrections.fitting import SCORINGS
+from ctflow.corrections.scores import SIDES, Value, score
+from ctflow.corrections.strengths import CHOICES
+from ctflow.diagnostics.measuring import Measure, Outcome
+
+# The best of several is chosen by its gain, so each must clear a bound shared among them. A loss is looked
+# for in each number by itself.
+_GAIN, _LOSS = 3.0, 2.0
+_NAMES = {
+    "recall@1_x_to_y": "recall@1 from x to y",
+    "recall@1_y_to_x": "recall@1 from y to x",
+    "mixed_recall@1_x": "recall@1 of x in a corpus of both",
+    "mixed_recall@1_y": "recall@1 of y in a corpus of both",
+    "mixing_x": "the share of y among the 10 nearest rows of x",
+    "mixing_y": "the share of x among the 10 nearest rows of y",
+}
+_WHAT = {
+    "retrieval": "recall@1 in the other modality, the mean of both directions",
+    "mixed": "recall@1 in a corpus of both modalities, the mean of queries of x and of y",
+    "clustering": "1/2 - |mixing - 1/2|, the mean over x and y",
+}
+
+
+class Change(NamedTuple):
+    """A method against the rows as they are."""
+
+    outcome: Outcome
+    gain: Value
+    """What the purpose asks for."""
+    losses: dict[str, Value]
+    """Numbers that get worse beyond noise, by column, as changes."""
+
+    @property
+    def helps(self) -> bool:
+        """Whether the gain is beyond noise."""
+        return self.gain.mean > 0 and self.gain.mean > _GAIN * self.gain.error
+
+    def loses(self, purpose: str) -> bool:
+        """Whether a side of what the purpose asks for gets worse."""
+        return any(name in self.losses for name in SIDES[purpose])
+
+
+def advise(
+    outcomes: list[Outcome],
+    purpose: str,
+    measure: Measure,
+    warning: str | None,
+    notes: tuple[str, ...],
+    chosen: bool,
+) -> tuple[tuple[str, ...], str | None]:
+    """Sentences about a comparison, and the method that they recommend, if any.
+
+    Args:
+        outcomes: of all methods, that of "none" first.
+        purpose: what the embeddings are for.
+        measure: the held-out rows.
+        warning: why partners look like strangers; then no method is recommended.
+        notes: of the pairing.
+        chosen: whether strengths were chosen rather than given.
+    """
+    none, *others = outcomes
+    changes = [_change(outcome, none, purpose) for outcome in others if not outcome.failed]
+    said = [f"Note: {note}." for note in notes]
+    said.append(_start(none, purpose, measure))
+    recommended = None
+    if warning is not None:
+        said += [f"Warning: {warning}", "No correction is recommended, since these rows do not look paired."]
+    elif changes:
+        advice, recommended = _advice(changes, none, purpose)
+        said += advice
+    said += _distances(outcomes)
+    said += _strengths(others, chosen)
+    said += [f"{outcome.method} failed: {outcome.failed}." for outcome in others if outcome.failed]
+    return tuple(said), recommended
+
+
+def _change(outcome: Outcome, none: Outcome, purpose: str) -> Change:
+    differences = {name: outcome.values[name] - none.values[name] for name in _NAMES}
+    # A loss of mixing is a step away from one half.
+    for side in SIDES["clustering"]:
+        old, new = (abs(o.values[side].mean - 0.5) for o in (none, outcome))
+        lean = -1.0 if outcome.values[side].mean > 0.5 else 1.0
+        differences[side] = Value(old - new, lean * differences[side].influence)
+    losses = {name: d for name, d in differences.items() if d.mean < 0 and d.mean < -_LOSS * d.error}
+    gain = score(outcome.values, purpose) - score(none.values, purpose)
+    return Change(outcome, gain, losses)
+
+
+def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[str], str | None]:
+    """The best method that loses nothing, or whose losses are elsewhere, or what speaks against all."""
+    # Clustering needs rows; a scoring has none to give.
+    usable = [c for c in changes if purpose != "clustering" or c.outcome.method not in SCORINGS]
+    if not usable:
+        return ["No correction that moves rows was measured, and clustering needs rows."], None
+    helpful = sorted((c for c in usable if c.helps), key=lambda c: -c.gain.mean)
+    if not helpful:
+        best = max(usable, key=lambda c: c.gain.mean)
+        return [
+            f"No correction helps beyond noise (3 standard errors): the largest gain, that of "
+            f"{_label(best.outcome)}, is {_signed(best.gain)}. For this purpose leave the embeddings as they "
+            "are."
+        ], None
+    good = [c for c in helpful if not _recall_losses(c)] or [c for c in helpful if not c.loses(purpose)]
+    if not good:
+        said = ["No correction helps without losing on one of the two sides."]
+        return [*said, *(_but(c, none) for c in helpful[:2])], None
+    best = good[0]
+    said = [f"Recommended: {_label(best.outcome)}. {_in_full(best, none, purpose)}"]
+    if best.outcome.method in SCORINGS:
+        name = best.outcome.method
+        said.append(f"{name} changes scores and moves no rows: use ct.corrections.{name} to compute scores.")
+        moving = [c for c in good if c.outcome.method not in SCORINGS]
+        said += [
+            f"Best of the corrections that move rows: {_label(c.outcome)}. {_in_full(c, none, purpose)}"
+            for c in moving[:1]
+        ]
+    more = [c for c in helpful if c.gain.mean > best.gain.mean]
+    return [*said, *(_but(c, none) for c in more[:2])], best.outcome.method
+
+
+def _recall_losses(change: Change) -> list[str]:
+    return [name for name in change.losses if "recall" in name]
+
+
+def _start(none: Outcome, purpose: str, measure: Measure) -> str:
+    sides = ", ".join(f"{_NAMES[name]} {none.values[name].mean:.3f}" for name in _NAMES if "recall" in name)
+    mixing = ", ".join(f"{_NAMES[name]} {none.values[name].mean:.3f}" for name in SIDES["clustering"])
+    chance = " and ".join(f"{value:.2g}" for value in measure.chance)
+    return (
+        f"Purpose: {purpose}, scored by {_WHAT[purpose]}. On {len(measure.held.block.pairs)} held-out pairs "
+        f"without a correction: {sides}{f', {mixing}' if purpose == 'clustering' else ''}. "
+        f"By chance recall@1 from x to y and from y to x would be {chance}."
+    )
+
+
+def _in_full(change: Change, none: Outcome, purpose: str) -> str:
+    """The gain, both sides of it, the other recalls, and what gets worse."""
+    sides = " and ".join(_moves(name, change.outcome, none) for name in SIDES[purpose])
+    rest = [name for name in _NAMES if "recall" in name and name not in SIDES[purpose]]
+    others = ", ".join(_moves(name, change.outcome, none) for name in rest)
+    worse = [f"{_NAMES[name]} ({_signed(value)})" for name, value in change.losses.items()]
+    before, after = (o.row["energy_distance"] for o in (none, change.outcome))
+    if _widens(change.outcome, none):
+        worse.append(f"the energy distance, from {before:.3g} to {after:.3g}")
+    cost = f"What gets worse: {', '.join(worse)}" if worse else "Nothing measured gets worse beyond noise"
+    return f"It gains {_signed(change.gain)} (standard error): {sides}. Besides, {others}. {cost}."
+
+
+def _widens(outcome: Outcome, none: Outcome) -> bool:
+    """Whether the energy distance grows beyond noise."""
+    noise = _LOSS * max(o.row["energy_distance_null_sd"] for o in (outcome, none))
+    return outcome.row["energy_distance"] > none.row["energy_distance"] + noise
+
+
+def _but(change: Change, none: Outcome) -> str:
+    """Why a method with a larger gain is not recommended."""
+    lost = " and ".join(_moves(name, change.outcome, none) for name in change.losses)
+    return f"{_label(change.outcome)} gains {_signed(change.gain)} and loses elsewhere: {lost}."
+
+
+def _distances(outcomes: list[Outcome]) -> list[str]:
+    """The method that leaves the smallest energy distance, and its recall; and those that widen the gap."""
+    none, *others = [outcome for outcome in outcomes if not outcome.failed]
+    start = none.row["energy_distance"]
+    best = min((none, *others), key=lambda o: o.row["energy_distance"])
+    said = ["No correction makes the energy distance smaller."]
+    if best.row["energy_distance"] < start:
+        sides = " and ".join(_moves(name, best, none) for name in SIDES["retrieval"])
+        said = [
+            f"{_label(best)} leaves the smallest energy distance: {best.row['energy_distance']:.3g}, against "
+            f"{start:.3g} without a correction and {best.row['energy_distance_null']:.2g} ± "
+            f"{best.row['energy_distance_null_sd']:.2g} without a gap. With it, {sides}."
+        ]
+    wider = [
+        f"{_label(o)} makes the energy distance larger: {o.row['energy_distance']:.3g}, not {start:.3g}."
+        for o in others
+        if _widens(o, none)
+    ]
+    return [*said, *wider]
+
+
+def _strengths(outcomes: list[Outcome], chosen: bool) -> list[str]:
+    labels = [_label(o) for o in outcomes if o.strength is not None]
+    if not labels:
+        return []
+    how = " (those not given were chosen by cross-validation within the rows fitted on)" if chosen else ""
+    return [f"Strengths{how}: {', '.join(labels)}."]
+
+
+def _label(outcome: Outcome) -> str:
+    """The method with its strength."""
+    if outcome.strength is None:
+        return outcome.method
+    return f"{outcome.method} with {CHOICES[outcome.method][0]} {outcome.strength:g}"
+
+
+def _moves(name: str, outcome: Outcome, none: Outcome) -> str:
+    before, after = none.values[name].mean, outcome.values[name].mean
+    verb = "stays at" if np.isclose(before, after, atol=5e-4) else "rises" if after > before else "falls"
+    if verb == "stays at":
+        return f"{_NAMES[name]} stays at {after:.3f}"
+    return f"{_NAMES[name]} {verb} from {before:.3f} to {after:.3f}"
+
+
+def _signed(value: Value) -> str:
+    return f"{value.mean:+.3f} ± {value.error:.3f}"

@@ -1,0 +1,93 @@
+"""The losses of a model on its own rows, taken as one batch: what training would report for them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ctflow.diagnostics.pairing import Block
+
+_BLOCK = 1024
+
+
+class Batch(NamedTuple):
+    """Losses of pairs taken as one batch."""
+
+    pairs: float
+    """Number of entries of the batch, one per pair; e^{I(π)} for a coupling whose weights are no counts."""
+    loss: float
+    """InfoNCE, the mean of both directions, in nats."""
+    error: float
+    """Standard error of the loss over other batches of as many groups."""
+    above_bound: float
+    """J^Sym + log V + I(π), in nats: the energy of these rows above the least that their pairs allow."""
+    sigmoid: float | None
+    """SigLIP's loss per pair, in nats; None without a bias."""
+    paired_distance: float
+    """Mean squared distance of partners."""
+
+
+def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bias: float | None) -> Batch:
+    """The losses of a block's pairs, in blocks of rows of x.
+
+    The batch has one entry per pair, as a training batch has, so that a row with several partners comes as
+    often. With p and q the rows' shares of the entries, J^Sym + log V is -E_π s/τ + ½Σ p_i log Σ_j q_j
+    e^{s_ij/τ} + ½Σ q_j log Σ_i p_i e^{s_ij/τ} (arXiv 2601.19597), and the symmetric cross-entropy of CLIP is
+    that plus the logarithm of the number of entries. The standard error is the scatter of each group's
+    first-order share in it: its own loss, and what its rows add to the others' denominators.
+
+    Args:
+        x: unit rows [a, d].
+        y: unit rows [b, d].
+        block: their weights, groups and pairs.
+        temperature: τ > 0.
+        bias: SigLIP's b, or None.
+    """
+    p, q, pi = (w / w.sum() for w in (block.x_weight, block.y_weight, block.pair_weight))
+    i, j = block.pairs.T
+    cosine = np.einsum("pd,pd->p", x[i], y[j], dtype=float)
+    field_x, softplus = np.empty(len(x)), 0.0
+    top, total = np.full(len(y), -np.inf), np.zeros(len(y))
+    for rows, logits in _logits(x, y, temperature):
+        highest = logits.max(axis=1, keepdims=True)
+        field_x[rows] = np.log(np.exp(logits - highest) @ q) + highest[:, 0]
+        above = np.maximum(top, logits.max(axis=0))
+        total = total * np.exp(top - above) + p[rows] @ np.exp(logits - above)
+        top = above
+        if bias is not None:
+            softplus += float(p[rows] @ np.logaddexp(0, logits + bias) @ q)
+    field_y = np.log(total) + top
+    energy = float(-pi @ cosine / temperature + (p @ field_x + q @ field_y) / 2)
+    information = float(pi @ np.log(pi / (p[i] * q[j])))
+    counted = (block.pair_weight == np.round(block.pair_weight)).all()
+    pairs = float(block.pair_weight.sum() if counted else np.exp(information))
+    in_x, in_y = np.zeros(len(x)), np.zeros(len(y))
+    for rows, logits in _logits(x, y, temperature):
+        in_y += p[rows] @ np.exp(logits - field_x[rows, None]) * q
+        in_x[rows] = np.exp(logits - field_y) @ q * p[rows]
+    share = _by_group(block, (p * field_x + in_x) / 2, (q * field_y + in_y) / 2, -pi * cosine / temperature)
+    sigmoid = None
+    if bias is not None:
+        sigmoid = float(pairs * softplus - pi @ (cosine / temperature + bias))
+    between = x[i] - y[j]
+    return Batch(
+        pairs=pairs,
+        loss=energy + float(np.log(pairs)),
+        error=float(share.std(ddof=1) * np.sqrt(len(share))) if len(share) > 1 else np.nan,
+        above_bound=energy + information,
+        sigmoid=sigmoid,
+        paired_distance=float(pi @ np.einsum("pd,pd->p", between, between, dtype=float)),
+    )
+
+
+def _logits(x: np.ndarray, y: np.ndarray, temperature: float) -> Iterator[tuple[slice, np.ndarray]]:
+    """s/τ, a block of rows of x at a time: products in the rows' dtype, the rest in float64."""
+    for first in range(0, len(x), _BLOCK):
+        rows = slice(first, min(first + _BLOCK, len(x)))
+        yield rows, (x[rows] @ y.T).astype(float) / temperature
+
+
+def _by_group(block: Block, of_x: np.ndarray, of_y: np.ndarray, of_pairs: np.ndarray) -> np.ndarray:
+    """Sums over each group's rows and pairs, [groups]."""
+    labels = np.concatenate([block.x_group, block.y_group, block.x_group[block.pairs[:, 0]]])
+    return np.bincount(np.unique(labels, return_inverse=True)[1], np.concatenate([of_x, of_y, of_pairs]))

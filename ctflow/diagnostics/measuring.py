@@ -1,0 +1,78 @@
+"""One row of a comparison's table: a correction measured on held-out rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ctflow.corrections.correction import Correction
+from ctflow.corrections.csls import Csls
+from ctflow.corrections.scores import Held, Moved, Value, by_chance, measured, moved
+from ctflow.diagnostics import two_sample
+from ctflow.diagnostics.resampling import Rows, as_they_are, halves, resample, table
+
+_SHUFFLES = 200
+
+
+class Outcome(NamedTuple):
+    """What came of one method."""
+
+    method: str
+    strength: float | None
+    row: dict[str, float]
+    """Numbers of the table, by column; empty if it failed."""
+    values: dict[str, Value]
+    """Means over queries with their errors; empty if it failed."""
+    failed: str
+    """Why it gave no finite rows; empty if it did."""
+
+
+class Measure:
+    """Measures a correction on held-out rows, every correction against the same relabellings."""
+
+    def __init__(self, held: Held, n_permutations: int, seed: int):
+        self.held, self.chance = held, by_chance(held)
+        rows, rng = self._rows(held.x.astype(float), held.y.astype(float)), np.random.default_rng(seed)
+        self._resamples = resample(rows, halves(rows, rng), n_permutations, 0, rng)
+
+    def _rows(self, x: np.ndarray, y: np.ndarray) -> Rows:
+        return table(x, y, self.held.block)
+
+    def __call__(self, fitted: Correction | Csls) -> tuple[dict[str, float], dict[str, Value]]:
+        """A row of the table, and the means over queries in it.
+
+        Raises:
+            ValueError: a number is not finite, or a row has no direction after the map.
+        """
+        where = moved(fitted, self.held)
+        values = measured(where.scores, self.held)
+        row = {**self._geometry(where), **{name: value.mean for name, value in values.items()}}
+        row["mixing"] = (row["mixing_x"] + row["mixing_y"]) / 2
+        bad = [name for name, value in row.items() if not np.isfinite(value)]
+        if bad:
+            raise ValueError(f"{fitted.method} gives a {bad[0]} that is not finite on held-out rows")
+        return row, values
+
+    def _geometry(self, where: Moved) -> dict[str, float]:
+        rows = self._rows(where.x, where.y)
+        distance = two_sample.distances(where.cosine)
+        energy = self._resamples.draws(two_sample.energy_distance(distance, rows, self._resamples, "u"))
+        spread = two_sample.mean_forms(np.exp(-2 * distance**2), rows, as_they_are(rows), "u")
+        partners = rows.points[rows.pairs[:, 0]] - rows.points[rows.pairs[:, 1]]
+        return {
+            "centroid_gap": float(np.linalg.norm((rows.x - rows.y) @ rows.points)),
+            "energy_distance": energy.value,
+            "energy_distance_null": float(energy.null.mean()),
+            "energy_distance_null_sd": float(energy.null.std()),
+            "alignment": float(rows.pair_weight @ np.sum(partners**2, axis=1)),
+            "uniformity": float(np.mean(np.log(spread[:2]))),
+        }
+
+
+def pairs_beyond_chance(none: Outcome, measure: Measure, seed: int) -> tuple[float, float, float]:
+    """Mean cosine of partners, and its mean and standard deviation once partners are shuffled."""
+    rows = table(measure.held.x.astype(float), measure.held.y.astype(float), measure.held.block)
+    first, second = rows.pairs.T
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permuted(np.tile(second, (_SHUFFLES, 1)), axis=1)
+    drawn = (rows.points @ rows.points.T)[first, shuffled] @ rows.pair_weight
+    return 1 - none.row["alignment"] / 2, float(drawn.mean()), float(drawn.std())

@@ -1,0 +1,34 @@
+"""Whether rows that should be partners are: a warning for files that are not in the same order."""
+
+import numpy as np
+
+from ctflow.embeddings import Embeddings
+
+_LOOK = 2048
+_STRONG = 4.0
+
+
+def order_note(x: Embeddings, y: Embeddings, cosine: float, mean: float, sd: float) -> str | None:
+    """A warning if partners are no nearer than strangers, and whether one file is shifted; else None.
+
+    Args:
+        x: rows of the first cloud.
+        y: rows of the second.
+        cosine: mean cosine of partners.
+        mean: what it is on average once partners are shuffled.
+        sd: its standard deviation over shuffles.
+    """
+    if cosine > mean + _STRONG * sd:
+        return None
+    text = (
+        f"rows that should be partners are no nearer than shuffled ones (mean cosine {cosine:.4g}, "
+        f"shuffled {mean:.4g} ± {sd:.2g}): are the files in the same order?"
+    )
+    count = np.arange(min(len(x), len(y), _LOOK))
+    table = x.rows(count) @ y.rows(count).T
+    offsets = np.arange(-len(count) + 32, len(count) - 31) if len(count) > 64 else np.zeros(0, int)
+    scores = [np.sqrt(len(line)) * (line.mean() - mean) for line in (np.diagonal(table, k) for k in offsets)]
+    if scores and max(scores) > 8 * max(float(table.std()), 1e-12):
+        k = offsets[int(np.argmax(scores))]
+        text += f" Row i of x looks like the partner of row i {'+' if k > 0 else '-'} {abs(k)} of y."
+    return text

@@ -1,0 +1,52 @@
+"""A comparison of corrections as a picture: what is left of the gap against what the purposes ask for."""
+
+import numpy as np
+
+from ctflow import plotting as pl
+from ctflow.diagnostics.compare import PURPOSES, Comparison, pareto, score
+
+_TITLES = {
+    "retrieval": "recall@1, other modality",
+    "mixed": "recall@1, both modalities",
+    "clustering": "1/2 - |mixing - 1/2|",
+}
+_MARKS = {
+    "none": ("black", "X"),
+    "centring": (pl.BLUE, "o"),
+    "translation": (pl.SKY, "s"),
+    "standardisation": (pl.GREEN, "^"),
+    "whitening": (pl.ORANGE, "v"),
+    "coral": (pl.RED, "D"),
+    "procrustes": (pl.PURPLE, "P"),
+    "cca": (pl.YELLOW, "h"),
+    "transport": (pl.GREY, "*"),
+    "csls": ("black", "+"),
+}
+
+
+@pl.styled
+def trade(comparison: Comparison) -> pl.Picture:
+    """One mark per correction; Pareto-optimal ones are filled, and those that failed are left out."""
+    t = comparison.table
+    figure, axes = pl.panels(1, len(PURPOSES), size=(2.5 * len(PURPOSES), 2.9))
+    gap = np.maximum(t["energy_distance"], 1e-5)
+    for ax, (purpose, title) in zip(axes[0], _TITLES.items(), strict=True):
+        value, best = score(t, purpose), pareto(t, purpose)
+        for i in np.flatnonzero(np.isfinite(value)):
+            color, marker = _MARKS[t["method"][i]]
+            ax.plot(
+                gap[i],
+                value[i],
+                color=color,
+                marker=marker,
+                linestyle="none",
+                markersize=6,
+                markerfacecolor=color if best[i] else "white",
+                label=str(t["method"][i]),
+            )
+        ax.set_xscale("log")
+        ax.set_xlabel("energy distance left")
+        ax.set_title(title)
+        ax.set_ylim(bottom=0)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return pl.Picture(figure)

@@ -1,0 +1,55 @@
+"""Streamed moments: nearly collapsed clouds, where differences of raw moments leave rounding only."""
+
+import numpy as np
+import pytest
+
+import ctflow as ct
+from tests.draws import unit
+
+
+def cone(spread, n, d, seed, dtype):
+    """Two clouds of paired rows within about `spread` of one direction."""
+    rng = np.random.default_rng(seed)
+    latent = rng.standard_normal((n, d)) * np.linspace(1, 0.1, d)
+    other = latent + 0.2 * rng.standard_normal((n, d))
+    direction = unit(rng.standard_normal((1, d)))
+    return [unit(direction + spread * z / np.sqrt(d)).astype(dtype) for z in (latent, other)]
+
+
+def effective_rank(z):
+    values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+    share = values / values.sum()
+    return np.exp(-(share * np.log(share)).sum())
+
+
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 3e-4])
+@pytest.mark.parametrize("gap", [0.0, 0.5])
+def test_narrow_cones_in_float32(spread, gap):
+    """Rank, RMG and cosines against float64 sums of squared differences, at any distance of the cones."""
+    x, y = cone(spread, 700, 24, 3, np.float32)
+    y = unit(y + gap * np.eye(24)[0]).astype(np.float32)
+    report = ct.diagnose(x, y, n_permutations=99, n_bootstrap=20, max_rows=60, max_gallery=60)
+    a, b = (unit(z.astype(float)) for z in (x, y))
+    apart = ((a - b) ** 2).sum(axis=1).mean() / 2
+    within = np.mean([(z - z.mean(axis=0)).var(axis=0).sum() * 700 / 699 for z in (a, b)])
+    assert report["relative_modality_gap"].value == pytest.approx(apart / (apart + within), rel=2e-3)
+    assert 1 - report["paired_cosine"].value == pytest.approx(apart, rel=2e-3)
+    for name, z in (("x", a), ("y", b)):
+        assert report[f"effective_rank_{name}"].value == pytest.approx(effective_rank(z), rel=3e-3)
+        spreads = (z - z.mean(axis=0)).var(axis=0).sum() * 700 / 699
+        assert 1 - report[f"cone_{name}"].value == pytest.approx(spreads, rel=2e-3)
+    assert report["centroid_gap"].value == pytest.approx(
+        np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)), rel=1e-3, abs=1e-8
+    )
+
+
+def test_distances_in_a_narrow_cone():
+    """A shift within the cone: its energy distance is below float32's rounding of the distances' squares."""
+    x, y = cone(1e-3, 150, 16, 5, np.float64)
+    y = unit(y + 1e-3 * np.eye(16)[2])
+    report = ct.diagnose(x, y, pairs="unpaired", n_permutations=99, n_bootstrap=0)
+    apart = [np.linalg.norm(a[:, None] - b[None], axis=2) for a, b in ((x, y), (x, x), (y, y))]
+    expected = 2 * apart[0].mean() - (apart[1].sum() + apart[2].sum()) / (150 * 149)
+    assert report["energy_distance"].value == pytest.approx(expected, rel=1e-6)
+    assert report["energy_coefficient"].value == pytest.approx(expected / (2 * apart[0].mean()), rel=1e-6)
+    assert report["energy_distance"].gap
