@@ -163,6 +163,20 @@ def test_one_sentence_names_what_came_and_code_that_works(case):
         assert as_embeddings(helped, name="x").shape[1] == len(helped[0]) >= 2
 
 
+def test_corrections_refuse_in_the_same_words():
+    rows = np.random.default_rng(0).standard_normal((30, 3))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    correction = ct.corrections.fit("centring", rows, -rows)
+    given, what, code = HELPED["grad"]
+    for call in (
+        lambda: correction.transform_one("x", given),
+        lambda: ct.corrections.fit("centring", given, rows),
+    ):
+        with pytest.raises(ValueError, match="x must be") as caught:
+            call()
+        assert str(caught.value) == f"x must be an array [n, d] of unit rows, got {what}; use {code}"
+
+
 def test_a_list_of_tensors_is_stacked():
     tensors = [Tensor(row, requires_grad=True) for row in ROWS]
     with pytest.raises(

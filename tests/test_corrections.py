@@ -136,7 +136,7 @@ BAD_ROWS = {
     "zero": (lambda z: np.where(np.arange(len(z))[:, None] == 3, 0, z), "zeros as a row"),
     "norms": (lambda z: 3 * z, "must have rows of unit norm"),
     "cube": (lambda z: z[None], "must be 2-D"),
-    "text": (lambda z: "rows", "must be 2-D"),
+    "text": (lambda z: "rows", r"got the path 'rows'; use ct\.embeddings\.open_embeddings"),
     "ragged": (lambda z: [[1.0, 0.0], [1.0]], "must be an array"),
 }
 

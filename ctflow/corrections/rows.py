@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ctflow.array_likes import as_array
 from ctflow.embeddings import Embeddings, as_embeddings
 
 
@@ -35,12 +36,7 @@ def any_number(
     if isinstance(given, Embeddings):
         found, shape = as_embeddings(given, name=name, normalize=normalize), given.shape
     else:
-        try:
-            array = np.asarray(given)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"{name} must be an array [n, d] of unit rows, got {type(given).__name__}"
-            ) from None
+        array = as_array(name, given)
         shape = array.shape
         array = array[None] if array.ndim == 1 else array
         if array.ndim == 2 and len(array) < 2 and array.shape[1] > 1:

@@ -7,7 +7,7 @@ are matrices of weights, and one matrix product gives a statistic on all of them
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from ctflow.diagnostics.pairing import Block
 
@@ -57,11 +57,13 @@ class Resamples(NamedTuple):
     group: np.ndarray
     """[groups, columns], how often each group was drawn: 1 but in a bootstrap."""
     relabelled: int
+    tail: float = 0.025
+    """The share of the bootstrap that lies beyond each end of a 95 % interval."""
 
     def draws(self, values: np.ndarray) -> "Draws":
         """A statistic on every column, told apart."""
         first = 1 + self.relabelled
-        return Draws(float(values[0]), np.asarray(values[1:first]), np.asarray(values[first:]))
+        return Draws(float(values[0]), np.asarray(values[1:first]), np.asarray(values[first:]), self.tail)
 
     def followed_by(self, other: "Resamples") -> "Resamples":
         """The same with the columns of others after them."""
@@ -69,17 +71,17 @@ class Resamples(NamedTuple):
             np.concatenate(pair, axis=1)
             for pair in ((self.x, other.x), (self.y, other.y), (self.group, other.group))
         )
-        return Resamples(x, y, group, self.relabelled)
+        return self._replace(x=x, y=y, group=group)
 
     def without_relabelled(self) -> "Resamples":
         """The same without relabelled columns."""
         kept = np.r_[0:1, 1 + self.relabelled : self.x.shape[1]]
-        return Resamples(self.x[:, kept], self.y[:, kept], self.group[:, kept], 0)
+        return self._replace(x=self.x[:, kept], y=self.y[:, kept], group=self.group[:, kept], relabelled=0)
 
     def without_bootstrap(self) -> "Resamples":
         """The same without bootstrapped columns."""
         kept = slice(0, 1 + self.relabelled)
-        return Resamples(self.x[:, kept], self.y[:, kept], self.group[:, kept], self.relabelled)
+        return self._replace(x=self.x[:, kept], y=self.y[:, kept], group=self.group[:, kept])
 
 
 class Draws(NamedTuple):
@@ -88,6 +90,8 @@ class Draws(NamedTuple):
     value: float
     null: np.ndarray
     bootstrap: np.ndarray
+    tail: float = 0.025
+    """As for `Resamples`."""
 
     def interval(
         self, low: float = -np.inf, high: float = np.inf, other_error: float = 0.0
@@ -105,7 +109,7 @@ class Draws(NamedTuple):
         """
         if len(self.bootstrap) == 0 or not np.isfinite([self.value, *self.bootstrap]).all():
             return np.nan, np.nan
-        a, b = 2 * self.value - np.quantile(self.bootstrap, [0.975, 0.025])
+        a, b = 2 * self.value - np.quantile(self.bootstrap, [1 - self.tail, self.tail])
         centre, half = (a + b) / 2, np.hypot((b - a) / 2, 1.96 * other_error)
         ends = np.clip([min(centre - half, self.value), max(centre + half, self.value)], low, high)
         return float(min(ends[0], self.value)), float(max(ends[1], self.value))
@@ -183,7 +187,19 @@ def resample(
     ]
     count = np.concatenate([np.ones((len(both), 1 + relabelled)), drawn], axis=1)
     x, y = (w / w.sum(axis=0) for w in weights)
-    return Resamples(x, y, count, relabelled)
+    fewest = min(int(kind.sum()) for kind in (both, only_x, only_y) if kind.any())
+    return Resamples(x, y, count, relabelled, _tail(fewest))
+
+
+def _tail(n: int) -> float:
+    """The share of a bootstrap of n groups beyond each end of a 95 % interval.
+
+    A bootstrap scatters less than the samples do, by √(1 - 1/n), and knows its scatter from n groups only:
+    the normal quantile is replaced by √(n/(n - 1)) times that of Student's t (Hesterberg, arXiv 1411.5279).
+    """
+    if n < 2:
+        return 0.025
+    return float(stats.norm.sf(np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1)))
 
 
 def as_they_are(rows: Rows, groups: np.ndarray | None = None) -> Resamples:
