@@ -46,29 +46,19 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     p, q, pi = (w / w.sum() for w in (block.x_weight, block.y_weight, block.pair_weight))
     i, j = block.pairs.T
     cosine = np.einsum("pd,pd->p", x[i], y[j], dtype=float)
-    field_x, softplus = np.empty(len(x)), 0.0
-    top, total = np.full(len(y), -np.inf), np.zeros(len(y))
-    for rows, logits in _logits(x, y, temperature):
-        highest = logits.max(axis=1, keepdims=True)
-        field_x[rows] = np.log(np.exp(logits - highest) @ q) + highest[:, 0]
-        above = np.maximum(top, logits.max(axis=0))
-        total = total * np.exp(top - above) + p[rows] @ np.exp(logits - above)
-        top = above
-        if bias is not None:
-            softplus += float(p[rows] @ np.logaddexp(0, logits + bias) @ q)
-    field_y = np.log(total) + top
+    field_x, in_y = _fields(x, y, p, q, temperature)
+    field_y, in_x = _fields(y, x, q, p, temperature)
     energy = float(-pi @ cosine / temperature + (p @ field_x + q @ field_y) / 2)
     information = float(pi @ np.log(pi / (p[i] * q[j])))
     counted = (block.pair_weight == np.round(block.pair_weight)).all()
     pairs = float(block.pair_weight.sum() if counted else np.exp(information))
-    in_x, in_y = np.zeros(len(x)), np.zeros(len(y))
-    for rows, logits in _logits(x, y, temperature):
-        in_y += p[rows] @ np.exp(logits - field_x[rows, None]) * q
-        in_x[rows] = np.exp(logits - field_y) @ q * p[rows]
     share = _by_group(block, (p * field_x + in_x) / 2, (q * field_y + in_y) / 2, -pi * cosine / temperature)
     sigmoid = None
     if bias is not None:
-        sigmoid = float(pairs * softplus - pi @ (cosine / temperature + bias))
+        softplus = sum(
+            float(p[rows] @ np.logaddexp(0, logits + bias) @ q) for rows, logits in _logits(x, y, temperature)
+        )
+        sigmoid = pairs * softplus - float(pi @ (cosine / temperature + bias))
     between = x[i] - y[j]
     return Batch(
         pairs=pairs,
@@ -78,6 +68,20 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
         sigmoid=sigmoid,
         paired_distance=float(pi @ np.einsum("pd,pd->p", between, between, dtype=float)),
     )
+
+
+def _fields(
+    x: np.ndarray, y: np.ndarray, p: np.ndarray, q: np.ndarray, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log Γ_i = log Σ_j q_j e^{s_ij/τ} [a], and each row of y's part, Σ_i p_i q_j e^{s_ij/τ}/Γ_i [b]."""
+    field, part = np.empty(len(x)), np.zeros(len(y))
+    for rows, logits in _logits(x, y, temperature):
+        highest = logits.max(axis=1, keepdims=True)
+        kernel = np.exp(np.subtract(logits, highest, out=logits), out=logits)
+        total = kernel @ q
+        field[rows] = np.log(total) + highest[:, 0]
+        part += (p[rows] / total) @ kernel
+    return field, part * q
 
 
 def _logits(x: np.ndarray, y: np.ndarray, temperature: float) -> Iterator[tuple[slice, np.ndarray]]:
