@@ -98,13 +98,14 @@ def test_a_file_compared_with_itself_is_refused(here, monkeypatch, capsys, comma
     assert "are one file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "setting", ["MPLBACKEND=module://not_here.backend", "JAX_PLATFORMS=cuda", "MATPLOTLIBRC=matplotlibrc"]
-)
-def test_the_environment_of_a_notebook_does_not_end_it(here, setting):
-    """A backend that is not installed, an accelerator that is not there, LaTeX that is not there."""
+def test_the_environment_of_a_notebook_does_not_end_it(here):
+    """A backend that is not installed, an accelerator that is not there, LaTeX and a font that are not there."""
     (here / "matplotlibrc").write_text("text.usetex: True\nfont.family: A font that nobody has\n")
-    name, value = setting.split("=")
+    found = {
+        "MPLBACKEND": "module://not_here.backend",
+        "JAX_PLATFORMS": "cuda",
+        "MATPLOTLIBRC": "matplotlibrc",
+    }
     words = ["diagnose", "image.npy", "text.npy", "--temperature", "0.1", "--out", "r", *QUICK]
     code = f"import sys; sys.argv = ['ctflow', *{words!r}]; from ctflow.cli import main; main()"
     done = subprocess.run(
@@ -112,7 +113,7 @@ def test_the_environment_of_a_notebook_does_not_end_it(here, setting):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, name: value, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, **found, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr

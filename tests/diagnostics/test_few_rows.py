@@ -44,8 +44,8 @@ def alarms(make, draws, **options):
 
 @pytest.mark.parametrize("make", [prompts(4), classes(3), captions(2)])
 def test_one_law_is_no_gap_on_few_or_repeated_rows(make):
-    """At level 0.1, 30 draws: at most a tenth of them and 3 σ. Before, all of the first two were called."""
-    assert alarms(make, 30, level=0.1) <= 3 + 3 * np.sqrt(30 * 0.1 * 0.9)
+    """At level 0.1, 20 draws: at most a tenth of them and 3 σ."""
+    assert alarms(make, 20, level=0.1) <= 2 + 3 * np.sqrt(20 * 0.1 * 0.9)
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ CLOUDS = {
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-@pytest.mark.parametrize("temperature", [None, 0.1, 1e-4])
+@pytest.mark.parametrize("temperature", [None, 1e-4])
 def test_degenerate_clouds_are_put_in_words(name, temperature, tmp_path):
     """No NaN in words, tables, JSON or pictures, no warning, and no gap."""
     x, y, pairs = CLOUDS[name](np.random.default_rng(0))
