@@ -99,7 +99,7 @@ def test_a_file_compared_with_itself_is_refused(here, monkeypatch, capsys, comma
 
 
 def test_the_environment_of_a_notebook_does_not_end_it(here):
-    """A backend that is not installed, an accelerator that is not there, LaTeX and a font that are not there."""
+    """A backend, an accelerator, LaTeX and a font that are not there."""
     (here / "matplotlibrc").write_text("text.usetex: True\nfont.family: A font that nobody has\n")
     found = {
         "MPLBACKEND": "module://not_here.backend",
