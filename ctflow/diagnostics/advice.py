@@ -66,8 +66,7 @@ def advise(
     """
     none, *others = outcomes
     changes = [_change(outcome, none, purpose) for outcome in others if not outcome.failed]
-    said = [f"Note: {note}." for note in notes]
-    said.append(_start(none, purpose, measure))
+    said = [_start(none, purpose, measure), *(f"Note: {note}." for note in notes)]
     recommended = None
     if warning is not None:
         said += [f"Warning: {warning}", "No correction is recommended, since these rows do not look paired."]
