@@ -57,7 +57,14 @@ class Zipped:
         return readable(self.name, ".npz file", RuntimeError, KeyError)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Write the rows into out [k, d]."""
+        """Write the rows into out [k, d]; the archive is closed if that fails."""
+        try:
+            self._read(rows, out)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, rows: np.ndarray, out: np.ndarray) -> None:
         if self._info.compress_type == zipfile.ZIP_STORED:
             with self._readable():
                 self._check()
