@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctflow.diagnostics.pairing import Block
+from ctflow.diagnostics.pairing import Block, is_counted
 
 _BLOCK = 1024
+_HELD = 2**25
 
 
 class Batch(NamedTuple):
@@ -37,8 +38,8 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     first-order share in it: its own loss, and what its rows add to the others' denominators.
 
     Args:
-        x: unit rows [a, d].
-        y: unit rows [b, d].
+        x: unit rows [a, d], float64.
+        y: unit rows [b, d], float64.
         block: their weights, groups and pairs.
         temperature: τ > 0.
         bias: SigLIP's b, or None.
@@ -46,36 +47,43 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     p, q, pi = (w / w.sum() for w in (block.x_weight, block.y_weight, block.pair_weight))
     i, j = block.pairs.T
     cosine = np.einsum("pd,pd->p", x[i], y[j], dtype=float)
-    field_x, in_y = _fields(x, y, p, q, temperature)
-    field_y, in_x = _fields(y, x, q, p, temperature)
+    # One product serves both directions where it fits.
+    logits = x @ y.T / temperature if len(x) * len(y) <= _HELD else None
+    field_x, in_y = _fields(x, y, p, q, temperature, logits)
+    field_y, in_x = _fields(y, x, q, p, temperature, None if logits is None else logits.T)
     energy = float(-pi @ cosine / temperature + (p @ field_x + q @ field_y) / 2)
     information = float(pi @ np.log(pi / (p[i] * q[j])))
-    counted = (block.pair_weight == np.round(block.pair_weight)).all()
-    pairs = float(block.pair_weight.sum() if counted else np.exp(information))
+    pairs = float(block.pair_weight.sum() if is_counted(block) else np.exp(information))
     share = _by_group(block, (p * field_x + in_x) / 2, (q * field_y + in_y) / 2, -pi * cosine / temperature)
     sigmoid = None
     if bias is not None:
         softplus = sum(
-            float(p[rows] @ np.logaddexp(0, logits + bias) @ q) for rows, logits in _logits(x, y, temperature)
+            float(p[rows] @ np.logaddexp(0, part + bias) @ q)
+            for rows, part in _logits(x, y, temperature, logits)
         )
         sigmoid = pairs * softplus - float(pi @ (cosine / temperature + bias))
     between = x[i] - y[j]
     return Batch(
         pairs=pairs,
-        loss=energy + float(np.log(pairs)),
+        loss=max(energy + float(np.log(pairs)), 0.0),
         error=float(share.std(ddof=1) * np.sqrt(len(share))) if len(share) > 1 else np.nan,
-        above_bound=energy + information,
+        above_bound=max(energy + information, 0.0),
         sigmoid=sigmoid,
         paired_distance=float(pi @ np.einsum("pd,pd->p", between, between, dtype=float)),
     )
 
 
 def _fields(
-    x: np.ndarray, y: np.ndarray, p: np.ndarray, q: np.ndarray, temperature: float
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    q: np.ndarray,
+    temperature: float,
+    held: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log Γ_i = log Σ_j q_j e^{s_ij/τ} [a], and each row of y's part, Σ_i p_i q_j e^{s_ij/τ}/Γ_i [b]."""
     field, part = np.empty(len(x)), np.zeros(len(y))
-    for rows, logits in _logits(x, y, temperature):
+    for rows, logits in _logits(x, y, temperature, held):
         highest = logits.max(axis=1, keepdims=True)
         kernel = np.exp(np.subtract(logits, highest, out=logits), out=logits)
         total = kernel @ q
@@ -84,11 +92,13 @@ def _fields(
     return field, part * q
 
 
-def _logits(x: np.ndarray, y: np.ndarray, temperature: float) -> Iterator[tuple[slice, np.ndarray]]:
-    """s/τ, a block of rows of x at a time: products in the rows' dtype, the rest in float64."""
+def _logits(
+    x: np.ndarray, y: np.ndarray, temperature: float, held: np.ndarray | None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """s/τ, a block of rows of x at a time, from the whole table if that is held."""
     for first in range(0, len(x), _BLOCK):
         rows = slice(first, min(first + _BLOCK, len(x)))
-        yield rows, (x[rows] @ y.T).astype(float) / temperature
+        yield rows, x[rows] @ y.T / temperature if held is None else held[rows].copy()
 
 
 def _by_group(block: Block, of_x: np.ndarray, of_y: np.ndarray, of_pairs: np.ndarray) -> np.ndarray:

@@ -89,6 +89,10 @@ def compare(
             f"{first.name} and {second.name} must be paired row by row, got {len(first)} and {len(second)} "
             "rows; give pairs (--pairs FILE)"
         )
+    if isinstance(pairs, str):
+        raise ValueError(
+            f"pairs must be index pairs [p, 2] or a coupling, got {pairs!r}; gains need partners"
+        )
     plan = pair_up(first, second, pairs)
     rng = np.random.default_rng(seed)
     parts = split(plan, held_out, max_rows, max_groups, rng)

@@ -1,6 +1,7 @@
 """`diagnose`: every number about two clouds, with its null and its interval, in one report."""
 
 import dataclasses
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ctflow.diagnostics.words import notes, words
 from ctflow.embeddings import as_embeddings
 
 _LEAST_TEMPERATURE = 1e-9
+_LEAST_BOOTSTRAP = 20
 
 
 def diagnose(
@@ -83,6 +85,7 @@ def diagnose(
     _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, logit_bias)
     check_count("max_rows", max_rows, minimum=2)
     check_count("max_gallery", max_gallery, minimum=2)
+    check_count("seed", seed, minimum=0)
     x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
@@ -119,8 +122,10 @@ def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, 
     check_choice("estimator", estimator, ("u", "v"))
     check_count("n_permutations", n_permutations, minimum=99)
     check_count("n_bootstrap", n_bootstrap, minimum=0)
+    if 0 < n_bootstrap < _LEAST_BOOTSTRAP:
+        raise ValueError(f"n_bootstrap must be 0 or >= {_LEAST_BOOTSTRAP}, got {n_bootstrap}")
     lowest = 1 / (n_permutations + 1)
-    if not isinstance(level, float) or not lowest <= level < 1:
+    if not isinstance(level, Real) or not lowest <= level < 1:
         raise ValueError(f"level must lie in [1/(n_permutations + 1), 1) = [{lowest:.3g}, 1), got {level!r}")
     if temperature is not None:
         check_positive("temperature", temperature)
@@ -129,5 +134,7 @@ def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, 
                 f"temperature must be >= {_LEAST_TEMPERATURE:g}, below which rounding of the cosines shows "
                 f"in the terms, got {temperature:g}"
             )
-    if logit_bias is not None and (temperature is None or not np.isfinite(logit_bias)):
+    if logit_bias is not None and (
+        temperature is None or not isinstance(logit_bias, Real) or not np.isfinite(float(logit_bias))
+    ):
         raise ValueError(f"logit_bias must be finite and needs a temperature, got {logit_bias!r}")

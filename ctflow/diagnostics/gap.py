@@ -45,7 +45,11 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
             )
         )
     # A gap is a value above its null; of the cosine of means, one below.
-    family = {m.name: d if m.name != "cosine_of_means" else _negative(d) for m, d in found if not m.reason}
+    family = {
+        m.name: d if m.name != "cosine_of_means" else _negative(d)
+        for m, d in found
+        if not m.reason and (m.name != "smoothed_divergence" or _fields_are_alike(s))
+    }
     chances = family_wise(family)
     level = s.options["level"]
     called = [
@@ -55,6 +59,16 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
         for m, _ in found
     ]
     return [*called, _size(s, energy, cross), *_parts(s, distance, *means, square)]
+
+
+def _fields_are_alike(s: Study) -> bool:
+    """Whether the fields of both clouds are taken over as many rows on every relabelling.
+
+    With the estimator `v` a row sees itself, so that its field depends on how many rows share the cloud's
+    weight. Exchanging groups of unequal numbers of rows changes these numbers.
+    """
+    one_to_one = len(s.first_half) == s.rows.counts[0] == s.rows.counts[1]
+    return s.options["estimator"] == "u" or one_to_one or not s.paired or s.pairing.rows_as_groups
 
 
 def _one(name: str, draws: Draws, bounds: tuple[float, float] = (-np.inf, np.inf), **fields):
@@ -175,7 +189,8 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
         rows=s.rows.counts,
         estimator=s.options["estimator"],
         means="share of the mean distance between x and y that the gap makes, E/(2E|x-y|)",
-        reference="0 to 1; " + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
+        reference="0 without a gap, at most 1; "
+        + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
     )
 
 

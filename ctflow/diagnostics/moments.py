@@ -47,8 +47,6 @@ class Moments(NamedTuple):
     coincidence: tuple[float, float]
     """Σw² over the rows of x and of y: the inverse of the number of rows that weigh the same."""
     num_groups: int
-    rounding: float
-    """Machine epsilon of the rows' dtype."""
 
     @property
     def merged(self) -> bool:
@@ -73,19 +71,20 @@ class _Sums:
             return
         if len(self.pilot) == 0:
             self.pilot = (weight @ rows / weight.sum()).astype(rows.dtype)
-        rows = rows - self.pilot
-        weighted = rows * weight[:, None].astype(rows.dtype)
+        # Nearby numbers are subtracted exactly; sums of products in float32 would hide small directions.
+        rows = (rows - self.pilot).astype(float)
+        weighted = rows * weight[:, None]
         size = len(self.mass)
         self.mass += np.bincount(unit, weight, size)
-        self.squares += np.bincount(unit, weight * np.einsum("nd,nd->n", rows, rows, dtype=float), size)
+        self.squares += np.bincount(unit, weight * np.einsum("nd,nd->n", rows, rows), size)
         self.square_weights += float(weight @ weight)
         starts = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
-        self.sums[unit[starts]] += np.add.reduceat(weighted, starts, axis=0, dtype=float)
+        self.sums[unit[starts]] += np.add.reduceat(weighted, starts, axis=0)
         count = len(self.folds.mass)
         for fold in np.unique(unit % count):
             mine = unit % count == fold
             self.folds.mass[fold] += weight[mine].sum()
-            self.folds.first[fold] += weighted[mine].sum(axis=0, dtype=float)
+            self.folds.first[fold] += weighted[mine].sum(axis=0)
             self.folds.second[fold] += rows[mine].T @ weighted[mine]
 
     def units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -119,14 +118,12 @@ def moments(
         apart[:] += np.bincount(unit, weight * square, size)
         pair_mass[:] += np.bincount(unit, weight, size)
 
-    rounding = 0.0
     for groups in _blocks(pairing.num_groups):
         block = pairing.take(groups)
         rows_x, rows_y = x.rows(block.x), y.rows(block.y)
         unit_x, unit_y = (pairing.unit_of(g, MAX_UNITS) for g in (block.x_group, block.y_group))
         of_x.add(rows_x, unit_x, block.x_weight)
         of_y.add(rows_y, unit_y, block.y_weight)
-        rounding = max(rounding, *(float(np.finfo(rows.dtype).eps) for rows in (rows_x, rows_y)))
         if not pairing.rows_as_groups:
             i, j = block.pairs.T
             add_pairs(rows_x[i], rows_y[j], unit_x[i], block.pair_weight)
@@ -145,6 +142,11 @@ def moments(
             [np.searchsorted(have_x, with_pairs), len(have_x) + np.searchsorted(have_y, with_pairs)]
         ),
         pair_weight=pair_mass[with_pairs] / max(pair_mass.sum(), 1e-300),
+        copies=None
+        if pairing.paired
+        else np.concatenate([mass for mass in (of_x.mass, of_y.mass)])[
+            np.concatenate([have_x, size + have_y])
+        ],
     )
     return Moments(
         units,
@@ -153,7 +155,6 @@ def moments(
         {name: sums.folds._replace(pilot=sums.pilot) for name, sums in (("x", of_x), ("y", of_y))},
         (of_x.square_weights / of_x.mass.sum() ** 2, of_y.square_weights / of_y.mass.sum() ** 2),
         pairing.num_groups,
-        rounding,
     )
 
 
@@ -230,16 +231,16 @@ def effective_rank(moments: Moments, cloud: str, rng: np.random.Generator, *, nu
     count = len(own.mass)
 
     def rank(*parts):
-        return _rank(covariance(*parts)[1], moments.rounding)
+        return _rank(covariance(*parts)[1])
 
     # Half of the folds are exchanged, so that no draw is a cloud as it is.
     exchanged = [rng.permutation(count) < count // 2 for _ in range(_RANK_NULLS if null else 0)]
     return Rank(rank((own, 1)), np.array([rank((own, ~e), (other, e)) for e in exchanged]))
 
 
-def _rank(cov: np.ndarray, rounding: float) -> float:
+def _rank(cov: np.ndarray) -> float:
     """Exp of the entropy of the singular values of the centred rows (Roy and Vetterli 2007)."""
     values = np.linalg.eigvalsh(cov)
     # A difference of sums is blurred by rounding, and the root would make much of it.
-    values = np.sqrt(np.where(values > len(cov) * rounding * values[-1], values, 0))
+    values = np.sqrt(np.where(values > len(cov) * np.finfo(float).eps * values[-1], values, 0))
     return float(np.exp(entr(values / values.sum()).sum())) if values.sum() > 0 else np.nan

@@ -8,7 +8,9 @@ _LOOK = 2048
 _STRONG = 4.0
 
 
-def order_note(x: Embeddings, y: Embeddings, cosine: float, mean: float, sd: float) -> str | None:
+def order_note(
+    x: Embeddings, y: Embeddings, cosine: float, mean: float, sd: float, *, by_row: bool = True
+) -> str | None:
     """A warning if partners are no nearer than strangers, and whether one file is shifted; else None.
 
     Args:
@@ -17,13 +19,17 @@ def order_note(x: Embeddings, y: Embeddings, cosine: float, mean: float, sd: flo
         cosine: mean cosine of partners.
         mean: what it is on average once partners are shuffled.
         sd: its standard deviation over shuffles.
+        by_row: whether row i was taken as the partner of row i; else pairs were given.
     """
     if cosine > mean + _STRONG * sd:
         return None
     text = (
         f"rows that should be partners are no nearer than shuffled ones (mean cosine {cosine:.4g}, "
-        f"shuffled {mean:.4g} ± {sd:.2g}): are the files in the same order?"
+        f"shuffled {mean:.4g} ± {sd:.2g}): "
+        + ("are the files in the same order?" if by_row else "are these the right pairs?")
     )
+    if not by_row:
+        return text
     count = np.arange(min(len(x), len(y), _LOOK))
     table = x.rows(count) @ y.rows(count).T
     offsets = np.arange(-len(count) + 32, len(count) - 31) if len(count) > 64 else np.zeros(0, int)

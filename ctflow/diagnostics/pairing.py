@@ -48,6 +48,11 @@ class Pairing:
     """Whether the pairs join nearly all rows, so that every row had to be taken as a group of its own."""
 
     @property
+    def effective_groups(self) -> float:
+        """Number of groups of equal weight that would be as good."""
+        return self.num_groups
+
+    @property
     def items(self) -> tuple[int, int]:
         """Number of distinct rows of each cloud that are measured."""
         return self.shape
@@ -147,6 +152,13 @@ class Listed(Pairing):
         self.num_groups = int(number.max()) + 1
         self._orders = [_sorted_by(part) for part in np.split(number, [shape[0]])]
         self._by_x = _sorted_by(pairs[:, 0])
+        share = np.bincount(number[pairs[:, 0]], weights) / weights.sum()
+        self._effective_groups = float(1 / np.sum(share**2))
+
+    @property
+    def effective_groups(self) -> float:
+        """The inverse of the groups' summed squared shares of the pairs."""
+        return self._effective_groups
 
     @property
     def items(self) -> tuple[int, int]:
@@ -311,11 +323,13 @@ def pairing(
     if groups is not None and len(shares) < MIN_GROUPS:
         raise ValueError(f"groups must be >= {MIN_GROUPS}, got {len(shares)}")
     # The effective number of groups: one group that holds nearly all rows is as bad as few groups.
-    few = groups is None and 1 / np.sum(shares**2) < min(MIN_GROUPS, len(indices)) * (1 - 1e-9)
+    effective = float(1 / np.sum(shares**2))
+    few = groups is None and effective < min(MIN_GROUPS, len(indices)) * (1 - 1e-9)
     if few:
+        ending = "s" if len(shares) > 1 else ""
         notes.append(
-            f"the pairs join the rows into {len(shares)} group{'s' if len(shares) > 1 else ''}, too few to "
-            "resample: rows are treated as independent, and no intervals are given"
+            f"the pairs join the rows into {len(shares)} group{ending}, which by their weights are as good as {effective:.3g} equal ones, too few to resample: rows are treated as "
+            "independent, and no intervals are given"
         )
         return RowsAsGroups((n, m), indices, weights, tuple(notes))
     return Listed((n, m), indices, weights, labels, tuple(notes))
@@ -349,6 +363,18 @@ def check_pairs(pairs: Any, n: int, m: int) -> np.ndarray:
             f"{len(indices)} do not, row {bad[0]} is {indices[bad[0]].tolist()}"
         )
     return indices
+
+
+def partners(block: Block, column: int) -> np.ndarray:
+    """The pairs that count in retrieval: all that are listed; of a coupling, the likeliest of each row."""
+    if is_counted(block):
+        return block.pairs
+    return likeliest(block.pairs, block.pair_weight, column)
+
+
+def is_counted(block: Block) -> bool:
+    """Whether the pairs' weights are numbers of times that they are listed, and not shares."""
+    return bool((block.pair_weight == np.round(block.pair_weight)).all())
 
 
 def likeliest(pairs: np.ndarray, weights: np.ndarray, column: int) -> np.ndarray:

@@ -32,5 +32,10 @@ def repeats(first: tuple[np.ndarray | None, ...], paired: bool) -> list[str]:
     for name, rows in zip("xy", first, strict=True):
         if rows is not None:
             found.append(f"{name} has {len(rows)} rows, of which {len(np.unique(rows))} are distinct")
-    how = "one item with all its partners" if paired else "one row that weighs as much as its copies"
+    how = "one item with all its partners"
+    if not paired:
+        how = (
+            "one row that weighs as much as its copies (if they are independent draws from few possible "
+            'values, the estimator "v" is right)'
+        )
     return [f"{'; '.join(found)}: exact copies of a row are treated as {how}"] if found else []

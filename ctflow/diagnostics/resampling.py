@@ -27,6 +27,8 @@ class Rows(NamedTuple):
     """[p, 2] rows of the table."""
     pair_weight: np.ndarray
     """[p], summing to 1."""
+    copies: np.ndarray | None = None
+    """[N] how many equal rows each stands for, if these are its own and go with it to the other cloud."""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -45,6 +47,7 @@ def table(x: np.ndarray, y: np.ndarray, block: Block) -> Rows:
         group=group,
         pairs=block.pairs + np.array([0, len(x)]),
         pair_weight=block.pair_weight / max(block.pair_weight.sum(), 1e-300),
+        copies=None if len(block.pairs) else np.concatenate([block.x_weight, block.y_weight]),
     )
 
 
@@ -154,10 +157,10 @@ def resample(
     """Weights of `relabelled` clouds without a gap and of `bootstrapped` new samples.
 
     Relabelling gives the two measures of each group that has both to the other cloud by the toss of a coin.
-    Rows of groups of one modality change places among themselves: each takes the label and the weight of
-    another, within each half, so that both halves keep as many rows of each cloud. The first is exact for
-    rows paired one to one, and right in the limit of many groups for several captions per image; the second
-    is exact for independent rows. Both hold the pairing fixed.
+    Rows of groups of one modality change places among themselves: each takes the label of another, and its
+    weight unless that is a number of copies, within each half, so that both halves keep as many rows of each
+    cloud. The first is exact for rows paired one to one, and right in the limit of many groups for several
+    captions per image; the second is exact for independent rows. Both hold the pairing fixed.
 
     Args:
         rows: the table.
@@ -177,7 +180,11 @@ def resample(
         (single,) = np.nonzero((half & ~both)[group])
         if len(single):
             place = rng.permuted(np.tile(single, (relabelled, 1)), axis=1).T
-            null[0][single], null[1][single] = rows.x[place], rows.y[place]
+            if rows.copies is None:
+                null[0][single], null[1][single] = rows.x[place], rows.y[place]
+            else:
+                of_x, copies = rows.x[place] > 0, rows.copies[single, None]
+                null[0][single], null[1][single] = copies * of_x, copies * ~of_x
     drawn = np.ones((len(both), bootstrapped))
     for part in (both, only_x, only_y):
         drawn[part] = multinomial(rng, int(part.sum()), bootstrapped)

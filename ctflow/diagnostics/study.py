@@ -18,6 +18,7 @@ from ctflow.diagnostics.resampling import (
 )
 from ctflow.embeddings import Embeddings
 
+_MANY = 500
 MIN_FOR_INTERVAL = 20
 """Fewest independent groups, or rows of either cloud, that intervals are given for."""
 
@@ -33,6 +34,8 @@ class Study(NamedTuple):
     """Resamples of all rows, in units."""
     rows: Rows
     """A sample of rows, for sums over all pairs of rows."""
+    units_half: np.ndarray
+    """[groups of the units] those of the first half, relabelled by themselves."""
     first_half: np.ndarray
     """[groups of the sample] the groups that a separator is fitted on; the others are held out."""
     resamples: Resamples
@@ -52,8 +55,10 @@ class Study(NamedTuple):
 
     @property
     def num_relabellings(self) -> float:
-        """How many ways there are to exchange the labels of the sample."""
-        return num_relabellings(self.rows, self.first_half)
+        """How many ways there are to exchange the labels of the rows."""
+        if self.moments.merged:
+            return np.inf
+        return num_relabellings(self.moments.units, self.units_half)
 
     @property
     def merged_rows(self) -> bool:
@@ -84,17 +89,24 @@ class Study(NamedTuple):
         return x, y
 
     def _relabelled_means(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means without a gap, [relabelled, d] each, from the sample's: their differences, at all rows.
+        """Means without a gap, [relabelled, d] each, where units hold several rows.
 
-        The difference of two means of n and m rows has a covariance in proportion to 1/n + 1/m.
+        Of few rows, the differences of the relabelled sample's means, scaled to all rows: a difference of
+        means of n and m rows has a covariance in proportion to 1/n + 1/m. Of many rows on both sides, by the
+        central limit theorem, sums of all units with random signs, which have the same covariance.
         """
-        chosen = slice(1, 1 + self.resamples.relabelled)
-        difference = (self.resamples.x - self.resamples.y)[:, chosen].T @ self.rows.points
         of_x, of_y = self.moments.coincidence
-        sampled = np.sum(self.rows.x**2) + np.sum(self.rows.y**2)
-        difference *= np.sqrt((of_x + of_y) / sampled)
         share = of_x / (of_x + of_y)
         pooled = (1 - share) * x + share * y
+        if min(self.all_rows) >= _MANY:
+            units, weight = self.moments.units, self.moments.units.x + self.moments.units.y
+            signs = self.random(8).choice([-1.0, 1.0], (self.units.relabelled, len(weight)))
+            difference = (signs * weight) @ (units.points - pooled)
+        else:
+            chosen = slice(1, 1 + self.resamples.relabelled)
+            difference = (self.resamples.x - self.resamples.y)[:, chosen].T @ self.rows.points
+            sampled = np.sum(self.rows.x**2) + np.sum(self.rows.y**2)
+            difference *= np.sqrt((of_x + of_y) / sampled)
         return pooled + share * difference, pooled - (1 - share) * difference
 
     def random(self, stream: int) -> np.random.Generator:
@@ -108,7 +120,7 @@ def study(
     """Draw the sample and the resamples."""
     seed, relabelled, drawn = (options[name] for name in ("seed", "n_permutations", "n_bootstrap"))
     block = plan.take(plan.sample(options["max_rows"], np.random.default_rng([seed, 0])))
-    rows = table(_unit(x.rows(block.x)), _unit(y.rows(block.y)), block)
+    rows = table(unit(x.rows(block.x)), unit(y.rows(block.y)), block)
     if not enough_for_intervals(plan):
         drawn = 0
     # The same coins for both: where they hold the same groups, their nulls belong together.
@@ -117,16 +129,17 @@ def study(
         resample(t, part, relabelled, drawn, np.random.default_rng([seed, 1]))
         for t, part in zip((read.units, rows), first, strict=True)
     )
-    return Study(x, y, plan, read, units, rows, first[1], resamples, rows.points @ rows.points.T, options)
+    cosine = rows.points @ rows.points.T
+    return Study(x, y, plan, read, units, rows, first[0], first[1], resamples, cosine, options)
 
 
 def enough_for_intervals(plan: Pairing) -> bool:
     """Whether there are enough independent groups to draw them anew."""
-    fewest = plan.num_groups if plan.paired else min(plan.items)
+    fewest = plan.effective_groups if plan.paired else min(plan.items)
     return fewest >= MIN_FOR_INTERVAL and not plan.rows_as_groups
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit(rows: np.ndarray) -> np.ndarray:
     """Rows of unit norm in float64: distances within a narrow cone are smaller than float32's rounding."""
     rows = rows.astype(float)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

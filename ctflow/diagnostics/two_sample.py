@@ -51,7 +51,8 @@ def mean_forms(
         groups = same_group(rows)
         gp, gq = groups @ p, groups @ q
         apart = [1 - np.einsum("gc,gc->c", a, b) for a, b in ((gp, gp), (gq, gq), (gp, gq))]
-        forms = [form / share for form, share in zip(forms, apart, strict=True)]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one group has no pairs apart
+            forms = [form / share for form, share in zip(forms, apart, strict=True)]
     return forms[0], forms[1], forms[2]
 
 

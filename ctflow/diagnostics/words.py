@@ -4,6 +4,7 @@ import numpy as np
 
 from ctflow.diagnostics.moments import mean_paired_distance, repaired_distance
 from ctflow.diagnostics.order import order_note
+from ctflow.diagnostics.pairing import RowByRow
 from ctflow.diagnostics.report import SIZES, Metric, Report, size_word
 from ctflow.diagnostics.study import MIN_FOR_INTERVAL, Study, enough_for_intervals
 
@@ -136,7 +137,8 @@ def notes(s: Study) -> tuple[str, ...]:
         # Rows are refused off the sphere, by more than the rounding of half precision, unless asked for.
         if max(1 - low, high - 1) > 0.05:
             found.append(f"rows of {z.name} were brought to unit norm; they had {low:.4g} to {high:.4g}")
-    if s.num_relabellings * s.options["level"] < 1:
+    # Exchanging all labels leaves a distance as it is, so that each value comes twice.
+    if s.num_relabellings * s.options["level"] < 2:
         found.append(
             f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so that no "
             f"gap can be called at level {s.options['level']:g}"
@@ -159,4 +161,6 @@ def _of_partners(s: Study) -> list[str]:
     if apart == 0:
         return ["every row of x equals its partner in y: the two clouds are one"]
     mean, sd = repaired_distance(s.moments)
-    return list(filter(None, [order_note(s.x, s.y, 1 - apart / 2, 1 - mean / 2, sd / 2)]))
+    by_row = isinstance(s.pairing, RowByRow)
+    note = order_note(s.x, s.y, 1 - apart / 2, 1 - mean / 2, sd / 2, by_row=by_row)
+    return [] if note is None else [note]

@@ -289,7 +289,7 @@ def test_a_coupling_of_all_pairs_is_taken_with_its_weights(key):
     assert report["paired_cosine"].value == pytest.approx(
         float(pi.mean_cosine(jnp.asarray(x), jnp.asarray(y))), abs=1e-7
     )
-    assert any("into 1 group, too few to resample" in note for note in report.notes)
+    assert any("into 1 group, which by their weights" in note for note in report.notes)
     assert report["recall@1_x_to_y"].rows == (40, 40)
     assert report["recall@10_x_to_y"].value < 1
 
@@ -344,6 +344,10 @@ def test_the_same_seed_gives_the_same_report():
         ({"groups": np.zeros(80, int)}, "groups must be >= 10, got 1"),
         ({"groups": np.zeros(8, int)}, "groups must label 80 rows"),
         ({"max_rows": 1}, "max_rows must be an integer >= 2"),
+        ({"n_bootstrap": 1}, "n_bootstrap must be 0 or >= 20, got 1"),
+        ({"seed": 1.5}, "seed must be an integer >= 0, got 1.5"),
+        ({"temperature": 1e-12}, "temperature must be >= 1e-09"),
+        ({"temperature": 0.1, "logit_bias": "a"}, "logit_bias must be finite"),
     ],
 )
 def test_settings_are_refused(wrong, words):

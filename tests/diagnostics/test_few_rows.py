@@ -162,3 +162,66 @@ def test_what_cannot_be_compared_is_refused(make, words):
     x, y, pairs = make(np.random.default_rng(0))
     with pytest.raises(ValueError, match=words):
         ct.diagnose(x, y, pairs=pairs, **QUICK)
+
+
+def test_copies_go_with_their_rows():
+    """Unpaired rows that are repeated more often in one place than in another: both samples of one law."""
+
+    def draw(rng):
+        rare = rng.random(100) < 0.05
+        z = unit(np.where(rare[:, None], np.eye(3)[1], np.eye(3)[0]) + 0.3 * rng.standard_normal((100, 3)))
+        return np.repeat(z, np.where(rare, 20, 1), axis=0)
+
+    calls = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        report = ct.diagnose(draw(rng), draw(rng), pairs="unpaired", level=0.1, seed=seed, **QUICK)
+        calls += any(m.gap for m in report.metrics)
+    assert calls <= 2 + 3 * np.sqrt(20 * 0.1 * 0.9)
+
+
+def test_rare_clusters_among_many_rows_are_no_gap():
+    """Means of 5000 rows with 25 far ones, of which a sample of 60 holds none or one."""
+
+    def draw(rng):
+        far = rng.random(5000) < 0.005
+        return unit(np.where(far[:, None], -1, 1) * np.eye(3)[0] + 0.02 * rng.standard_normal((5000, 3)))
+
+    calls = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        report = ct.diagnose(
+            draw(rng), draw(rng), pairs="unpaired", max_rows=60, level=0.1, seed=seed, **QUICK
+        )
+        calls += any(m.gap for m in report.metrics)
+    assert calls <= 1.2 + 3 * np.sqrt(12 * 0.1 * 0.9)
+
+
+def test_fields_that_see_their_own_rows_are_not_tested_on_unequal_groups():
+    """Estimator v, five captions per image, a low temperature: the divergence is shown and calls no gap."""
+    rng = np.random.default_rng(0)
+    of = np.repeat(np.arange(60), 5)
+    options = {"pairs": np.column_stack([of, np.arange(300)]), "temperature": 0.001, "estimator": "v"}
+    x, y = normal(rng, 60, 8), normal(rng, 300, 8)
+    report = ct.diagnose(x, y, **options, **QUICK)
+    assert report["smoothed_divergence"].gap is None
+    assert not any(m.gap for m in report.metrics)
+    one = ct.diagnose(x, y[:60], temperature=0.001, estimator="v", **QUICK)
+    assert one["smoothed_divergence"].gap is False
+
+
+def test_one_large_group_among_small_ones_gets_no_intervals():
+    rng = np.random.default_rng(0)
+    groups = np.concatenate([np.zeros(200, int), 1 + np.arange(29)])
+    x, y = normal(rng, 229), normal(rng, 229)
+    report = ct.diagnose(x, y, groups=groups, n_permutations=99)
+    assert not any(np.isfinite(m.low) or np.isfinite(m.error) for m in report.metrics)
+
+
+@pytest.mark.parametrize("max_rows", [2, 4])
+def test_a_sample_of_very_few_rows_is_quiet(max_rows):
+    rng = np.random.default_rng(0)
+    x, y = normal(rng, 100), normal(rng, 100)
+    report = ct.diagnose(x, unit(y + 3), max_rows=max_rows, n_permutations=199, temperature=0.1)
+    assert report["centroid_gap"].gap
+    assert not any("ways" in note for note in report.notes)

@@ -53,3 +53,24 @@ def test_distances_in_a_narrow_cone():
     assert report["energy_distance"].value == pytest.approx(expected, rel=1e-6)
     assert report["energy_coefficient"].value == pytest.approx(expected / (2 * apart[0].mean()), rel=1e-6)
     assert report["energy_distance"].gap
+
+
+def test_directions_a_thousand_times_smaller_count_in_float32():
+    rng = np.random.default_rng(0)
+    z = unit(rng.standard_normal((1000, 64)) * np.where(np.arange(64) < 2, 1, 3e-3)).astype(np.float32)
+    report = ct.diagnose(z, z[::-1], n_permutations=99, n_bootstrap=0, max_rows=50, max_gallery=50)
+    assert report["effective_rank_x"].value == pytest.approx(effective_rank(unit(z.astype(float))), rel=1e-3)
+
+
+def test_retrieval_in_a_narrow_cone():
+    """Partners nearer than any other row, though all cosines are within float32's rounding of each other."""
+    rng = np.random.default_rng(0)
+    latent = rng.standard_normal((150, 32))
+    x, y = (unit(np.eye(32)[:1] + 1e-3 * z).astype(np.float32) for z in (latent, 0.9 * latent))
+    report = ct.diagnose(x, y, temperature=1e-9, n_permutations=99, n_bootstrap=0)
+    a, b = (unit(z.astype(float)) for z in (x, y))
+    # Cosines themselves are too close to each other for float64: squared distances are not.
+    nearest = ((a[:, None] - b[None]) ** 2).sum(axis=2).argmin(axis=1)
+    assert report["recall@1_x_to_y"].value == pytest.approx(np.mean(nearest == np.arange(150)), abs=0.01)
+    assert report["recall@1_x_to_y"].value > 0.9
+    assert report["in_batch_loss"].value >= 0

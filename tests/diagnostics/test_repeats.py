@@ -98,3 +98,14 @@ def test_repeats_of_two_groups_stay_apart():
     assert pair_up(*embeddings).num_groups == 60
     assert pair_up(*embeddings, groups=np.arange(120)).num_groups == 120
     assert pair_up(*embeddings, groups=np.arange(120) % 60).num_groups == 60
+
+
+def test_a_pair_listed_twice_takes_no_partner_from_retrieval():
+    """Three captions per image, the near one first: it stays a partner when the far one is listed twice."""
+    rng = np.random.default_rng(0)
+    x = unit(rng.standard_normal((50, 16)))
+    y = unit(np.repeat(x, 3, axis=0) + np.tile([[0.1], [0.3], [5]], (50, 1)) * rng.standard_normal((150, 16)))
+    pairs = np.column_stack([np.arange(150) // 3, np.arange(150)])
+    twice = np.concatenate([pairs, pairs[2::3]])
+    for listed in (pairs, twice):
+        assert ct.diagnose(x, y, pairs=listed, **QUICK)["recall@1_x_to_y"].value == 1

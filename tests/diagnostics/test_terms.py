@@ -74,7 +74,7 @@ def test_the_losss_error_is_its_scatter_over_batches():
         rng = np.random.default_rng(seed)
         x = unit(rng.standard_normal((80, 6)))
         y = unit(x + 0.5 * rng.standard_normal((80, 6)))
-        reports.append(ct.diagnose(x, y, temperature=0.1, n_permutations=99, n_bootstrap=2)["in_batch_loss"])
+        reports.append(ct.diagnose(x, y, temperature=0.1, n_permutations=99, n_bootstrap=0)["in_batch_loss"])
     assert np.mean([r.error for r in reports]) == pytest.approx(np.std([r.value for r in reports]), rel=0.25)
 
 
