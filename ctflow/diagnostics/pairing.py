@@ -328,8 +328,8 @@ def pairing(
     if few:
         ending = "s" if len(shares) > 1 else ""
         notes.append(
-            f"the pairs join the rows into {len(shares)} group{ending}, which by their weights are as good as "
-            f"{effective:.3g} equal ones, too few to resample: rows are treated as "
+            f"the pairs join the rows into {len(shares)} group{ending}, which by their weights are as good "
+            f"as {effective:.3g} equal ones, too few to resample: rows are treated as "
             "independent, and no intervals are given"
         )
         return RowsAsGroups((n, m), indices, weights, tuple(notes))
