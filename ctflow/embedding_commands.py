@@ -27,8 +27,13 @@ def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> t
     """Two files, or one folder that holds both modalities.
 
     Raises:
-        ValueError: both names are of one file; one cannot be opened.
+        ValueError: both names are of one file, or there is one file only; one cannot be opened.
     """
+    if y is None and x.is_file():
+        raise ValueError(
+            f"{x} is the file of one modality; give the file of the other too, or a folder with img_emb "
+            "and text_emb"
+        )
     if y is None:
         return open_pair(x, normalize=normalize)
     first, second = (open_embeddings(path, column=column, normalize=normalize) for path in (x, y))

@@ -34,6 +34,11 @@ def csls(
     Raises:
         ValueError: what rows must be and are not, widths that differ, k out of range.
     """
+    for name, value, bank in (("x", x, x_bank), ("y", y, y_bank)):
+        if bank is None and np.ndim(value) == 1:
+            raise ValueError(
+                f"{name}_bank must be given where {name} is one vector: its nearest rows are counted in it"
+            )
     given = {
         "x": x,
         "y": y,

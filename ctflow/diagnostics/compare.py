@@ -113,6 +113,8 @@ def compare(
 
 def _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed) -> None:
     check_choice("purpose", purpose, PURPOSES)
+    if not isinstance(methods, tuple | list):
+        raise ValueError(f"methods must be a tuple of names, got {methods!r}")
     for method in methods:
         check_choice("methods", method, (*METHODS, *SCORINGS))
     check_count("max_rows", max_rows, minimum=2)
@@ -120,8 +122,8 @@ def _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutat
         check_count("max_groups", max_groups, minimum=2)
     check_count("n_permutations", n_permutations)
     check_count("seed", seed, minimum=0)
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out must lie in (0, 1), got {held_out}")
+    if not isinstance(held_out, float | int) or not 0 < held_out < 1:
+        raise ValueError(f"held_out must lie in (0, 1), got {held_out!r}")
 
 
 def _one(

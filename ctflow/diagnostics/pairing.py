@@ -253,7 +253,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
     labels = (None, None) if groups is None else _labels(groups, *shape)
     first = tuple(first_equal(z, label) for z, label in zip((x, y), labels, strict=True))
     plan = pairing(*shape, pairs, groups, first)
-    for name, rows, items in zip("xy", first, plan.items, strict=True):
+    for name, rows, items in zip((x.name, y.name), first, plan.items, strict=True):
         if items < 2:
             raise ValueError(
                 f"{name} must have at least 2 distinct rows, got {items}"
@@ -266,7 +266,8 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
             )
     if plan.paired and plan.num_groups < MIN_GROUPS:
         raise ValueError(
-            f"x and y must have at least {MIN_GROUPS} distinct pairs to be compared, got {plan.num_groups}"
+            f"{x.name} and {y.name} must have at least {MIN_GROUPS} distinct pairs to be compared, got "
+            f"{plan.num_groups}"
         )
     plan.notes = (*repeats(first, plan.paired), *plan.notes)
     return plan
