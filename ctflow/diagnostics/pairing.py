@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from ctflow.checks import check_choice
+from ctflow.diagnostics.index_pairs import components, group_labels, listed_pairs
 from ctflow.diagnostics.repeats import first_equal, repeats
 from ctflow.embeddings import Embeddings
 
@@ -250,7 +250,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
         ValueError: as for `pairing`; fewer distinct rows or pairs than can be compared.
     """
     shape = len(x), len(y)
-    labels = (None, None) if groups is None else _labels(groups, *shape)
+    labels = (None, None) if groups is None else group_labels(groups, *shape)
     first = tuple(first_equal(z, label) for z, label in zip((x, y), labels, strict=True))
     plan = pairing(*shape, pairs, groups, first)
     for name, rows, items in zip((x.name, y.name), first, plan.items, strict=True):
@@ -259,7 +259,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
                 f"{name} must have at least 2 distinct rows, got {items}"
                 + (
                     f": {len(rows)} copies of one row. This modality has collapsed to a point"
-                    if rows is not None
+                    if rows is not None and len(np.unique(rows)) == 1
                     else ""
                 )
                 + "; there is nothing to compare"
@@ -308,15 +308,15 @@ def pairing(
         if groups is None and first[0] is None and first[1] is None:
             return RowByRow(n)
         pairs = np.column_stack([np.arange(n)] * 2)
-    indices, weights = _listed(pairs, n, m)
+    indices, weights = listed_pairs(pairs, n, m)
     notes = []
     lonely = [size - len(np.unique(indices[:, c])) for c, size in enumerate((n, m))]
     if any(lonely):
         notes.append(f"{lonely[0]} rows of x and {lonely[1]} of y have no partner and are left out")
-    labels = None if groups is None else _labels(groups, n, m)
+    labels = None if groups is None else group_labels(groups, n, m)
     indices, weights = _added_up(indices, weights, _or_itself(first, n, m))
     if labels is None:
-        labels = _components(indices, n, m)
+        labels = components(indices, n, m)
     joined = labels[0][indices[:, 0]]
     if groups is not None and (joined != labels[1][indices[:, 1]]).any():
         raise ValueError("groups must hold both rows of every pair, got a pair that joins two groups")
@@ -353,20 +353,6 @@ def _added_up(
     return pairs, np.bincount(place.ravel(), weights)
 
 
-def check_pairs(pairs: Any, n: int, m: int) -> np.ndarray:
-    """Index pairs [p, 2] into n and m rows, or a ValueError."""
-    indices = np.asarray(pairs)
-    if indices.ndim != 2 or indices.shape[1] != 2 or len(indices) == 0 or indices.dtype.kind not in "iu":
-        raise ValueError(f"pairs must be integers [p, 2], got {indices.dtype.name} {indices.shape}")
-    (bad,) = np.nonzero(np.any((indices < 0) | (indices >= [n, m]), axis=1))
-    if bad.size:
-        raise ValueError(
-            f"pairs must lie in {n} rows of the first cloud and {m} of the second: {bad.size} of "
-            f"{len(indices)} do not, row {bad[0]} is {indices[bad[0]].tolist()}"
-        )
-    return indices
-
-
 def partners(block: Block, column: int) -> np.ndarray:
     """The pairs that count in retrieval: all that are listed; of a coupling, the likeliest of each row."""
     if is_counted(block):
@@ -384,32 +370,3 @@ def likeliest(pairs: np.ndarray, weights: np.ndarray, column: int) -> np.ndarray
     best = np.zeros(pairs[:, column].max() + 1)
     np.maximum.at(best, pairs[:, column], weights)
     return pairs[weights >= best[pairs[:, column]] * (1 - 1e-9)]
-
-
-def _listed(pairs: Any, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index pairs and weights of a coupling or an array; pairs of no weight are dropped."""
-    if not hasattr(pairs, "rows"):
-        indices = check_pairs(pairs, n, m)
-        return indices, np.full(len(indices), 1.0)
-    if pairs.shape != (n, m):
-        raise ValueError(f"pairs must couple {n} rows with {m}, got a coupling of shape {pairs.shape}")
-    weights = np.asarray(pairs.weights, float)
-    kept = weights > 0
-    return np.column_stack([pairs.rows, pairs.cols])[kept], weights[kept]
-
-
-def _labels(groups: Any, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    x, y = (np.asarray(g) for g in (groups if isinstance(groups, tuple) else (groups, groups)))
-    if (x.shape, y.shape) != ((n,), (m,)):
-        raise ValueError(f"groups must label {n} rows of x and {m} of y, got shapes {x.shape} and {y.shape}")
-    if any(g.dtype.kind not in "iuUS" for g in (x, y)):
-        raise ValueError(f"groups must be integers or text, got {x.dtype.name} and {y.dtype.name}")
-    return x, y
-
-
-def _components(indices: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Connected components of the bipartite graph of pairs."""
-    ones = np.ones(len(indices), np.int8)
-    graph = sparse.coo_array((ones, (indices[:, 0], n + indices[:, 1])), shape=(n + m, n + m))
-    labels = sparse.csgraph.connected_components(graph, directed=False)[1]
-    return labels[:n], labels[n:]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special, stats
 
 from ctflow.checks import check_count
-from ctflow.diagnostics.pairing import check_pairs
+from ctflow.diagnostics.index_pairs import check_pairs
 
 _BLOCK = 1024
 

@@ -104,12 +104,6 @@ def centred_distances(rows: Rows, distance: np.ndarray) -> np.ndarray:
     return centred
 
 
-def euclidean(points: np.ndarray) -> np.ndarray:
-    """‖x - y‖ of any rows [N, d]."""
-    square = np.einsum("nd,nd->n", points, points)
-    return _root(square[:, None] + square[None, :] - 2 * points @ points.T)
-
-
 def _root(square: np.ndarray) -> np.ndarray:
     distance = np.sqrt(np.maximum(square, 0))
     np.fill_diagonal(distance, 0)

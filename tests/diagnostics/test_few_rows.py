@@ -154,7 +154,11 @@ def test_too_few_ways_to_exchange_labels_are_said():
         ),
         (
             lambda r: (normal(r, 30), normal(r, 3), np.column_stack([np.arange(30), np.zeros(30, int)])),
-            "y must have at least 2 distinct rows, got 1",
+            "y must have at least 2 distinct rows, got 1; there is nothing",
+        ),
+        (
+            lambda r: (normal(r, 30), normal(r, 2)[[0, 1, 1]], np.array([[i, 1 + i % 2] for i in range(30)])),
+            "y must have at least 2 distinct rows, got 1; there is nothing",
         ),
     ],
 )
