@@ -18,7 +18,7 @@ _MARKS = {
     "whitening": (pl.ORANGE, "v"),
     "coral": (pl.RED, "D"),
     "procrustes": (pl.PURPLE, "P"),
-    "cca": (pl.YELLOW, "h"),
+    "cca": (pl.GREEN, "h"),
     "transport": (pl.GREY, "*"),
     "csls": ("black", "+"),
 }
@@ -47,6 +47,6 @@ def trade(comparison: Comparison) -> pl.Picture:
         ax.set_xscale("log")
         ax.set_xlabel("energy distance left")
         ax.set_title(title)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.08 * max([1e-3, *value[np.isfinite(value)]]))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return pl.Picture(figure)
