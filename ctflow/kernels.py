@@ -4,14 +4,19 @@ Each has its `log_kernel`, its volume V = ∫κ(z, w)dμ(w) against the uniform 
 (the same for every z), and its eigenvalues per spherical-harmonic degree (Funk-Hecke).
 """
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 from scipy import special
 
 from ctflow._pytree import positive, pytree
 from ctflow.checks import check_count
+from ctflow.clouds import as_dtype
 from ctflow.polar import polar_rule
 
 
@@ -29,7 +34,7 @@ class Kernel:
 
     def log_kernel(self, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log κ at cosines ⟨z, w⟩ in [-1, 1]."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define log_kernel(cosine)")
 
     def log_volume(self, d: int, dtype=None) -> Float[Array, ""]:
         """Log V = log ∫κ(z, w)dμ(w) on S^{d-1}, differentiable in the kernel's parameters.
@@ -48,7 +53,9 @@ class Kernel:
         check_count("d", d, minimum=2)
         check_count("max_degree", max_degree, minimum=0)
         cosine, log_weight = _cosine_rule(d)
-        log_density = np.asarray(self.log_kernel(jnp.asarray(cosine)), np.float64) + log_weight
+        with jax.enable_x64(True):
+            exact = as_dtype(self, jnp.float64)
+            log_density = np.asarray(exact.log_kernel(jnp.asarray(cosine))) + log_weight
         density = np.exp(log_density - log_density.max())
         density /= density.sum()
         degrees = np.arange(max_degree + 1)[:, None]
@@ -58,6 +65,43 @@ class Kernel:
             zonal = special.eval_gegenbauer(degrees, d / 2 - 1, cosine)
             zonal = zonal / special.eval_gegenbauer(degrees, d / 2 - 1, 1.0)
         return zonal @ density
+
+
+@jax.custom_jvp
+def log_kernel_at(kernel: Kernel, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Log κ at scalar products of unit vectors, which rounding may carry beyond [-1, 1].
+
+    They are clipped, and the slope is that of κ at the clipped cosine. Where that slope is infinite, as at
+    coincident points for exp(-θ/h), it is replaced by 0: there the tangential gradient has no direction.
+    """
+    return kernel.log_kernel(jnp.clip(cosine, -1, 1))
+
+
+@partial(log_kernel_at.defjvp, symbolic_zeros=True)
+def _log_kernel_at_jvp(primals, tangents):
+    kernel, cosine = primals
+    d_kernel, d_cosine = tangents
+    cosine = jnp.clip(cosine, -1, 1)
+    value, total = kernel.log_kernel(cosine), jnp.zeros_like(cosine)
+    if not _is_zero(d_cosine):
+        _, slope = jax.jvp(kernel.log_kernel, (cosine,), (jnp.ones_like(cosine),))
+        without_direction = (jnp.abs(cosine) == 1) & ~jnp.isfinite(slope)
+        total = total + jnp.where(without_direction, 0, slope) * d_cosine
+    if not all(map(_is_zero, jax.tree.leaves(d_kernel, is_leaf=_is_zero))):
+        d_kernel = jax.tree.map(_filled, d_kernel, is_leaf=_is_zero)
+        total = total + jax.jvp(lambda kernel: kernel.log_kernel(cosine), (kernel,), (d_kernel,))[1]
+    return value, total
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _filled(tangent: Any) -> Any:
+    """The tangent as an array; that of an integer, of dtype float0, has no JAX array."""
+    if not _is_zero(tangent):
+        return tangent
+    return (np if tangent.dtype == jax.dtypes.float0 else jnp).zeros(tangent.shape, tangent.dtype)
 
 
 @pytree

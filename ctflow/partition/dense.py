@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.kernels import Kernel
+from ctflow.kernels import Kernel, log_kernel_at
 
 
 def dense_log_partition(
@@ -19,7 +19,7 @@ def dense_log_partition(
 ) -> Float[Array, " n"]:
     """Log Σ_j w_j κ(x_i, y_j) from the full matrix of scores; equal weights 1/m for None."""
     # Transposed, [m, n]: a CPU vectorises the sums down the columns, not those along the rows.
-    scores = kernel.log_kernel(jnp.matmul(y, x.T, precision="highest"))
+    scores = log_kernel_at(kernel, jnp.matmul(y, x.T, precision="highest"))
     if exclude_self:
         scores = jnp.where(jnp.eye(x.shape[0], dtype=bool), -jnp.inf, scores)
     heavy = scores if weights is None else jnp.where(weights[:, None] > 0, scores, -jnp.inf)

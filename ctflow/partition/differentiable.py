@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ctflow.kernels import Kernel
 from ctflow.partition.ring import ring_pull, ring_sum
-from ctflow.partition.spectral import GRADIENT_FACTOR, proves, spectral_pull, spectral_sum, wide
+from ctflow.partition.spectral import no_field, proves, spectral_pull, spectral_sum
 
 
 class Settings(NamedTuple):
@@ -53,27 +53,32 @@ def log_sum(
     return _log_sum(settings, x, y, weights, kernel)
 
 
+class _Forward(NamedTuple):
+    """L [n], its gradient in x [n, d] or None, and `Sums.field`."""
+
+    value: Array
+    gradient: Array | None
+    field: tuple[Array, ...]
+
+
 def attempt(
     settings: Settings, x: Array, y: Array, weights: Array, kernel: Kernel, *, gradient: bool
-) -> tuple[Array, Array | None, Array]:
-    """L, its gradient in x or None, and which attempt gave them: len(degrees) is the exact sum."""
+) -> tuple[_Forward, Array]:
+    """The sum, and which attempt gave it: number len(degrees) is the exact one."""
     options = {"gradient": gradient, "exclude_self": settings.exclude_self, "axis": settings.axis}
 
     def body(x, y, weights, kernel):
         def spectral(degree, dtype):
-            value, slope, bound = spectral_sum(x, y, weights, kernel, degree=degree, dtype=dtype, **options)
-            with wide():
-                proven = proves(*bound, settings.rtol)
-            return (value + _top(kernel, x.dtype), slope), proven
+            sums = spectral_sum(x, y, weights, kernel, degree=degree, dtype=dtype, **options)
+            return _Forward(*sums[:3]), proves(sums.bound, settings.rtol)
 
         def exact():
-            return ring_sum(x, y, weights, kernel, block_size=settings.block_size, **options), True
+            sums = ring_sum(x, y, weights, kernel, block_size=settings.block_size, **options)
+            return _Forward(*sums, no_field(x) if settings.degrees else ()), True
 
-        runs = [partial(spectral, *attempt) for attempt in settings.degrees]
-        (value, slope), taken = _first_proven([*runs, exact])
-        return value, slope, taken
+        return _first_proven([*(partial(spectral, *attempt) for attempt in settings.degrees), exact])
 
-    return _over_mesh(settings, body, "xyw-", "xx-")(x, y, weights, kernel)
+    return _over_mesh(settings, body, "xyw-", "x-")(x, y, weights, kernel)
 
 
 def _first_proven(runs: list[Callable[[], tuple[Any, Any]]], first: Any = 0) -> tuple[Any, Array]:
@@ -92,27 +97,16 @@ def _first_proven(runs: list[Callable[[], tuple[Any, Any]]], first: Any = 0) -> 
     return state[0], state[2]
 
 
-def _top(kernel: Kernel, dtype: Any) -> Array:
-    return kernel.log_kernel(jnp.ones((), dtype))
-
-
-def _pull(settings, of_kernel, x, y, weights, kernel, value, cotangent, taken):
-    """Gradients in y, weights and, where asked for, kernel, by the first method from `taken` on that can."""
+def _pull(settings, of_kernel, x, y, weights, kernel, value, field, cotangent, taken):
+    """Gradients in y, weights and, if asked for, kernel, by the first method from `taken` on that can."""
     options = {"exclude_self": settings.exclude_self, "axis": settings.axis}
 
     def spectral(degree, dtype):
-        top, pull_top = jax.vjp(partial(_top, dtype=x.dtype), kernel)
-        (d_y, d_weights, d_kernel), bound = spectral_pull(
-            *(x, y, weights, kernel, value - top, cotangent),
+        pulled, bound = spectral_pull(
+            *(x, y, weights, kernel, field, cotangent),
             **{"degree": degree, "dtype": dtype, "of_kernel": of_kernel, **options},
         )
-        if of_kernel:
-            total = jnp.sum(cotangent)
-            total = total if settings.axis is None else jax.lax.psum(total, settings.axis)
-            d_kernel = jax.tree.map(jnp.add, d_kernel, pull_top(total)[0])
-        with wide():
-            proven = proves(bound.value / GRADIENT_FACTOR, bound.gradient, settings.rtol)
-        return (d_y, d_weights, d_kernel), proven
+        return pulled, proves(bound, settings.rtol)
 
     def exact():
         pulled = ring_pull(x, y, weights, kernel, value, cotangent, block_size=settings.block_size, **options)
@@ -137,7 +131,7 @@ def _over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _log_sum(settings, x, y, weights, kernel):
-    return attempt(settings, x, y, weights, kernel, gradient=False)[0]
+    return attempt(settings, x, y, weights, kernel, gradient=False)[0].value
 
 
 @jax.custom_jvp
@@ -156,10 +150,10 @@ def _once_jvp(primals, tangents):
 def _forward(settings, *arguments):
     x, y, weights, kernel = _once(jax.tree.map(lambda a: a.value, arguments, is_leaf=_is_primal))
     asked = [any(leaf.perturbed for leaf in jax.tree.leaves(a, is_leaf=_is_primal)) for a in arguments]
-    value, slope, taken = attempt(settings, x, y, weights, kernel, gradient=True)
+    (value, slope, field), taken = attempt(settings, x, y, weights, kernel, gradient=True)
     # Residuals are arrays; what is static about the backward pass is told by which of them are there.
     of_columns, of_kernel = any(asked[1:]), asked[3]
-    columns = (x, y, weights, kernel, value, taken) if of_columns else None
+    columns = (x, y, weights, kernel, value, field, taken) if of_columns else None
     return value, (slope, columns, () if of_kernel else None)
 
 
@@ -174,14 +168,14 @@ def _backward(settings, residuals, cotangent):
     d_x = cotangent[:, None] * slope
     if columns is None:
         return d_x, None, None, None
-    x, y, weights, kernel, value, taken = columns
+    x, y, weights, kernel, value, field, taken = columns
     of_kernel = kernel_marker is not None
 
-    def body(x, y, weights, kernel, value, cotangent, taken):
-        return _pull(settings, of_kernel, x, y, weights, kernel, value, cotangent, taken)
+    def body(x, y, weights, kernel, value, field, cotangent, taken):
+        return _pull(settings, of_kernel, x, y, weights, kernel, value, field, cotangent, taken)
 
-    pull = _over_mesh(settings, body, "xyw-xx-", "yw-")
-    return (d_x, *pull(x, y, weights, kernel, value, cotangent, taken))
+    pull = _over_mesh(settings, body, "xyw-xxx-", "yw-")
+    return (d_x, *pull(x, y, weights, kernel, value, field, cotangent, taken))
 
 
 _log_sum.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -210,37 +210,76 @@ def _double_fourier(degree: int) -> np.ndarray:
 
 
 class ZonalRule(NamedTuple):
-    """A quadrature of zonal functions, and the zonal harmonics on its nodes; float64, on the host.
+    """A quadrature of zonal functions, and the zonal harmonics at its nodes; float64, on the host.
 
     Attributes:
         cosine: nodes [k] in (-1, 1).
-        sine: of the same angles θ [k].
         weights: [k], summing to 1.
         values: Z_ℓ [L + 1, k].
-        slopes: dZ_ℓ/dθ [L + 1, k].
         multiplicity: 1/∫Z_ℓ² [L + 1]: 1 or 2 on S¹, 2ℓ + 1 on S².
     """
 
     cosine: np.ndarray
-    sine: np.ndarray
     weights: np.ndarray
     values: np.ndarray
-    slopes: np.ndarray
     multiplicity: np.ndarray
+
+
+class ZonalSamples(NamedTuple):
+    """The angles at which a kernel is compared with its series; float64, on the host.
+
+    Attributes:
+        cosine: of the angles θ [k] in [0, π].
+        sine: of the same angles [k].
+        values: Z_ℓ [L + 1, k].
+        slopes: dZ_ℓ/dθ [L + 1, k].
+    """
+
+    cosine: np.ndarray
+    sine: np.ndarray
+    values: np.ndarray
+    slopes: np.ndarray
+
+
+def num_angles(degree: int) -> int:
+    """Number of nodes of `zonal_rule`: four per wave of the highest degree, and at least 512."""
+    return max(512, 4 * degree)
+
+
+def _zonal(d: int, degree: int, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Z_ℓ and dZ_ℓ/dθ [L + 1, k] at angles θ [k]."""
+    if d == 2:
+        ell = np.arange(degree + 1)[:, None]
+        return np.cos(ell * theta), -ell * np.sin(ell * theta)
+    values, slopes = np.moveaxis(special.assoc_legendre_p_all(degree, 1, np.cos(theta))[0], 1, 0)[:2]
+    return values, slopes
 
 
 @lru_cache(maxsize=32)
 def zonal_rule(d: int, degree: int) -> ZonalRule:
-    """The rule on 512 equidistant angles (Fejér's first), with the harmonics of S^{d-1} up to `degree`."""
-    count = 512
-    theta, ell = (np.arange(count) + 0.5) * np.pi / count, np.arange(degree + 1)[:, None]
-    t, sine = np.cos(theta), np.sin(theta)
+    """The rule at `num_angles` midpoints (Fejér's first), with the harmonics of S^{d-1} up to `degree`."""
+    count, ell = num_angles(degree), np.arange(degree + 1)
+    theta = (np.arange(count) + 0.5) * np.pi / count
+    values = _zonal(d, degree, theta)[0]
     if d == 2:
-        values, slopes = np.cos(ell * theta), -ell * np.sin(ell * theta)
-        return ZonalRule(
-            t, sine, np.full(count, 1 / count), values, slopes, np.where(ell[:, 0] == 0, 1.0, 2.0)
-        )
+        return ZonalRule(np.cos(theta), np.full(count, 1 / count), values, np.where(ell == 0, 1.0, 2.0))
     k = np.arange(1, count // 2)[:, None]
     weights = (1 - 2 * np.sum(np.cos(2 * k * theta) / (4 * k**2 - 1), axis=0)) / count
-    values, slopes = np.moveaxis(special.assoc_legendre_p_all(degree, 1, t)[0], 1, 0)[:2]
-    return ZonalRule(t, sine, weights, values, slopes, 2.0 * ell[:, 0] + 1)
+    return ZonalRule(np.cos(theta), weights, values, 2.0 * ell + 1)
+
+
+@lru_cache(maxsize=32)
+def zonal_samples(d: int, degree: int) -> ZonalSamples:
+    """Samples half way between the nodes of `zonal_rule`, at 0 and π, and crowding at both down to 1e-7.
+
+    A rule with as many nodes as harmonics reproduces a function at its own nodes, however wrong it is
+    elsewhere: the samples must be others. The ends are sampled more finely because a kernel's slope may
+    jump at the antipode.
+    """
+    count = num_angles(degree)
+    ends = np.geomspace(1e-7, np.pi / count, 12)[:-1]
+    theta = np.concatenate([ends, np.arange(count + 1) * np.pi / count, np.pi - ends])
+    values, slopes = _zonal(d, degree, theta)
+    sine = np.sin(theta)
+    sine[count + len(ends)] = 0.0  # sin π
+    return ZonalSamples(np.cos(theta), sine, values, slopes)

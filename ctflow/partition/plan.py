@@ -12,7 +12,7 @@ from ctflow._pytree import pytree, static
 from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
 from ctflow.kernels import Kernel
 from ctflow.memory import in_words, total_bytes
-from ctflow.partition.harmonics import DEGREE_STEP, zonal_rule
+from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
 from ctflow.partition.spectral import CHUNK, GRADIENT_FACTOR, PROBES, coefficients, profile, wide
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
@@ -122,10 +122,10 @@ def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: flo
     with jax.ensure_compile_time_eval(), wide():
         most = DEGREES[d][-1]
         c = np.asarray(coefficients(kernel, d, most))
-        exact, exact_slope = (np.asarray(a) for a in profile(kernel, d))
-    rule, level = zonal_rule(d, most), float(c[0])
-    value_tail = np.abs(exact - np.cumsum(c[:, None] * rule.values, axis=0)).max(axis=1)
-    slope_tail = np.abs(exact_slope - np.cumsum(c[:, None] * rule.slopes, axis=0)).max(axis=1)
+        exact, exact_slope = (np.asarray(a) for a in profile(kernel, d, most))
+    samples, level = zonal_samples(d, most), float(c[0])
+    value_tail = np.abs(exact - np.cumsum(c[:, None] * samples.values, axis=0)).max(axis=1)
+    slope_tail = np.abs(exact_slope - np.cumsum(c[:, None] * samples.slopes, axis=0)).max(axis=1)
     allowed = tolerance(rtol, dtype) / 2
     tails = np.maximum(value_tail, slope_tail / GRADIENT_FACTOR)
 

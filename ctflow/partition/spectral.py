@@ -1,31 +1,42 @@
 """The sum in harmonics on S¹ and S²: O(n) in the points, and never without a check of its own error.
 
-What is left out of the kernel, sup|κ - κ_L|, is measured on 512 angles; the round-off, against direct
-sums in float64 at a few points, the one with the smallest sum among them. Both over the smallest sum
-bound the error of L = log f. Where the bound is too large the sum is taken again in float64, and where
-that is not enough either, exactly, in tiles.
+The error of the field f = e^L / κ(1) has two sources, and both are bounded in the same run.
+
+* What the series leaves out of the kernel, sup|κ - κ_L|, measured at more than 500 angles between the nodes
+  that the coefficients come from. Between the samples κ is taken to be as smooth as it looks there: features
+  narrower than π/512 radians, or jumps of the slope other than at 0 and π, are not seen by sampling.
+  Every kernel of `ct.kernels` meets this; for one that does not, ask for `method="tiled"`.
+* The round-off. It is measured against direct sums in float64 at a few points chosen by a hash of their
+  index, and where f is smallest and steepest; and it is never taken to be less than what the size of the
+  moments allows at any point (`_rounding`).
+
+Over the smallest f they bound the error of L = log f. If the bound is too large the sum is taken again in
+float64, and if that is not enough either, exactly, in tiles.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ctflow import sphere
 from ctflow.clouds import as_dtype
-from ctflow.kernels import Kernel
-from ctflow.partition.harmonics import Harmonics, harmonics, zonal_rule
+from ctflow.kernels import Kernel, log_kernel_at
+from ctflow.partition.harmonics import Harmonics, harmonics, zonal_rule, zonal_samples
 from ctflow.partition.tiled import blocks, unblock
 
 CHUNK = 16_384  # points whose waves are in memory at a time
-# Fewer lie alike on an ordered cloud: with 8, the bound was passed by up to 1.9 on a meridian.
 PROBES = 16
-# Round-off at other points is taken to be at most this many times the largest seen at the probes; on clouds
-# made to break it, it was up to 2.2 times that.
+# Round-off at other points is taken to be at most this many times the largest seen at the probes.
 SAFETY = 4.0
-# The gradient of L may have this many times the tolerance of L.
+# Round-off of a wave of degree ℓ, in units of eps·(ℓ + WAVE_OFFSET): the largest seen is 1.
+WAVE_ERROR, WAVE_OFFSET = 1.0, 4.0
+# A gradient of L may have this many times the tolerance of L.
 GRADIENT_FACTOR = 10.0
 
 wide = partial(jax.enable_x64, True)
@@ -36,46 +47,84 @@ class Bound(NamedTuple):
 
     Attributes:
         value: error of L.
-        gradient: error of the tangential gradient of L in 1/radian, beyond `value` times the gradient; 0
-            where none was asked for.
+        gradient: error of the tangential gradient of L in 1/radian; 0 if none was asked for.
     """
 
     value: Float[Array, ""]
     gradient: Float[Array, ""]
 
 
-def proves(value: Any, gradient: Any, rtol: float) -> Any:
-    """Whether bounds are within rtol, and GRADIENT_FACTOR · rtol for the gradient; False for NaN."""
-    return (value <= rtol) & (gradient <= GRADIENT_FACTOR * rtol)
+class Sums(NamedTuple):
+    """A spectral sum.
+
+    Attributes:
+        value: L [n], rounded once.
+        gradient: tangential gradient of L in x [n, d], or None.
+        field: f = e^L / κ(1) [n] as a sum of arrays of the points' dtype that has float64's digits: the
+            backward pass divides by f, and L of a distant point has too few digits for that.
+        bound: how far value and gradient can be off before rounding.
+    """
+
+    value: Float[Array, " n"]
+    gradient: Float[Array, "n d"] | None
+    field: tuple[Array, ...]
+    bound: Bound
+
+
+class PullBound(NamedTuple):
+    """How far a spectral backward pass can be off, for cotangents with Σ_i |g_i| = 1; float64.
+
+    Attributes:
+        weights: error of the gradient in a weight.
+        points: error of the gradient in a point y_j, over w_j, in 1/radian.
+        kernel: error of the gradient in the logarithm of a parameter of the kernel (in the parameter
+            itself if that is 0); 0 if none was asked for.
+    """
+
+    weights: Float[Array, ""]
+    points: Float[Array, ""]
+    kernel: Float[Array, ""]
+
+
+def proves(bound: Bound | PullBound, rtol: float) -> Any:
+    """Whether values are within rtol, and gradients within GRADIENT_FACTOR · rtol; False for NaN."""
+    with wide():
+        value, gradients = (bound.value, bound[1:]) if isinstance(bound, Bound) else (0.0, bound)
+        return (value <= rtol) & (jnp.max(jnp.stack(gradients)) <= GRADIENT_FACTOR * rtol)
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
 
 
 def _relative(kernel: Kernel, cosine: Array) -> Array:
-    """κ/κ(1) at cosines, float64."""
-    return jnp.exp(kernel.log_kernel(cosine) - kernel.log_kernel(jnp.ones((), jnp.float64)))
+    """κ/κ(1) at scalar products of unit vectors, float64."""
+    return jnp.exp(log_kernel_at(kernel, cosine) - kernel.log_kernel(jnp.ones((), jnp.float64)))
 
 
 def coefficients(kernel: Kernel, d: int, degree: int) -> Float[Array, " L"]:
     """Funk-Hecke coefficients c_ℓ of κ/κ(1), ℓ = 0 … degree, float64; to be called inside `wide()`."""
     rule = zonal_rule(d, degree)
     profile = _relative(as_dtype(kernel, jnp.float64), jnp.asarray(rule.cosine)) * rule.weights
-    return jnp.asarray(rule.multiplicity) * jnp.matmul(jnp.asarray(rule.values), profile, precision="highest")
+    return jnp.asarray(rule.multiplicity) * _matmul(jnp.asarray(rule.values), profile)
 
 
-def profile(kernel: Kernel, d: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """κ/κ(1) and its derivative in the angle on the nodes of `zonal_rule`; inside `wide()`."""
-    rule = zonal_rule(d, 0)
-    cosine = jnp.asarray(rule.cosine)
+def profile(kernel: Kernel, d: int, degree: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
+    """κ/κ(1) and its derivative in the angle at the `zonal_samples`; inside `wide()`."""
+    samples = zonal_samples(d, degree)
+    cosine = jnp.asarray(samples.cosine)
     kernel = as_dtype(kernel, jnp.float64)
     value, slope = jax.jvp(partial(_relative, kernel), (cosine,), (jnp.ones_like(cosine),))
-    return value, -slope * rule.sine
+    return value, -slope * samples.sine
 
 
 def _truncation(kernel: Kernel, d: int, c: Array) -> tuple[Array, Array]:
     """Sup over angles of |κ - κ_L|/κ(1) and of |dκ/dθ - dκ_L/dθ|/κ(1)."""
-    rule = zonal_rule(d, c.shape[0] - 1)
-    series = (jnp.matmul(c, jnp.asarray(a), precision="highest") for a in (rule.values, rule.slopes))
+    degree = c.shape[0] - 1
+    samples = zonal_samples(d, degree)
+    series = (_matmul(c, jnp.asarray(a)) for a in (samples.values, samples.slopes))
     return tuple(  # pyright: ignore[reportReturnType]
-        jnp.max(jnp.abs(exact - cut)) for exact, cut in zip(profile(kernel, d), series, strict=True)
+        jnp.max(jnp.abs(exact - cut)) for exact, cut in zip(profile(kernel, d, degree), series, strict=True)
     )
 
 
@@ -116,46 +165,125 @@ def _unit(z: Array) -> Array:
     return z / jnp.sqrt(jnp.sum(z * z, axis=1, keepdims=True))
 
 
+class _Waves(NamedTuple):
+    """What bounds the waves of a signed measure Σ w_j δ_{y_j}; float64.
+
+    Attributes:
+        moments: its harmonic moments M_ℓ [orders, L + 1, 2].
+        mass: Σ|w_j|.
+        spread: (Σ w_j²)^½, what the errors of as many points add up to, each having its own sign.
+    """
+
+    moments: Array
+    mass: Array
+    spread: Array
+
+    @classmethod
+    def of(cls, h: Harmonics, z: Array, weights: Array, dtype: Any, axis: str | None) -> "_Waves":
+        """Those of points z [n, d] with float64 weights [n], the moments computed in `dtype`."""
+        sums = jnp.stack([jnp.sum(jnp.abs(weights)), jnp.sum(weights**2)])
+        mass, square = sums if axis is None else jax.lax.psum(sums, axis)
+        return cls(_moments(h, z.astype(dtype), weights.astype(dtype), axis), mass, jnp.sqrt(square))
+
+    def reach(self) -> Array:
+        """|M_ℓ| and the spread [L + 1]: the most that a wave of degree ℓ, or its error over eps, reaches."""
+        return jnp.sqrt(jnp.sum(self.moments**2, axis=(0, 2))) + self.spread
+
+    def heights(self) -> Array:
+        """How high the waves of every degree are where the points are [L + 1].
+
+        Their mean over the points is |M_ℓ|²/Σ|w_j|, and the 2 or 2ℓ + 1 waves of a degree add to that with
+        signs of their own: three standard deviations.
+        """
+        reach = self.reach()
+        components = 2 * _ell(reach) + 1 if self.moments.shape[0] > 1 else 2 + 0 * reach
+        aligned = reach**2 / jnp.where(self.mass > 0, self.mass, 1)
+        return jnp.minimum(reach, aligned + 3 * reach / jnp.sqrt(components))
+
+
+def _ell(a: Array) -> Array:
+    return jnp.arange(a.shape[0], dtype=jnp.float64)
+
+
+def _wave_error(ell: Array, dtype: Any) -> Array:
+    """Round-off of a wave of degree ℓ, which is a power of those of degree 1, relative to its height."""
+    return WAVE_ERROR * float(jnp.finfo(dtype).eps) * (ell + WAVE_OFFSET)
+
+
+def _rounding(c: Array, waves: _Waves, dtype: Any) -> tuple[Array, Array]:
+    """Round-off of the field Σ_ℓ c_ℓ M_ℓ·Y_ℓ, and of its gradient, to be expected at some point."""
+    ell = _ell(c)
+    error = c * _wave_error(ell, dtype) * waves.heights()
+    return jnp.linalg.norm(error), jnp.linalg.norm(jnp.sqrt(ell * (ell + 1)) * error)
+
+
+class _Side(NamedTuple):
+    """The points that are summed over, in float64: unit vectors [m, d] and weights [m]."""
+
+    points: Array
+    weights: Array
+    axis: str | None
+
+    def _over_devices(self, a: Array) -> Array:
+        return a if self.axis is None else jax.lax.psum(a, self.axis)
+
+    def field(self, kernel: Kernel, z: Array) -> Array:
+        """Σ_j w_j κ(z, y_j)/κ(1) at unit vectors z [k, d], by direct summation."""
+        return self._over_devices(_matmul(_relative(kernel, _matmul(z, self.points.T)), self.weights))
+
+    def field_and_gradient(self, kernel: Kernel, z: Array) -> tuple[Array, Array]:
+        """The same [k], and its tangential gradient [k, d]."""
+        cosine = _matmul(z, self.points.T)
+        relative, slope = jax.jvp(partial(_relative, kernel), (cosine,), (jnp.ones_like(cosine),))
+        value = _matmul(relative, self.weights)
+        pull = sphere.project_tangent(z, _matmul(slope * self.weights[None, :], self.points))
+        return self._over_devices(value), self._over_devices(pull)
+
+
+def _probes(n: int, special: Array) -> Array:
+    """Indices of the points to be looked at: some by a hash of n, and a special one."""
+    hashed = np.random.default_rng(n).integers(n, size=PROBES - 1, dtype=np.int32)
+    return jnp.concatenate([jnp.asarray(hashed), special[None]])
+
+
+def _largest(a: Array) -> Array:
+    """Index of the largest entry, in 32 bits, since an argmax is lowered outside of `wide()`."""
+    return jax.lax.argmax(a.astype(jnp.float32), 0, jnp.int32)
+
+
+def _gathered(tree: Any, axis: str | None) -> Any:
+    return tree if axis is None else jax.lax.all_gather(tree, axis, tiled=True)
+
+
+def _doubts(kernel: Kernel, side: _Side, probes: Array, seen: Array, slope: Array) -> tuple[Array, Array]:
+    """The largest distance of a field and its gradient at unit vectors from direct sums."""
+    exact, exact_slope = side.field_and_gradient(kernel, probes)
+    off = jnp.sqrt(jnp.sum((slope - exact_slope) ** 2, axis=1))
+    return jnp.max(jnp.abs(seen - exact)), jnp.max(off)
+
+
+def _error(left_out: Array, probed: Array, rounding: Array) -> Array:
+    """Truncation and round-off together; the latter as probed, but not less than what it can be."""
+    return left_out + jnp.maximum(SAFETY * probed, rounding)
+
+
 def _own(x: Array, y: Array, weights: Array, kernel: Kernel) -> Array:
     """w_i κ(x_i, y_i)/κ(1) in float64: what `exclude_self` leaves out."""
     cosine = jnp.sum(_unit(x) * _unit(y), axis=1)
-    return weights.astype(jnp.float64) * _relative(as_dtype(kernel, jnp.float64), cosine)
+    return weights * _relative(kernel, cosine)
 
 
-def _round_off(
-    x: Array,
-    y: Array,
-    weights: Array,
-    own: tuple[Array, Array],
-    kernel: Kernel,
-    f: Array,
-    slope: Any,
-    axis: Any,
-) -> tuple[Array, Array]:
-    """The largest distance of f, and of its gradient, from direct sums at a few points.
+def _split(a: Array, dtype: Any) -> tuple[Array, ...]:
+    """A float64 array as a sum of arrays of a dtype, with all of its digits or nearly."""
+    if dtype == jnp.float64:
+        return (a,)
+    high = a.astype(dtype)
+    return high, (a - high.astype(jnp.float64)).astype(dtype)
 
-    The points are every so many of x, and the one where f is smallest.
-    """
-    index = jnp.linspace(0, x.shape[0] - 1, PROBES - 1).astype(jnp.int32)
-    # In 32 bits, since an argmin is lowered outside of `wide()`.
-    smallest = jax.lax.argmin(f.astype(jnp.float32), 0, jnp.int32)
-    index = jnp.concatenate([index, smallest[None]])
-    slope = jnp.zeros_like(x) if slope is None else slope
-    looked_at = (_unit(x[index]), *(a[index].astype(jnp.float64) for a in (f, slope, *own)))
-    if axis is not None:
-        looked_at = jax.lax.all_gather(looked_at, axis, tiled=True)
-    probes, seen, seen_slope, left_out, left_out_slope = looked_at
 
-    def direct(z):
-        relative = _relative(kernel, jnp.matmul(z, _unit(y).T, precision="highest"))
-        total = jnp.matmul(relative, weights.astype(jnp.float64), precision="highest")
-        return total if axis is None else jax.lax.psum(total, axis)
-
-    exact, pull = jax.vjp(direct, probes)
-    (exact_slope,) = pull(jnp.ones_like(exact))
-    off = seen + left_out - exact
-    off_slope = seen_slope + left_out_slope - sphere.project_tangent(probes, exact_slope)
-    return jnp.max(jnp.abs(off)), jnp.max(jnp.sqrt(jnp.sum(off_slope**2, axis=1)))
+def no_field(x: Array) -> tuple[Array, ...]:
+    """In the place of `Sums.field` for a sum that was not spectral."""
+    return (jnp.zeros_like(x[:, 0]),) * (1 if x.dtype == jnp.float64 else 2)
 
 
 def spectral_sum(
@@ -169,8 +297,8 @@ def spectral_sum(
     gradient: bool,
     exclude_self: bool,
     axis: str | None,
-) -> tuple[Float[Array, " n"], Float[Array, "n d"] | None, Bound]:
-    """L_i - log κ(1), its tangential gradient in x where asked for, and how far they can be off.
+) -> Sums:
+    """L_i, its tangential gradient in x if asked for, and how far they can be off.
 
     Args:
         x: points [n, d], d = 2 or 3.
@@ -183,32 +311,74 @@ def spectral_sum(
         exclude_self: leave out the pairs j = i.
         axis: mesh axis over which x and y are cut, or None.
     """
-    d, given = x.shape[1], x.dtype
+    (n, d), given = x.shape, x.dtype
     h = harmonics(d, degree)
     with wide():
         kernel = as_dtype(kernel, jnp.float64)
         c = coefficients(kernel, d, degree)
-        missing, missing_slope = _truncation(kernel, d, c)
-        moments = _moments(h, y.astype(dtype), weights.astype(dtype), axis)
-        f, slope = _evaluate(h, x.astype(dtype), moments, c, gradient=gradient)
-        own = jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float64), (f, x))
+        wide_y, wide_weights = as_dtype((y, weights), jnp.float64)
+        waves = _Waves.of(h, y, wide_weights, dtype, axis)
+        result = _evaluate(h, x.astype(dtype), waves.moments, c, gradient=gradient)
+        whole, slope = as_dtype(result, jnp.float64)
+        f, steep = whole, jnp.zeros_like(x, jnp.float64) if slope is None else slope
         if exclude_self:
-            own_value, pull = jax.vjp(lambda x: _own(x, y, weights, kernel), x.astype(jnp.float64))
-            own = own_value, pull(jnp.ones_like(own_value))[0]
-            f = f - own[0].astype(dtype)
-            slope = None if slope is None else slope - own[1].astype(dtype)
+            own, pull = jax.vjp(lambda x: _own(x, wide_y, wide_weights, kernel), x.astype(jnp.float64))
+            f, steep = f - own, steep - pull(jnp.ones_like(own))[0]
 
-        doubts = _round_off(x, y, weights, own, kernel, f, slope, axis)
-        lowest = jnp.min(f).astype(jnp.float64)
-        lowest = lowest if axis is None else jax.lax.pmin(lowest, axis)
-        errors = (a + SAFETY * b for a, b in zip((missing, missing_slope), doubts, strict=True))
-        bound = Bound(*(jnp.where(lowest > 0, error / lowest, jnp.inf) for error in errors))
-        if slope is None:
-            bound = bound._replace(gradient=jnp.zeros_like(bound.gradient))
+        steepness = jnp.sqrt(jnp.sum(steep**2, axis=1))
+        index = _probes(n, _largest(-f))
+        looked_at = _unit(x[index]), whole[index], (steep * 0 if slope is None else slope)[index]
+        doubts = _doubts(kernel, _Side(_unit(y), wide_weights, axis), *_gathered(looked_at, axis))
+        rounding = _rounding(c, waves, dtype)
+        error, slope_error = map(_error, _truncation(kernel, d, c), doubts, rounding)
+        floor = f - error
+        bounds = [error / floor]
+        if slope is not None:
+            bounds.append((slope_error + steepness / f * error) / floor)
+        worst = jnp.stack([jnp.max(jnp.where(floor > 0, bound, jnp.inf)) for bound in bounds])
+        worst = worst if axis is None else jax.lax.pmax(worst, axis)
+        bound = Bound(worst[0], worst[1] if slope is not None else jnp.zeros_like(worst[0]))
 
         safe = jnp.where(f > 0, f, 1)
-        value = jnp.log(safe.astype(jnp.float64)).astype(given)
-        return value, None if slope is None else (slope / safe[:, None]).astype(given), bound
+        value = (jnp.log(safe) + kernel.log_kernel(jnp.ones((), jnp.float64))).astype(given)
+        tangent = None if slope is None else (steep / safe[:, None]).astype(given)
+        return Sums(value, tangent, _split(safe, given), bound)
+
+
+def _jacobian(function: Callable[[Array], Array], p: Array) -> Array:
+    """Derivative [P, …] of a function of a vector [P], one entry of it after the other."""
+    return jax.lax.map(lambda e: jax.jvp(function, (p,), (e,))[1], jnp.eye(p.size, dtype=p.dtype))
+
+
+def _pull_parameters(
+    h: Harmonics,
+    as_kernel: Callable[[Array], Kernel],
+    p: Array,
+    shares: _Waves,
+    columns: _Waves,
+    side: _Side,
+    probes: Array,
+    dtype: Any,
+) -> tuple[Array, Array]:
+    """Σ_ij s_i w_j ∂κ(x_i, y_j)/∂p / κ(1) [P] for every parameter p, and how far each can be off.
+
+    The bound is that of a field, ∂κ/∂p summed over the shares and seen from y, since Σ_j w_j = 1.
+    """
+    degree = h.degree
+    d = probes.shape[1]
+    samples = zonal_samples(d, degree)
+    slopes = _jacobian(lambda p: coefficients(as_kernel(p), d, degree), p)
+    exact = _jacobian(lambda p: _relative(as_kernel(p), jnp.asarray(samples.cosine)), p)
+    left_out = jnp.max(jnp.abs(exact - _matmul(slopes, jnp.asarray(samples.values))), axis=1)
+
+    def seen(slope: Array) -> Array:
+        return h.field(probes.astype(dtype), as_dtype(h.synthesise(shares.moments * slope[:, None]), dtype))
+
+    off = jax.lax.map(seen, slopes) - _jacobian(lambda p: side.field(as_kernel(p), probes), p)
+    product = shares.reach() * columns.reach()
+    rounding = jnp.linalg.norm(slopes * 2 * _wave_error(_ell(product), dtype) * product, axis=1)
+    error = _error(left_out * shares.mass, jnp.max(jnp.abs(off), axis=1), rounding)
+    return _matmul(slopes, jnp.sum(shares.moments * columns.moments, axis=(0, 2))), error
 
 
 def spectral_pull(
@@ -216,7 +386,7 @@ def spectral_pull(
     y: Float[Array, "m d"],
     weights: Float[Array, " m"],
     kernel: Kernel,
-    value: Float[Array, " n"],
+    field: tuple[Array, ...],
     cotangent: Float[Array, " n"],
     *,
     degree: int,
@@ -224,41 +394,68 @@ def spectral_pull(
     of_kernel: bool,
     exclude_self: bool,
     axis: str | None,
-) -> tuple[tuple[Float[Array, "m d"], Float[Array, " m"], Kernel | None], Bound]:
-    """Gradients of Σ_i g_i (L_i - log κ(1)) in y, in weights and, where asked for, in the kernel.
+) -> tuple[tuple[Float[Array, "m d"], Float[Array, " m"], Kernel | None], PullBound]:
+    """Gradients of Σ_i g_i L_i in y, in weights and, if asked for, in the kernel, and their errors.
 
-    They are the field of the signed measure Σ_i (g_i/f_i) δ_{x_i}, seen from y, and its gradient. The
-    bounds are on these two fields, relative to Σ_i |g_i|.
+    They are the field of the signed measure Σ_i s_i δ_{x_i}, s_i = g_i/f_i, seen from y, and its gradient.
+    The bounds take f as given: its own error, at most `Bound.value`, changes the share of a row i in the
+    gradients by that fraction.
+
+    Args:
+        x: points [n, d], d = 2 or 3.
+        y: points [m, d].
+        weights: [m].
+        kernel: the kernel.
+        field: of the forward pass, `Sums.field`.
+        cotangent: g [n].
+        degree: as in `spectral_sum`.
+        dtype: to compute in; the results have that of x.
+        of_kernel: whether the gradient in the kernel is wanted.
+        exclude_self: as in `spectral_sum`.
+        axis: as in `spectral_sum`.
     """
     d, given = x.shape[1], x.dtype
     h = harmonics(d, degree)
+
+    def over_devices(a: Array) -> Array:
+        return a if axis is None else jax.lax.psum(a, axis)
+
     with wide():
-        c, pull_coefficients = jax.vjp(lambda kernel: coefficients(kernel, d, degree), kernel)
-        share = (cotangent.astype(dtype) * jnp.exp(-value.astype(dtype))).astype(dtype)
-        seen = _moments(h, x.astype(dtype), share, axis)
-        d_weights, slope = _evaluate(h, y.astype(dtype), seen, c, gradient=True)
-        d_y = slope * weights.astype(dtype)[:, None]
+        p, as_kernel = ravel_pytree(as_dtype(kernel, jnp.float64))
+        kernel = as_kernel(p)
+        c = coefficients(kernel, d, degree)
+        wide_x, wide_y, wide_weights, g = as_dtype((x, y, weights, cotangent), jnp.float64)
+        share = g / sum(as_dtype(field, jnp.float64))
+        shares = _Waves.of(h, x, share, dtype, axis)
+        result = _evaluate(h, y.astype(dtype), shares.moments, c, gradient=True)
+        d_weights, slope = as_dtype(result, jnp.float64)
+        d_y, d_p = slope * wide_weights[:, None], jnp.zeros_like(p)
 
-        wide_kernel = as_dtype(kernel, jnp.float64)
-        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float64), (d_weights, y))
-        doubts = _round_off(y, x, share, nothing, wide_kernel, d_weights, slope, axis)
-        masses = jnp.stack([jnp.sum(jnp.abs(a.astype(jnp.float64))) for a in (share, cotangent)])
-        masses = masses if axis is None else jax.lax.psum(masses, axis)
-        # No cotangent at all: nothing to be wrong about.
-        scale = jnp.where(masses[1] > 0, masses[1], 1)
-        cut = _truncation(wide_kernel, d, c)
-        bound = Bound(*((a * masses[0] + SAFETY * b) / scale for a, b in zip(cut, doubts, strict=True)))
-
-        d_kernel = None
+        index = _probes(y.shape[0], _largest(jnp.sum(slope**2, axis=1)))
+        looked_at = _gathered((_unit(y[index]), d_weights[index], slope[index]), axis)
+        side = _Side(_unit(x), share, axis)
+        scale = over_devices(jnp.sum(jnp.abs(g)))
+        cut = [a * shares.mass for a in _truncation(kernel, d, c)]
+        doubts = _doubts(kernel, side, *looked_at)
+        errors = [*map(_error, cut, doubts, _rounding(c, shares, dtype))]
         if of_kernel:
-            moments = _moments(h, y.astype(dtype), weights.astype(dtype), axis)
-            (d_kernel,) = pull_coefficients(jnp.sum(seen * moments, axis=(0, 2)))
-        gradients = as_dtype((d_y, d_weights, d_kernel), given)
+            columns = _Waves.of(h, y, wide_weights, dtype, axis)
+            d_p, error = _pull_parameters(h, as_kernel, p, shares, columns, side, looked_at[0], dtype)
+            errors.append(jnp.max(jnp.where(p == 0, 1, jnp.abs(p)) * error))
+        else:
+            errors.append(jnp.zeros_like(scale))
         if exclude_self:
-            _, pull = jax.vjp(partial(_own, x), y, weights, kernel)
-            d_own = as_dtype(pull(-share.astype(jnp.float64)), given)
-            if axis is not None:
-                d_own = (*d_own[:2], jax.lax.psum(d_own[2], axis))
-            d_own = d_own if of_kernel else (*d_own[:2], None)
-            gradients = jax.tree.map(jnp.add, gradients, d_own)
-        return gradients, bound
+
+            def own(y, weights, p):
+                return _own(wide_x, y, weights, as_kernel(p))
+
+            own_y, own_weights, own_p = jax.vjp(own, wide_y, wide_weights, p)[1](-share)
+            d_y, d_weights, d_p = d_y + own_y, d_weights + own_weights, d_p + over_devices(own_p)
+
+        def log_top(p):
+            return as_kernel(p).log_kernel(jnp.ones((), jnp.float64))
+
+        d_p = d_p + over_devices(jnp.sum(g)) * jax.grad(log_top)(p)
+        gradients = as_dtype((d_y, d_weights, as_kernel(d_p) if of_kernel else None), given)
+        # Without any cotangent there is nothing to be wrong about.
+        return gradients, PullBound(*(error / jnp.where(scale > 0, scale, 1) for error in errors))

@@ -5,13 +5,14 @@ Backwards, each tile is computed again, so that the other gradients need no n ×
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.kernels import Kernel
+from ctflow.kernels import Kernel, log_kernel_at
 
 Sums = tuple[Array, Array, Array | None]
 
@@ -32,13 +33,13 @@ def _indices(n: int, size: int, first: Any) -> Array:
 
 
 def _scores(kernel: Kernel, x: Array, y: Array) -> Array:
-    return kernel.log_kernel(jnp.matmul(x, y.T, precision="highest"))
+    return log_kernel_at(kernel, jnp.matmul(x, y.T, precision="highest"))
 
 
 def _scores_and_slopes(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array]:
     """Log κ and its derivative in the cosine."""
     cosine = jnp.matmul(x, y.T, precision="highest")
-    return jax.jvp(kernel.log_kernel, (cosine,), (jnp.ones_like(cosine),))
+    return jax.jvp(partial(log_kernel_at, kernel), (cosine,), (jnp.ones_like(cosine),))
 
 
 def no_sums(x: Float[Array, "n d"], *, gradient: bool) -> Sums:
