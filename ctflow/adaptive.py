@@ -1,10 +1,11 @@
 """Adaptive quadrature of a density, which does not pass a peak unseen.
 
 The domain is a chart: the image of a box in one or two coordinates, such as `polar.Strip`. It is cut into
-boxes with Gauss-Legendre nodes in each, and a box is halved until it is either resolved or empty. Resolved means that the
-Legendre series of the density and of its logarithm have ended within the box's nodes. Empty means that even
-the logarithm's largest rise between nodes leaves no mass there. At low temperature the density itself is 0
-at the nodes of a wide box, whether a peak lies between them or not; its logarithm tells the two apart.
+boxes with Gauss-Legendre nodes in each, and a box is halved until it is either resolved or empty. Resolved
+means that the Legendre series of the density and of its logarithm end within the box's nodes. Empty means
+that even the largest rise of the logarithm between nodes leaves no mass there. At low temperature the density
+itself is 0 at the nodes of a wide box, whether a peak lies between them or not; its logarithm tells the two
+apart.
 """
 
 from collections.abc import Callable
@@ -121,8 +122,7 @@ def resolve(
         judged = _Judged(*(np.concatenate([a[~failed], b]) for a, b in zip(judged, new[1], strict=True)))
     raise ValueError(
         f"{subject} for {_MAX_NODES} quadrature nodes: {int(failed.sum())} of {len(failed)} boxes are not "
-        f"resolved, the smallest {(boxes.high - boxes.low)[failed].min():.1e} wide; raise the temperature or "
-        "smooth the potential"
+        "resolved; raise the temperature or smooth the potential"
     )
 
 

@@ -3,10 +3,12 @@
 On S² cap i contributes its part outside the caps before it. On the ring at angle θ about its centre, another
 cap covers an arc |φ - φ_j| < α_j(θ), known in closed form; what is left between the arcs is a strip's width.
 Which arcs there are, and in which order, changes only at angles where a ring touches a cap or where two caps'
-circles meet on it, so that each strip ends there. On the circle, and about a symmetry axis, caps are intervals.
+circles meet on it, so that each strip ends there. On the circle, and about a symmetry axis, caps are
+intervals.
 """
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,7 +60,7 @@ def _outside(center: np.ndarray, others: np.ndarray, radius: float) -> list[Stri
     inner = np.concatenate(ends)
     edges = np.unique(np.concatenate([[0.0, radius], inner[(inner > 0) & (inner < radius)]]))
     found = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         half = _half_arcs(np.array([(start + stop) / 2]), distance, radius)[0]
         if stop - start < 1e-14 or (half == np.pi).any():
             continue

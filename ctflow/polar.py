@@ -66,7 +66,7 @@ def from_polar(axis: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarr
 
 
 def to_polar(axis: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Angles θ and azimuths φ of points [..., d], the inverse of `from_polar`; for d = 2, θ signed and φ = 0."""
+    """Angles θ and azimuths φ of points [..., d], inverse of `from_polar`; for d = 2, θ signed and φ = 0."""
     height, *tangent = np.moveaxis(z @ _frame(axis), -1, 0)
     if axis.shape[0] == 2:
         return np.arctan2(tangent[0], height), np.zeros_like(height)
@@ -109,7 +109,7 @@ class Strip(NamedTuple):
         return np.stack(low, axis=-1).reshape(-1, len(lines)), np.stack(high, axis=-1).reshape(-1, len(lines))
 
     def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points [n, d] at coordinates [n, k], and log of the uniform law's density in the coordinates, [n]."""
+        """Points [n, d] at coordinates [n, k], and the uniform law's log density in the coordinates, [n]."""
         d = self.axis.shape[0]
         if self.edges is None:
             z = from_polar(self.axis, x[:, 0], np.zeros(len(x)))
