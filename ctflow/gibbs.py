@@ -159,8 +159,8 @@ class GibbsMeasure:
         if not noise < _MAX_NOISE:
             raise ValueError(
                 f"temperature must be >= {4 * epsilon * largest / _MAX_NOISE:.1e} for a potential of size "
-                f"{largest:.3g} rounded to {epsilon:.0e} of that, got {self.temperature}; raise it, or compute "
-                "the potential in float64"
+                f"{largest:.3g} rounded to {epsilon:.0e} of that, got {self.temperature}; raise the "
+                "temperature, or compute the potential in float64"
             )
         return noise
 
