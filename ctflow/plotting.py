@@ -47,7 +47,11 @@ _BEHIND, _SURFACE, _IN_FRONT = 1, 2, 3
 # Of a user's own settings none reaches a figure: the same numbers give the same picture everywhere, without
 # LaTeX or fonts that are not there. Where ffmpeg lies is no matter of style, and stays.
 _STYLE: dict[Any, Any] = {
-    **{key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(("backend", "animation.ffmpeg"))},
+    **{
+        key: value
+        for key, value in mpl.rcParamsDefault.items()
+        if not key.startswith(("backend", "animation.ffmpeg"))
+    },
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
