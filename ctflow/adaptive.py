@@ -17,6 +17,7 @@ from scipy import special
 
 ORDER = 12  # nodes per coordinate in a box
 _MAX_NODES = 2**21
+_CHUNK = 4096  # nodes at a time
 _MAX_ROUNDS = 40  # of halving; enough for boxes a billionth of a radian wide
 _TAIL = 3  # Legendre coefficients, the last ones, whose size is the error of a series
 _MAX_LOG_TAIL = 1e-2  # error of log ρ in a resolved box, nats
@@ -129,11 +130,15 @@ def resolve(
 def _evaluate(log_density, chart: Chart, low: np.ndarray, high: np.ndarray) -> tuple[Boxes, _Judged]:
     x = _nodes(low, high)
     m, count, k = x.shape
-    z, log_area = chart.at(x.reshape(-1, k))
-    log_rho = np.asarray(log_density(z), np.float64)
-    if not np.isfinite(log_rho).all():
-        where = z[np.flatnonzero(~np.isfinite(log_rho))[0]]
-        raise ValueError(f"the potential must be finite everywhere on the sphere; it is not at {where}")
+    x = x.reshape(-1, k)
+    log_rho, log_area = np.empty(len(x)), np.empty(len(x))
+    for first in range(0, len(x), _CHUNK):  # in high d, the points are what takes memory
+        part = slice(first, first + _CHUNK)
+        z, log_area[part] = chart.at(x[part])
+        log_rho[part] = log_density(z)
+        if not np.isfinite(log_rho[part]).all():
+            bad = np.flatnonzero(~np.isfinite(log_rho[part]))[0]
+            raise ValueError(f"log_density must be finite, got {log_rho[part][bad]} at {z[bad]}")
     log_rho, log_area = log_rho.reshape(m, count), log_area.reshape(m, count)
     value = log_rho + log_area
     top = value.max(axis=1)

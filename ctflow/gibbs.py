@@ -175,7 +175,11 @@ class GibbsMeasure:
         return -self._potential_at(z) / self.temperature
 
     def _potential_at(self, z: np.ndarray) -> np.ndarray:
-        return potential_values(self.potential, z)
+        u = potential_values(self.potential, z)
+        if not np.isfinite(u).all():
+            first = np.flatnonzero(~np.isfinite(u))[0]
+            raise ValueError(f"potential must be finite on the whole sphere, got {u[first]} at {z[first]}")
+        return u
 
     @property
     def free_energy(self) -> float:

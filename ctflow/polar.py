@@ -202,13 +202,13 @@ class PolarSampler:
 def fine_boxes(
     log_density: Callable[[np.ndarray], np.ndarray], strip: Strip, *, subject: str, noise: float = 0.0
 ) -> Boxes:
-    """Boxes of at most 1e-4 of the mass each in one coordinate, 1e-3 in two, for draws and distributions."""
+    """Boxes of at most 3e-4 of the mass each in one coordinate, 1e-3 in two, for draws and distributions."""
     one = strip.edges is None
     return resolve(
         log_density,
         strip,
         spacing=0.1 if one else 0.4,
-        max_mass=1e-4 if one else 1e-3,
+        max_mass=3e-4 if one else 1e-3,
         subject=subject,
         noise=noise,
     )

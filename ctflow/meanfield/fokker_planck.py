@@ -114,7 +114,7 @@ class FokkerPlanck:
             worst = np.argmax(np.nan_to_num(error, nan=np.inf))
             raise ValueError(
                 f"max_degree = {self._max_degree} is too small for this start: at time {times[worst]:.3g} "
-                f"the density may be off by {error[worst]:.1e} of its mass; use a larger degree or later times"
+                f"the density may be off by {error[worst]:.1e} of its mass; use a larger one or later times"
             )
         return np.maximum(0, rho)
 
