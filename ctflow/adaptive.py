@@ -62,7 +62,7 @@ class Boxes(NamedTuple):
     @property
     def log_mass(self) -> float:
         """Log of ∫ρ over the chart."""
-        return float(special.logsumexp(self.log_rho + self.log_weight))
+        return float(np.asarray(special.logsumexp(self.log_rho + self.log_weight)))
 
 
 class _Judged(NamedTuple):
@@ -100,10 +100,9 @@ def resolve(
     Raises:
         ValueError: log ρ is not finite, or the boxes become too many or too small.
     """
-    low, high = chart.boxes(spacing)
-    boxes, judged = _evaluate(log_density, chart, low, high)
-    log_tolerance = np.log(max(1e-10, 2 * noise))
-    for _ in range(_MAX_ROUNDS):
+    boxes, judged = _evaluate(log_density, chart, *chart.boxes(spacing))
+    log_tolerance, rounds = np.log(max(1e-10, 2 * noise)), 0
+    while True:
         total = boxes.log_mass if log_total is None else log_total
         empty = judged.log_bound < total + _LOG_EMPTY
         resolved = (
@@ -115,16 +114,16 @@ def resolve(
         failed = ~(empty | resolved)
         if not failed.any():
             return boxes
-        if (boxes.log_rho.shape[0] + failed.sum()) * boxes.log_rho.shape[1] > _MAX_NODES:
-            break
+        rounds += 1
+        if rounds > _MAX_ROUNDS or (len(failed) + failed.sum()) * boxes.log_rho.shape[1] > _MAX_NODES:
+            raise ValueError(
+                f"{subject} for {_MAX_NODES} quadrature nodes: {int(failed.sum())} of {len(failed)} boxes are "
+                "not resolved; raise the temperature or smooth the potential"
+            )
         low, high = _halved(boxes.low[failed], boxes.high[failed], judged.split[failed])
         new = _evaluate(log_density, chart, low, high)
         boxes = Boxes(*(np.concatenate([a[~failed], b]) for a, b in zip(boxes, new[0], strict=True)))
         judged = _Judged(*(np.concatenate([a[~failed], b]) for a, b in zip(judged, new[1], strict=True)))
-    raise ValueError(
-        f"{subject} for {_MAX_NODES} quadrature nodes: {int(failed.sum())} of {len(failed)} boxes are not "
-        "resolved; raise the temperature or smooth the potential"
-    )
 
 
 def _evaluate(log_density, chart: Chart, low: np.ndarray, high: np.ndarray) -> tuple[Boxes, _Judged]:
