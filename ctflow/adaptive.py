@@ -117,8 +117,8 @@ def resolve(
         rounds += 1
         if rounds > _MAX_ROUNDS or (len(failed) + failed.sum()) * boxes.log_rho.shape[1] > _MAX_NODES:
             raise ValueError(
-                f"{subject} for {_MAX_NODES} quadrature nodes: {int(failed.sum())} of {len(failed)} boxes are "
-                "not resolved; raise the temperature or smooth the potential"
+                f"{subject} for {_MAX_NODES} quadrature nodes: {int(failed.sum())} of {len(failed)} boxes "
+                "are not resolved; raise the temperature or smooth the potential"
             )
         low, high = _halved(boxes.low[failed], boxes.high[failed], judged.split[failed])
         new = _evaluate(log_density, chart, low, high)
