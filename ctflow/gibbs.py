@@ -1,28 +1,34 @@
 """The Gibbs measure ρ* = exp(-U/τ)/Z: the one equilibrium of the unimodal free energy, exactly.
 
-By quadrature on the host in float64: on S¹ and S² for any smooth U, in every dimension for zonal U.
-All densities are w.r.t. the uniform probability measure, all entropies and divergences in nats.
+By adaptive quadrature on the host, with U in float64 whether or not JAX's x64 mode is on: on S¹ and S² for
+any smooth U, in every dimension for zonal U. All densities are w.r.t. the uniform probability measure, all
+entropies and divergences in nats.
 """
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
-from ctflow import partition
+from ctflow import caps, partition
+from ctflow.adaptive import Boxes, resolve
 from ctflow.checks import check_count, check_key, check_positive
-from ctflow.clouds import check_cloud, mean, points, weights
+from ctflow.clouds import as_dtype, check_cloud, mean, points, weights
 from ctflow.kernels import ChordalGaussian
-from ctflow.polar import PolarSampler, from_polar, polar_quadrature
+from ctflow.partition.spectral import wide
+from ctflow.polar import PolarSampler, Strip, azimuths, fine_boxes, from_polar, polar_quadrature, whole
 from ctflow.potentials import as_potential, check_potential
 
-_MAX_POLAR_NODES = 1024
-_TOLERANCE = 1e-9
+_CHUNK = 4096  # points per call of U: one shape, one program
+_AZIMUTHS = 128  # of the nodes on S² where U is zonal; U itself needs none
+_MAX_NOISE = 1e-5
+_AGREE = 1e-8
+_ON_AXIS = 1e-6  # distance from the axis that is taken for rounding of float32
 _FINEST_BANDWIDTH = 0.032
 # Up to so many pairs an exact sum is done before the program of a spectral one is compiled.
 _EXACT_PAIRS = 2**25
@@ -34,23 +40,59 @@ def _values(potential: Any, z: Any) -> Any:
     return potential(z)
 
 
+def potential_values(potential: Any, z: np.ndarray) -> np.ndarray:
+    """U at points [n, d] on the host, in float64 also where JAX's x64 mode is off.
+
+    A U that cannot take float64 points, such as a function that mixes them with float32 arrays under strict
+    promotion, is called in the session's precision instead.
+    """
+    padded = np.concatenate([z, np.broadcast_to(z[:1], (-len(z) % _CHUNK, z.shape[1]))])
+    dtype, _ = _dtypes(potential, z.shape[1])
+    values = np.empty(len(padded))
+    with wide() if dtype == np.float64 else nullcontext():
+        potential = as_dtype(potential, jnp.float64) if dtype == np.float64 else potential
+        for first in range(0, len(padded), _CHUNK):
+            chunk = jnp.asarray(padded[first : first + _CHUNK], dtype)
+            values[first : first + _CHUNK] = np.asarray(_values(potential, chunk), np.float64)
+    return values[: len(z)]
+
+
+def _dtypes(potential: Any, d: int) -> tuple[Any, Any]:
+    """The dtypes of the points that U takes, float64 if it can, and of its values."""
+    try:
+        with wide():
+            point = jax.ShapeDtypeStruct((_CHUNK, d), jnp.float64)
+            return np.float64, jax.eval_shape(_values, as_dtype(potential, jnp.float64), point).dtype
+    except Exception:  # whatever a user's function may raise; `check_potential` has called it in `narrow`
+        narrow = jnp.zeros(()).dtype
+        return narrow, jax.eval_shape(_values, potential, jax.ShapeDtypeStruct((_CHUNK, d), narrow)).dtype
+
+
 class GibbsMeasure:
     """ρ*(z) = exp(-U(z)/τ)/Z on S^{d-1}.
 
+    Masses, means and log Z are right to 1e-8, or to 4 ε max|U|/τ where that is more, ε being the rounding of
+    U's values. A temperature at which that exceeds 1e-5 is refused: τ must be >= 9e-11 max|U| for values in
+    float64, and >= 0.05 max|U| for a function that returns float32. Down to there every d works where U is
+    zonal, S¹ for any U, and S² for isolated wells. A valley on S² takes more nodes the narrower it is: it is
+    refused from a width of about 0.005 rad on (`Ring` of stiffness 4 with `narrowing`: τ = 1e-4 works, 3e-5
+    is refused), and so are caps of `cap_mass` with their centres off the axis of an even valley.
+
     Args:
-        potential: U, of `ct.potentials` or any function of one point [d]; smooth.
+        potential: U, of `ct.potentials` or any function of one point [d]; smooth, with no feature narrower
+            than 0.02 rad (d = 3) or 0.005 rad (else) that no node of the first grid would meet.
         temperature: τ > 0.
         d: dimension of the ambient space; d > 3 needs a zonal potential.
 
     Attributes:
-        nodes: quadrature points [k, d], refined until log Z is stable to 1e-9, or to the rounding of U
-            where JAX runs in float32; one meridian in d > 3.
+        nodes: quadrature points [k, d], denser where the measure is; one meridian in d > 3.
         node_weights: their weights for the uniform law, [k], summing to 1.
-        density: ρ* at the nodes, [k].
+        density: ρ* at the nodes, [k]; inf where float64 ends, in high d.
         log_partition_function: log Z.
 
     Raises:
-        ValueError: τ or d out of range, a U without a symmetry axis for d > 3, or a U too rough.
+        ValueError: τ or d out of range, a U without a symmetry axis for d > 3, a τ too low for float64 or for
+            two million nodes, or a U too rough.
     """
 
     def __init__(self, potential: Any, *, temperature: float, d: int):
@@ -66,37 +108,78 @@ class GibbsMeasure:
                 f"d must be 2 or 3 for a potential without a symmetry axis, got {d}: "
                 "quadrature needs a zonal U there"
             )
-        self._zonal = d > 3
-        self._has_axis = axis is not None
-        # Without an axis, a generic one: rings of nodes must not be level sets of U, see potential_cdf.
-        generic = np.sqrt(np.arange(2.0, d + 2)) / np.sqrt(np.arange(2.0, d + 2).sum())
+        self._zonal = axis is not None
+        # Without an axis, a generic one, so that no symmetry of U hides an error.
+        generic = np.sqrt(np.arange(2.0, d + 2))
         self._axis = generic if axis is None else np.asarray(axis, np.float64)
         if self._axis.shape != (d,):
             raise ValueError(f"d must be the potential's dimension {self._axis.shape[0]}, got {d}")
+        self._axis = self._axis / np.linalg.norm(self._axis)
         self._last_smoothed: Any = (None, None)
-        self._refine()
+        self._integrate()
 
-    def _refine(self) -> None:
-        previous, count = np.inf, 64
-        while True:
-            nodes, node_weights = polar_quadrature(self._axis, np.pi, count, zonal=self._zonal)
-            exponent = -self._potential_at(nodes) / self.temperature
-            log_z = float(np.asarray(special.logsumexp(exponent, b=node_weights)))
-            rounding = 8 * float(jnp.finfo(jnp.zeros(()).dtype).eps) * np.abs(exponent).max()
-            if abs(log_z - previous) < max(_TOLERANCE * max(1.0, abs(log_z)), rounding):
-                break
-            if count >= _MAX_POLAR_NODES:
-                raise ValueError(
-                    f"temperature {self.temperature} is too low, or the potential too rough, for {count} "
-                    f"nodes: log Z still moves by {abs(log_z - previous):.1e}"
-                )
-            previous, count = log_z, 2 * count
-        self.nodes, self.node_weights = nodes, node_weights
-        self.density = np.exp(exponent - log_z)
-        self.log_partition_function = log_z
+    def _integrate(self) -> None:
+        """Nodes and log Z from boxes that resolve ρ*, and log Z again from other boxes about another axis."""
+        strip = whole(self._axis, zonal=self._zonal)
+        self._noise = self._rounding(strip)
+        boxes = self._resolve(strip, spacing=0.1 if strip.edges is None else 0.4)
+        other = (
+            strip if self._zonal else whole(np.roll(self._axis, 1) * [-1, *[1] * (self.d - 1)], zonal=False)
+        )
+        again = self._resolve(other, spacing=0.073 if strip.edges is None else 0.31).log_mass
+        if not abs(again - boxes.log_mass) < max(_AGREE, self._noise):
+            raise ValueError(
+                f"{self._subject}: log Z is {boxes.log_mass:.9g} on one grid and {again:.9g} on another; "
+                "raise the temperature or smooth the potential"
+            )
+        self.log_partition_function = boxes.log_mass
+        weight, log_rho = np.exp(boxes.log_weight).ravel(), boxes.log_rho.ravel()
+        x, turns = boxes.coordinates, azimuths(self.d, _AZIMUTHS, zonal=not self._zonal or self.d > 3)
+        if self._zonal:
+            nodes = from_polar(self._axis, np.repeat(x[:, 0], turns.size), np.tile(turns, len(x)))
+        else:
+            nodes = strip.at(x)[0]
+        self.nodes, self.node_weights = nodes, np.repeat(weight / turns.size, turns.size)
+        self._log_density = np.repeat(log_rho - boxes.log_mass, turns.size)
+        # Normalised once more, since rounding of U/τ is that of log Z; never as weights times density, which
+        # overflows in high d.
+        self._mass = np.repeat(
+            np.exp(boxes.log_weight.ravel() + log_rho - boxes.log_mass) / turns.size, turns.size
+        )
+        self._mass /= self._mass.sum()
+        with np.errstate(over="ignore"):
+            self.density = np.exp(self._log_density)
+
+    def _rounding(self, strip: Strip) -> float:
+        """How far rounding of U may move log ρ*, from max|U| on a coarse grid."""
+        low, high = strip.boxes(0.1)
+        largest = np.abs(self._potential_at(strip.at((low + high) / 2)[0])).max()
+        epsilon = float(jnp.finfo(_dtypes(self.potential, self.d)[1]).eps)
+        noise = 4 * epsilon * largest / self.temperature
+        if not noise < _MAX_NOISE:
+            raise ValueError(
+                f"temperature must be >= {4 * epsilon * largest / _MAX_NOISE:.1e} for a potential of size "
+                f"{largest:.3g} rounded to {epsilon:.0e} of that, got {self.temperature}; raise the "
+                "temperature, or compute the potential in float64"
+            )
+        return noise
+
+    @property
+    def _subject(self) -> str:
+        return f"temperature {self.temperature} is too low, or the potential too rough"
+
+    def _resolve(self, strip: Strip, **options: Any) -> Boxes:
+        return resolve(self._log_rho, strip, subject=self._subject, noise=self._noise, **options)
+
+    def _log_rho(self, z: np.ndarray) -> np.ndarray:
+        return -self._potential_at(z) / self.temperature
 
     def _potential_at(self, z: np.ndarray) -> np.ndarray:
-        return np.asarray(_values(self.potential, jnp.asarray(z)), np.float64)
+        u = potential_values(self.potential, z)
+        if not np.isfinite(u).all():
+            first = np.flatnonzero(~np.isfinite(u))[0]
+            raise ValueError(f"potential must be finite on the whole sphere, got {u[first]} at {z[first]}")
+        return u
 
     @property
     def free_energy(self) -> float:
@@ -105,35 +188,45 @@ class GibbsMeasure:
 
     def mean(self, fn: Callable[[np.ndarray], Any]) -> float:
         """∫f ρ* dμ for a smooth f from points [k, d] to values [k]; in d > 3, f zonal about U's axis."""
-        return float(np.sum(self.node_weights * self.density * np.asarray(fn(self.nodes), np.float64)))
+        return float(np.sum(self._mass * np.asarray(fn(self.nodes), np.float64)))
 
     @property
     def mean_potential(self) -> float:
         """∫U ρ* dμ."""
-        return self.mean(self._potential_at)
+        top = self._log_density.max()  # so that U is not rounded a second time
+        above = -self.temperature * float(np.sum(self._mass * (self._log_density - top)))
+        return above - self.temperature * float(top + self.log_partition_function)
 
     @property
     def entropy(self) -> float:
         """H(ρ*) = -∫ρ* log ρ* dμ = ∫U ρ* dμ/τ + log Z, <= 0."""
-        return self.mean_potential / self.temperature + self.log_partition_function
+        return -float(np.sum(self._mass * self._log_density))
 
     def log_density(self, z: Any) -> np.ndarray:
-        """Log ρ*(z) at points [n, d]."""
-        return -self._potential_at(np.asarray(z)) / self.temperature - self.log_partition_function
+        """Log ρ*(z) at points [n, d] of unit norm, whose rounding is taken out first."""
+        return self._log_rho(_on_sphere("z", z, self.d)) - self.log_partition_function
 
     def cap_mass(self, centers: Any, *, radius: float) -> float:
-        """Mass within `radius` (radians) of any of the centers [k, d]; in d > 3, of ± the symmetry axis."""
-        centers = _check_caps(centers, radius, self.d)
-        if self._zonal and not np.allclose(np.abs(centers @ self._axis), 1):
+        """Mass within `radius` (radians) of any of the centers [k, d]; in d > 3, of ± the symmetry axis.
+
+        Right to 1e-8 or the measure's own error, whichever is more: the union is cut along the circles of the
+        caps into strips on which ρ* is smooth.
+        """
+        centers = _on_sphere("centers", np.atleast_2d(np.asarray(centers)), self.d)
+        check_positive("radius", radius)
+        if radius > np.pi:
+            raise ValueError(f"radius must lie in (0, π] radians, got {radius}")
+        sides = np.sign(centers @ self._axis)[:, None]
+        if self.d > 3 and np.linalg.norm(centers - sides * self._axis, axis=1).max() > _ON_AXIS:
             raise ValueError("centers must lie on the potential's symmetry axis in d > 3")
-        total = 0.0
-        for center in centers:
-            z, w = polar_quadrature(center, radius, 256, zonal=self._zonal)
-            shared = np.maximum(
-                1, (z @ centers.T > np.cos(radius)).sum(axis=1)
-            )  # overlapping caps count once
-            total += float(np.sum(w * np.exp(self.log_density(z)) / shared))
-        return total
+        axis = self._axis if self.d > 3 else None
+        strips = caps.strips(centers, float(radius), axis=axis)
+        log_z = self.log_partition_function
+        parts = (
+            self._resolve(strip, spacing=0.1 if strip.edges is None else 0.4, log_total=log_z)
+            for strip in strips
+        )
+        return min(1.0, float(sum(np.exp(part.log_mass - log_z) for part in parts)))
 
     def potential_cdf(self, u: Any) -> np.ndarray:
         """P(U(z) <= u) under ρ*, to about 1e-4: the law a Kolmogorov-Smirnov test compares with."""
@@ -142,18 +235,16 @@ class GibbsMeasure:
     @cached_property
     def _potential_law(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted values of U and P(U <= value) there."""
-        if self._has_axis:  # U may fall and rise along the meridian, so its nodes must be dense
-            count = 2**15
-            theta = np.pi * (np.arange(count) + 0.5) / count
-            nodes = from_polar(self._axis, theta, np.zeros(count))
-            log_area = (self.d - 2) * np.log(np.sin(theta))
-            node_weights = np.exp(log_area - special.logsumexp(log_area))
-        else:
-            nodes, node_weights = polar_quadrature(self._axis, np.pi, 512, zonal=False)
-        values = self._potential_at(nodes)
-        order = np.argsort(values)
-        mass = node_weights * np.exp(-values / self.temperature - self.log_partition_function)
-        return values[order], np.cumsum(mass[order]) - 0.5 * mass[order]
+        boxes = self._fine_boxes
+        log_rho = boxes.log_rho.ravel()
+        mass = np.exp(log_rho + boxes.log_weight.ravel() - self.log_partition_function)
+        order = np.argsort(-log_rho)
+        return -self.temperature * log_rho[order], np.cumsum(mass[order]) - 0.5 * mass[order]
+
+    @cached_property
+    def _fine_boxes(self) -> Boxes:
+        strip = whole(self._axis, zonal=self._zonal)
+        return fine_boxes(self._log_rho, strip, subject=self._subject, noise=self._noise)
 
     def sample(self, key: Any, n: int) -> np.ndarray:
         """Draw n independent points [n, d], exactly, with a JAX random key."""
@@ -163,7 +254,7 @@ class GibbsMeasure:
 
     @cached_property
     def _sampler(self) -> PolarSampler:
-        return PolarSampler(self._axis, self.log_density, zonal=self._zonal)
+        return PolarSampler.from_boxes(whole(self._axis, zonal=self._zonal), self._fine_boxes, self._log_rho)
 
     def kl(self, cloud: Any, *, bandwidth: float | None = None) -> float:
         """KL(K∗q ‖ K∗ρ*) >= 0 on S¹ or S²: cloud and Gibbs measure smoothed alike, by quadrature.
@@ -197,9 +288,12 @@ class GibbsMeasure:
             return self._last_smoothed[1]
         count = int(np.clip(8 / bandwidth, 32, 256))
         nodes, w = polar_quadrature(self._axis, np.pi, count, zonal=False)
-        mass = w * np.exp(self.log_density(nodes))
-        kernel, y = ChordalGaussian(bandwidth), jnp.asarray(nodes)
-        smoothed = nodes, w, _smoothed_log_density(y, y, kernel, jnp.asarray(mass / mass.sum()))
+        y, mass = nodes, w * np.exp(self._log_rho(nodes) - self.log_partition_function)
+        if not abs(mass.sum() - 1) < _AGREE:  # ρ* is too sharp for the kernel's nodes; its own resolve it
+            held = self._mass > 1e-16
+            y, mass = self.nodes[held], self._mass[held]
+        kernel, x, y = ChordalGaussian(bandwidth), jnp.asarray(nodes), jnp.asarray(y)
+        smoothed = nodes, w, _smoothed_log_density(x, y, kernel, jnp.asarray(mass / mass.sum()))
         self._last_smoothed = bandwidth, smoothed
         return smoothed
 
@@ -218,11 +312,10 @@ def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:
     return mean(cloud, jnp.any(near, axis=1).astype(z.dtype))
 
 
-def _check_caps(centers: Any, radius: float, d: int) -> np.ndarray:
-    centers = np.asarray(check_cloud("centers", np.atleast_2d(np.asarray(centers))), np.float64)
-    if centers.shape[1] != d:
-        raise ValueError(f"centers must have shape [k, {d}], got {centers.shape}")
-    check_positive("radius", radius)
-    if radius > np.pi:
-        raise ValueError(f"radius must lie in (0, π] radians, got {radius}")
-    return centers
+def _on_sphere(name: str, z: Any, d: int) -> np.ndarray:
+    """Points [n, d] in float64 with unit norm, after a check that only rounding is taken out."""
+    with wide():
+        z = np.asarray(check_cloud(name, z), np.float64)
+    if z.shape[1] != d:
+        raise ValueError(f"{name} must have shape [n, {d}], got {z.shape}")
+    return z / np.linalg.norm(z, axis=1, keepdims=True)

@@ -22,7 +22,7 @@ if _backend:
     with suppress(ValueError):
         mpl.rcParams["backend"] = _backend
 from cycler import cycler
-from matplotlib.animation import PillowWriter
+from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -41,10 +41,17 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
 )
 POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
 
+_VIDEO_CODECS = {"mp4": "h264", "webm": "libvpx-vp9"}
+# From back to front; matplotlib's own order, by mean depth, hides points behind the surface they lie on.
+_BEHIND, _SURFACE, _IN_FRONT = 1, 2, 3
 # Of a user's own settings none reaches a figure: the same numbers give the same picture everywhere, without
-# LaTeX or fonts that are not there.
+# LaTeX or fonts that are not there. Where ffmpeg lies is no matter of style, and stays.
 _STYLE: dict[Any, Any] = {
-    **{key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")},
+    **{
+        key: value
+        for key, value in mpl.rcParamsDefault.items()
+        if not key.startswith(("backend", "animation.ffmpeg"))
+    },
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -73,8 +80,12 @@ class Picture(NamedTuple):
     figure: Figure
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it in the format of the path's ending."""
-        suffix = os.path.splitext(os.fspath(path))[1][1:]
+        """Write it in the format of the path's ending, in upper or lower case.
+
+        Raises:
+            ValueError: no ending, or one of no picture.
+        """
+        suffix = _ending(path, tuple(self.figure.canvas.get_supported_filetypes()))
         with mpl.rc_context(_STYLE), io.atomic(path) as file:
             # No creation date or version in the file: the same figure is the same bytes.
             self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
@@ -89,10 +100,20 @@ class Movie(NamedTuple):
     fps: int = 12
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an animated GIF."""
+        """Write it in the format of the path's ending: .gif; with ffmpeg installed also .mp4 and .webm.
+
+        Raises:
+            ValueError: another ending, or one that needs ffmpeg where there is none.
+        """
         with mpl.rc_context(_STYLE):
-            writer = PillowWriter(fps=self.fps)
-            temporary = f"{os.fspath(path)}.part.gif"
+            codecs = _VIDEO_CODECS if FFMpegWriter.isAvailable() else {}
+            suffix = _ending(path, ("gif", *codecs))
+            if suffix == "gif":
+                writer = PillowWriter(fps=self.fps)
+            else:  # even sizes and this pixel format play everywhere
+                even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-pix_fmt", "yuv420p"]
+                writer = FFMpegWriter(fps=self.fps, codec=codecs[suffix], extra_args=even)
+            temporary = f"{os.fspath(path)}.part.{suffix}"
             try:
                 with writer.saving(self.figure, temporary, dpi=90):
                     for frame in range(self.frames):
@@ -102,6 +123,15 @@ class Movie(NamedTuple):
             finally:
                 if os.path.exists(temporary):
                     os.unlink(temporary)
+
+
+def _ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
+    """The path's ending in lower case without its dot, if it is one of the known."""
+    suffix = os.path.splitext(os.fspath(path))[1][1:].lower()
+    if suffix not in known:
+        endings = ", ".join(f".{name}" for name in known)
+        raise ValueError(f"path must end in one of {endings} to be written here, got {os.fspath(path)!r}")
+    return suffix
 
 
 def panels(
@@ -175,7 +205,8 @@ def globe(ax: Any, *, view: tuple[float, float] = (20, 30)) -> None:
     """Prepare 3-D axes: a faint unit sphere, no box."""
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(0, np.pi, 13))
     grid = np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)
-    ax.plot_wireframe(*grid, color="#C5CDD6", alpha=0.35, linewidth=0.4)
+    ax.computed_zorder = False
+    ax.plot_wireframe(*grid, color="#C5CDD6", alpha=0.35, linewidth=0.4, zorder=_SURFACE)
     ax.set_axis_off()
     ax.set_box_aspect((1, 1, 1), zoom=1.35)
     ax.view_init(elev=view[0], azim=view[1])
@@ -192,13 +223,13 @@ def view_direction(view: tuple[float, float]) -> np.ndarray:
 
 
 def globe_points(ax: Any, z: Any, *, color: Any, view: tuple[float, float], size: float = 5) -> list[Any]:
-    """Points on prepared 3-D axes, those behind the sphere faded."""
+    """Points on prepared 3-D axes, those behind the sphere faded, or hidden by a `globe_surface`."""
     z = np.asarray(z)
     front = z @ view_direction(view) > 0
-    shades = ((front, 0.85), (~front, 0.12))
+    shades = ((front, 0.85, _IN_FRONT), (~front, 0.12, _BEHIND))
     return [
-        ax.scatter(*z[side].T, s=size, color=color, alpha=alpha, linewidths=0, depthshade=False)
-        for side, alpha in shades
+        ax.scatter(*z[side].T, s=size, color=color, alpha=alpha, linewidths=0, depthshade=False, zorder=order)
+        for side, alpha, order in shades
     ]
 
 
@@ -210,7 +241,13 @@ def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> None
     shade = (values - values.min()) / max(np.ptp(values), 1e-12)
     colors = POTENTIAL_COLORS(shade)
     ax.plot_surface(
-        *np.moveaxis(z, -1, 0), facecolors=colors, rstride=1, cstride=1, shade=False, antialiased=False
+        *np.moveaxis(z, -1, 0),
+        facecolors=colors,
+        rstride=1,
+        cstride=1,
+        shade=False,
+        antialiased=False,
+        zorder=_SURFACE,
     )
 
 

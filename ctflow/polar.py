@@ -6,9 +6,12 @@ azimuth φ for d = 3. A zonal function depends on θ alone, and one meridian sta
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
+
+from ctflow.adaptive import Boxes, resolve
 
 
 @lru_cache(maxsize=256)
@@ -20,8 +23,13 @@ def polar_rule(d: int, radius: float, count: int) -> tuple[np.ndarray, np.ndarra
     """
     t, w = np.polynomial.legendre.leggauss(count)
     theta = radius * (t + 1) / 2
+    return theta, np.log(radius / 2 * w) + _log_zone(d, theta)
+
+
+def _log_zone(d: int, theta: np.ndarray) -> np.ndarray:
+    """Log of the uniform law's density in θ alone, sin^{d-2} θ/B((d-1)/2, 1/2)."""
     log_total = 0.5 * np.log(np.pi) + special.gammaln((d - 1) / 2) - special.gammaln(d / 2)
-    return theta, np.log(radius / 2 * w) + (d - 2) * np.log(np.sin(theta)) - log_total
+    return (d - 2) * np.log(np.sin(theta)) - log_total
 
 
 def polar_quadrature(
@@ -57,59 +65,150 @@ def from_polar(axis: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarr
     return np.cos(theta)[:, None] * axis + np.sin(theta)[:, None] * tangent
 
 
+def to_polar(axis: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angles θ and azimuths φ of points [..., d], inverse of `from_polar`; for d = 2, θ signed and φ = 0."""
+    height, *tangent = np.moveaxis(z @ _frame(axis), -1, 0)
+    if axis.shape[0] == 2:
+        return np.arctan2(tangent[0], height), np.zeros_like(height)
+    return np.arctan2(np.hypot(*tangent), height), np.arctan2(tangent[1], tangent[0])
+
+
 def _frame(axis: np.ndarray) -> np.ndarray:
-    """An orthogonal matrix whose first column is the axis."""
-    q, _ = np.linalg.qr(np.column_stack([axis, np.eye(axis.shape[0])]))
+    """The axis and one (d = 2) or two unit tangents, orthogonal columns [d, 2 or 3]."""
+    others = np.argsort(np.abs(axis), kind="stable")[: min(2, axis.shape[0] - 1)]
+    q, _ = np.linalg.qr(np.column_stack([axis, np.eye(axis.shape[0])[:, others]]))
     return np.column_stack([axis, q[:, 1:]])
 
 
+class Strip(NamedTuple):
+    """The points with start <= θ <= stop, and on S² edges(θ)[0] <= φ <= edges(θ)[1], as image of a box.
+
+    One coordinate, θ, where `edges` is None: on the circle a signed angle, else one meridian that stands
+    for every point with its θ (`zonal`). Two coordinates in [0, 1] otherwise: s with
+    θ = start + (stop - start) sin²(πs/2), which removes the square roots at the ends of an edge that is an
+    arc of a circle, and the position between the edges.
+    """
+
+    axis: np.ndarray
+    start: float
+    stop: float
+    zonal: bool
+    edges: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+
+    def boxes(self, spacing: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper corners [m, k] of boxes about `spacing` radians wide."""
+        length = self.stop - self.start
+        if self.edges is None:
+            lines = [np.linspace(self.start, self.stop, 1 + max(1, round(length / spacing)))]
+        else:
+            lower, upper = self.edges(np.linspace(self.start, self.stop, 9)[1:-1])
+            counts = (max(1, round(size / spacing)) for size in (1.6 * length, np.max(upper - lower)))
+            lines = [np.linspace(0, 1, 1 + count) for count in counts]
+        low = np.meshgrid(*(line[:-1] for line in lines), indexing="ij")
+        high = np.meshgrid(*(line[1:] for line in lines), indexing="ij")
+        return np.stack(low, axis=-1).reshape(-1, len(lines)), np.stack(high, axis=-1).reshape(-1, len(lines))
+
+    def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points [n, d] at coordinates [n, k], and the uniform law's log density in the coordinates, [n]."""
+        d = self.axis.shape[0]
+        if self.edges is None:
+            z = from_polar(self.axis, x[:, 0], np.zeros(len(x)))
+            return z, _log_zone(d, x[:, 0]) if self.zonal else np.full(len(x), -np.log(2 * np.pi))
+        turn, length = np.pi * x[:, 0], self.stop - self.start
+        theta = self.start + length * np.sin(turn / 2) ** 2
+        lower, upper = self.edges(theta)
+        area = np.sin(theta) * np.sin(turn) * np.maximum(upper - lower, 0) * length / 8
+        with np.errstate(divide="ignore"):
+            log_area = np.maximum(np.log(area), -700)
+        return from_polar(self.axis, theta, lower + x[:, 1] * (upper - lower)), log_area
+
+
+def whole(axis: np.ndarray, *, zonal: bool) -> Strip:
+    """The whole sphere as a strip; `zonal` for a function of θ alone, needed for d > 3."""
+    if zonal:
+        return Strip(axis, 0.0, np.pi, True)
+    if axis.shape[0] == 2:
+        return Strip(axis, -np.pi, np.pi, False)
+    return Strip(axis, 0.0, np.pi, False, full_ring)
+
+
+def full_ring(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All azimuths at every θ."""
+    return np.zeros_like(theta), np.full_like(theta, 2 * np.pi)
+
+
 class PolarSampler:
-    """Draws from a density on the sphere, exactly: a cell of a fine (θ, φ) grid, then rejection in it.
+    """Draws from a density on the sphere, exactly: one of the boxes that resolve it, then rejection in it.
 
     Args:
         axis: unit vector [d].
-        log_density: from points [k, d] to log densities [k] w.r.t. the uniform law.
+        log_density: smooth, from points [k, d] to log densities [k] w.r.t. the uniform law, up to a constant.
         zonal: the density depends on θ alone; needed for d > 3.
+
+    Raises:
+        ValueError: the density is too sharp or too rough for `adaptive.resolve`.
     """
 
-    NUM_POLAR, NUM_AZIMUTHS = 768, 1024
-    MARGIN = 0.02  # how far log ρ may rise inside a cell above its corners and its centre
-
     def __init__(self, axis: np.ndarray, log_density: Callable[[np.ndarray], np.ndarray], *, zonal: bool):
-        self.axis, self.log_density, self.zonal = axis, log_density, zonal
-        turns = azimuths(axis.shape[0], self.NUM_AZIMUTHS, zonal=zonal)
-        self.half_theta = np.pi / self.NUM_POLAR / 2
-        self.half_phi = np.pi / self.NUM_AZIMUTHS if turns.size > 2 else 0.0
-        middle = self.half_theta * (2 * np.arange(self.NUM_POLAR) + 1)
-        self.theta, self.phi = np.repeat(middle, turns.size), np.tile(turns, middle.size)
-        corners = [
-            self._log_rho(self.theta + s * self.half_theta, self.phi + t * self.half_phi)
-            for s, t in ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
-        ]
-        self.bound = np.max(corners, axis=0) + self.MARGIN
-        self.cumulative = np.cumsum(np.exp(self.bound - self.bound.max()))
+        self.strip, self.log_density = whole(axis, zonal=zonal), log_density
+        self._use(fine_boxes(log_density, self.strip, subject="log_density is too sharp or too rough"))
+
+    @classmethod
+    def from_boxes(
+        cls, strip: Strip, boxes: Boxes, log_density: Callable[[np.ndarray], np.ndarray]
+    ) -> "PolarSampler":
+        """The sampler of a density that `fine_boxes` has resolved on the whole sphere."""
+        sampler = object.__new__(cls)
+        sampler.strip, sampler.log_density = strip, log_density
+        sampler._use(boxes)
+        return sampler
+
+    def _use(self, boxes: Boxes) -> None:
+        self.boxes = boxes
+        log_mass = boxes.bound + np.log(boxes.high - boxes.low).sum(axis=1)
+        self.cumulative = np.cumsum(np.exp(log_mass - log_mass.max()))
         self.cumulative /= self.cumulative[-1]
 
-    def _log_rho(self, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-        """Log density in (θ, φ), the Jacobian sin^{d-2} θ included."""
-        jacobian = (self.axis.shape[0] - 2) * np.log(np.maximum(np.sin(theta), 1e-300))
-        return jacobian + self.log_density(from_polar(self.axis, theta, phi))
-
     def __call__(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Draw n independent points [n, d]."""
-        kept = [np.empty((0, self.axis.shape[0]))]
+        """Draw n independent points [n, d].
+
+        Raises:
+            ValueError: log ρ somewhere exceeds the bound of its box, so that the draw would not be exact.
+        """
+        kept, low, width = [], self.boxes.low, self.boxes.high - self.boxes.low
         while sum(map(len, kept)) < n:
-            cell = np.searchsorted(self.cumulative, rng.random(n + 100))
-            theta = self.theta[cell] + self.half_theta * rng.uniform(-1, 1, cell.size)
-            phi = self.phi[cell] + self.half_phi * rng.uniform(-1, 1, cell.size)
-            accepted = np.log1p(-rng.random(cell.size)) <= self._log_rho(theta, phi) - self.bound[cell]
-            kept.append(self._points(rng, theta[accepted], phi[accepted]))
+            box = np.searchsorted(self.cumulative, rng.random(n + 100), side="right")
+            x = low[box] + width[box] * rng.random((box.size, low.shape[1]))
+            z, log_area = self.strip.at(x)
+            excess = self.log_density(z) + log_area - self.boxes.bound[box]
+            if excess.max() > 0:
+                raise ValueError(
+                    f"log_density must be smooth to be drawn from: inside a cell of the sampler it is "
+                    f"{excess.max():.1e} nats above the cell's bound, at {z[excess.argmax()]}"
+                )
+            accepted = np.log1p(-rng.random(box.size)) <= excess
+            kept.append(self._turned(rng, x[accepted, 0]) if self.strip.zonal else z[accepted])
         return np.concatenate(kept)[:n]
 
-    def _points(self, rng: np.random.Generator, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-        if not self.zonal:
-            return from_polar(self.axis, theta, phi)
-        v = rng.standard_normal((theta.size, self.axis.shape[0]))
-        v -= (v @ self.axis)[:, None] * self.axis
+    def _turned(self, rng: np.random.Generator, theta: np.ndarray) -> np.ndarray:
+        """Points [n, d] at angles θ [n] from the axis, in uniformly random directions about it."""
+        axis = self.strip.axis
+        v = rng.standard_normal((theta.size, axis.shape[0]))
+        v -= (v @ axis)[:, None] * axis
         v /= np.linalg.norm(v, axis=1, keepdims=True)
-        return np.cos(theta)[:, None] * self.axis + np.sin(theta)[:, None] * v
+        return np.cos(theta)[:, None] * axis + np.sin(theta)[:, None] * v
+
+
+def fine_boxes(
+    log_density: Callable[[np.ndarray], np.ndarray], strip: Strip, *, subject: str, noise: float = 0.0
+) -> Boxes:
+    """Boxes of at most 3e-4 of the mass each in one coordinate, 1e-3 in two, for draws and distributions."""
+    one = strip.edges is None
+    return resolve(
+        log_density,
+        strip,
+        spacing=0.1 if one else 0.4,
+        max_mass=3e-4 if one else 1e-3,
+        subject=subject,
+        noise=noise,
+    )

@@ -49,12 +49,20 @@ def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, 
 def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """The tangent vector v at z with exp_map(z, v) = w and ‖v‖ = geodesic distance.
 
-    At the antipode the direction is undefined and the zero vector is returned.
+    At the antipode every direction is as short, and the zero vector with zero gradient is returned: for all w
+    whose tangent part is shorter than 8 ε, the rounding of the coordinates (about 1e-6 rad from -z in
+    float32, 2e-15 in float64). Outside, the direction keeps its digits, since near -z it is taken from z + w;
+    the gradient grows as π over the distance to -z.
     """
-    tangent = project_tangent(z, w - z)
+    side = jnp.where(jnp.sum(z * w, axis=-1, keepdims=True) < 0, -1, 1).astype(z.dtype)
+    # P_z w = P_z(w - z) = P_z(w + z): the shorter of the two is exact where w is near z or -z.
+    tangent = project_tangent(z, w - side * z)
     length = safe_norm(tangent)
+    antipode = (side < 0) & (length < 8 * jnp.finfo(length.dtype).eps)
+    ahead = ~antipode & (length > 0)
     angle = geodesic_distance(z, w)[..., None]
-    return jnp.where(length > 0, angle / jnp.where(length > 0, length, 1), 0) * tangent
+    # At w = z the factor is 1, so that the derivative there is P_z.
+    return jnp.where(antipode, 0, jnp.where(ahead, angle / jnp.where(ahead, length, 1), 1)) * tangent
 
 
 def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "..."]:
@@ -114,21 +122,22 @@ def _wood(key, m, kappa, n):
     d, dtype = m.shape[0], m.dtype
     b = (d - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (d - 1) ** 2))
     x0 = (1 - b) / (1 + b)
-    c = kappa * x0 + (d - 1) * jnp.log1p(-(x0**2))
+    # Heights are near 1 at high concentration: all is written in their distances from it, to keep the digits.
+    gap = 2 * b / (1 + b)  # 1 - x0
     key_height, key_azimuth = jax.random.split(key)
 
     def propose(state):
-        height, accepted, attempt = state
+        below, accepted, attempt = state
         key_beta, key_uniform = jax.random.split(jax.random.fold_in(key_height, attempt))
         beta = jax.random.beta(key_beta, (d - 1) / 2, (d - 1) / 2, (n,), dtype)
-        w = (1 - (1 + b) * beta) / (1 - (1 - b) * beta)
+        u = 2 * b * beta / (1 - (1 - b) * beta)  # 1 - w of Wood's w
         log_u = jnp.log1p(-jax.random.uniform(key_uniform, (n,), dtype))
-        fits = kappa * w + (d - 1) * jnp.log1p(-x0 * w) - c >= log_u
-        return jnp.where(accepted, height, w), accepted | fits, attempt + 1
+        fits = kappa * (gap - u) + (d - 1) * jnp.log((gap + x0 * u) / (gap * (1 + x0))) >= log_u
+        return jnp.where(accepted, below, u), accepted | fits, attempt + 1
 
     start = (jnp.zeros(n, dtype), jnp.zeros(n, bool), 0)
-    height, _, _ = jax.lax.while_loop(lambda state: ~jnp.all(state[1]), propose, start)
+    below, _, _ = jax.lax.while_loop(lambda state: ~jnp.all(state[1]), propose, start)
     v = project_tangent(m[None], jax.random.normal(key_azimuth, (n, d), dtype))
     v = v / jnp.linalg.norm(v, axis=-1, keepdims=True)
-    points = height[:, None] * m[None] + jnp.sqrt(jnp.clip(1 - height**2, 0))[:, None] * v
+    points = (1 - below)[:, None] * m[None] + jnp.sqrt(jnp.clip(below * (2 - below), 0))[:, None] * v
     return points / jnp.linalg.norm(points, axis=-1, keepdims=True)

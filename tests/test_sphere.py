@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from ctflow import sphere
-from tests.draws import uniform
+from tests.draws import uniform, unit
 
 DIMS = st.integers(2, 9)
 SEEDS = st.integers(0, 2**31 - 1)
@@ -91,3 +91,46 @@ def test_a_draw_that_cannot_fit_is_refused_not_tried(key):
 def test_uniform_has_uniform_heights_on_the_two_sphere(key):
     height = np.asarray(sphere.uniform(key, 20_000, 3)[:, 0])
     assert stats.kstest(height, "uniform", args=(-1, 2)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("d", [2, 3, 8, 512])
+def test_log_map_at_and_near_antipodes(d, dtype):
+    rng, eps = np.random.default_rng(d), float(jnp.finfo(dtype).eps)
+    z = unit(rng.standard_normal((200, d)))
+    t = rng.standard_normal((200, d))
+    t = unit(t - np.sum(t * z, axis=1, keepdims=True) * z)
+    base = jnp.asarray(z, dtype)
+
+    @jax.jit
+    def look(z, w):
+        slopes = jax.grad(lambda z, w: sphere.log_map(z, w).sum(), argnums=(0, 1))(z, w)
+        return (v := sphere.log_map(z, w)), sphere.exp_map(z, v), slopes
+
+    for w in (-base, jnp.asarray(-unit(2.7 * np.asarray(base, np.float64)), dtype)):
+        v, _, slopes = look(base, w)
+        assert not np.asarray(v).any()
+        assert not np.asarray(slopes).any()
+    for off in (100 * eps, 1e-4, 1e-3, 0.1, 2.0, np.pi - 1e-3, np.pi - 100 * eps):
+        w = jnp.asarray(-np.cos(off) * z + np.sin(off) * t, dtype)
+        v, back, slopes = look(base, w)
+        np.testing.assert_allclose(np.linalg.norm(v, axis=1), np.pi - off, atol=8 * eps)
+        np.testing.assert_allclose(back, w, atol=16 * eps)
+        assert np.isfinite(slopes[0]).all()
+        assert np.abs(slopes[1]).max() < 10 * np.pi * d**0.5 / np.sin(off)
+
+
+def test_the_derivative_of_log_map_where_the_points_coincide_is_the_tangent_projection():
+    z = uniform(5, 1, 4)[0]
+    slope = jax.jit(jax.jacobian(sphere.log_map, argnums=1))(z, z)
+    np.testing.assert_allclose(slope, np.eye(4) - np.outer(z, z), atol=1e-14)
+
+
+@pytest.mark.parametrize(("dtype", "kappa"), [(jnp.float32, 5e5), (jnp.float64, 1e14)])
+def test_von_mises_fisher_keeps_its_digits_at_high_concentration(dtype, kappa):
+    # On S², κ(1 - ⟨z, m⟩) has the exponential law; it is read off the distance to the axis.
+    z = sphere.von_mises_fisher(jax.random.key(1), jnp.eye(3, dtype=dtype)[0], kappa, 50_000)
+    off = np.sum(np.asarray(z, np.float64)[:, 1:] ** 2, axis=1)
+    fall = off / (1 + np.sqrt(1 - off))
+    assert stats.kstest(kappa * fall, "expon").pvalue > 1e-3
+    assert len(np.unique(fall)) > 49_000

@@ -13,9 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, special
 
+from ctflow._pytree import positive, pytree
 from ctflow.checks import check_count
-from ctflow.gibbs import GibbsMeasure
-from ctflow.meanfield.harmonics import HarmonicGrid
+from ctflow.gibbs import GibbsMeasure, potential_values
+from ctflow.meanfield.harmonics import HarmonicGrid, densities_at
+from ctflow.potentials import PotentialBase
+
+# How far a density may be off, as a share of its mass.
+_MAX_ERROR = 0.02
 
 
 class FokkerPlanck:
@@ -40,13 +45,10 @@ class FokkerPlanck:
         self.gibbs = gibbs
         grid = HarmonicGrid(gibbs.d, max_degree, count=2 * max_degree + 32)
         self.nodes, self.node_weights = grid.nodes, grid.weights
-        well = (
-            np.asarray(
-                _effective_potential(gibbs.potential, gibbs.temperature, jnp.asarray(self.nodes)), np.float64
-            )
-            * self.node_weights
+        well = potential_values(_Effective(gibbs.potential, gibbs.temperature), self.nodes)
+        generator = np.diag(grid.laplacian) + grid.basis.T @ (
+            grid.basis * (self.node_weights * well)[:, None]
         )
-        generator = np.diag(grid.laplacian) + grid.basis.T @ (grid.basis * well[:, None])
         self.rates, vectors = linalg.eigh(generator)
         if not abs(self.rates[0]) < 1e-3 * self.rates[1]:
             raise ValueError(
@@ -54,23 +56,37 @@ class FokkerPlanck:
                 f"the equilibrium's rate is {self.rates[0]:.1e}, not 0"
             )
         self._modes = grid.synthesise(vectors.T).T
+        self._max_degree = max_degree
+        # What the harmonics leave out decays at least so fast.
+        self._cut_rate = max(self.rates[1], (max_degree + 1) * (max_degree + gibbs.d - 1) + well.min())
 
     @property
     def spectral_gap(self) -> float:
         """The slowest rate: every law's KL to equilibrium decays at twice this or faster."""
         return float(self.rates[1])
 
-    def _coefficients(self, initial: Callable[[np.ndarray], Any]) -> tuple[np.ndarray, np.ndarray]:
+    def _coefficients(self, initial: Callable[[np.ndarray], Any]) -> tuple[np.ndarray, np.ndarray, float]:
+        """Coefficients of ρ_0/√ρ* in the modes, √ρ* at the nodes, and the norm of what modes leave out."""
         root = np.exp(self.gibbs.log_density(self.nodes) / 2)
-        start = np.asarray(initial(self.nodes), np.float64)
-        return self._modes.T @ (self.node_weights * start / root), root
+        start = densities_at(self.nodes, self.node_weights, [initial])[0] / np.maximum(root, 1e-300)
+        coefficients = self._modes.T @ (self.node_weights * start)
+        # Mode 0 is ±√ρ*, so that its coefficient is ± the mass.
+        off = abs(abs(coefficients[0]) - 1)
+        if not off < _MAX_ERROR:
+            raise ValueError(
+                f"initial must be a density that max_degree = {self._max_degree} can carry beside the Gibbs "
+                f"density: its mass comes out wrong by {off:.1e}; use a start nearer to the Gibbs measure, a "
+                "higher temperature or a larger degree"
+            )
+        left = self.node_weights @ (start - self._modes @ coefficients) ** 2
+        return coefficients, root, float(np.sqrt(left))
 
     def late_rate(self, initial: Callable[[np.ndarray], Any]) -> float:
         """The slowest rate that a start excites: its KL decays at twice this in the end.
 
         A mode counts as excited from 1/1000 of the strongest on.
         """
-        coefficients, _ = self._coefficients(initial)
+        coefficients, _, _ = self._coefficients(initial)
         excited = np.abs(coefficients[1:]) > 1e-3 * np.abs(coefficients[1:]).max()
         return float(self.rates[1:][excited][0])
 
@@ -80,10 +96,27 @@ class FokkerPlanck:
         Args:
             initial: the density ρ_0 w.r.t. the uniform law, from points [k, d] to values [k].
             times: >= 0, [times].
+
+        Raises:
+            ValueError: a time < 0, no density, or one that the harmonics do not carry to 2 % of its mass at
+                some time; what they leave out of a start decays fast.
         """
-        coefficients, root = self._coefficients(initial)
-        decay = np.exp(-np.outer(np.asarray(times, np.float64), self.rates - self.rates[0]))
-        return np.maximum(0, root * ((decay * coefficients) @ self._modes.T))
+        times = np.asarray(times, np.float64)
+        if times.ndim != 1 or not (times >= 0).all():
+            raise ValueError(f"times must be numbers >= 0 with shape [times], got {times}")
+        coefficients, root, left = self._coefficients(initial)
+        decay = np.exp(-np.outer(times, self.rates - self.rates[0]))
+        rho = root * ((decay * coefficients) @ self._modes.T)
+        # By Cauchy-Schwarz with ∫ρ* = 1, the part left out has at most its norm in mass.
+        negative = -np.minimum(rho, 0) @ self.node_weights
+        error = left * np.exp(-self._cut_rate * times) + negative + np.abs(rho @ self.node_weights - 1)
+        if not (error < _MAX_ERROR).all():
+            worst = np.argmax(np.nan_to_num(error, nan=np.inf))
+            raise ValueError(
+                f"max_degree = {self._max_degree} is too small for this start: at time {times[worst]:.3g} "
+                f"the density may be off by {error[worst]:.1e} of its mass; use a larger one or later times"
+            )
+        return np.maximum(0, rho)
 
     def kl(self, initial: Callable[[np.ndarray], Any], times: Any) -> np.ndarray:
         """KL(ρ_t‖ρ*) = F(ρ_t) - F(ρ*) in nats, [times]."""
@@ -91,14 +124,20 @@ class FokkerPlanck:
         return special.xlogy(rho, rho / np.exp(self.gibbs.log_density(self.nodes))) @ self.node_weights
 
 
-@jax.jit
-def _effective_potential(potential: Any, temperature: Any, nodes: Any) -> Any:
+@pytree
+class _Effective(PotentialBase):
     """W = ‖∇V‖²/4 - ΔV/2 of V = U/τ at points [k, d], from the extension of V constant along rays."""
 
-    def v(z):
-        return potential(z / jnp.linalg.norm(z)) / temperature
+    potential: Any
+    temperature: float = positive()
 
-    def w(z):
-        return jnp.sum(jax.grad(v)(z) ** 2) / 4 - jnp.trace(jax.hessian(v)(z)) / 2
+    def __call__(self, z):
+        """W(z) for points [k, d]."""
 
-    return jax.vmap(w)(nodes)
+        def v(z):
+            return self.potential(z / jnp.linalg.norm(z)) / self.temperature
+
+        def w(z):
+            return jnp.sum(jax.grad(v)(z) ** 2) / 4 - jnp.trace(jax.hessian(v)(z)) / 2
+
+        return jax.vmap(w)(z)

@@ -10,17 +10,18 @@ may sharpen without end, until the harmonics no longer carry it.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import solve_ivp
 
 from ctflow.checks import check_positive
+from ctflow.gibbs import potential_values
 from ctflow.kernels import Exponential, Kernel
-from ctflow.meanfield.harmonics import HarmonicGrid
+from ctflow.meanfield.harmonics import HarmonicGrid, densities_at
 from ctflow.potentials import as_potential, check_potential
 
 Density = Callable[[np.ndarray], Any]
 _UNRESOLVED = 1e-4
+_NEGATIVE = 0.01  # mass
 
 
 class GradientFlow:
@@ -56,8 +57,8 @@ class GradientFlow:
         self.grid = HarmonicGrid(d, max_degree, count=3 * max_degree // 2 + 2)
         for potential in potentials:
             check_potential(potential, d)
-        nodes = jnp.asarray(self.grid.nodes)
-        self._fields = np.stack([np.asarray(p(nodes), np.float64) for p in potentials]) / self.temperature
+        fields = [potential_values(potential, self.grid.nodes) for potential in potentials]
+        self._fields = np.stack(fields) / self.temperature
         kernel = Exponential(temperature) if kernel is None else kernel
         self._eigenvalues = kernel.degree_coefficients(d, max_degree)[self.grid.degrees]
 
@@ -112,8 +113,8 @@ class GradientFlow:
             tolerance: relative, a step.
 
         Raises:
-            ValueError: not as many starts as potentials; or the densities become finer than the harmonics
-                carry, from a time on that the message says.
+            ValueError: not as many starts as potentials, or one that is no density; or the densities become
+                finer than the harmonics carry, from a time on that the message says, or negative.
         """
         starts = [starts] if callable(starts) else list(starts)
         if len(starts) != self.count:
@@ -121,11 +122,16 @@ class GradientFlow:
         times = np.atleast_1d(np.asarray(times, np.float64))
         if times[0] < 0 or (np.diff(times) <= 0).any():
             raise ValueError(f"times must be >= 0 and ascending, got {times}")
-        values = np.stack([np.asarray(start(self.grid.nodes), np.float64) for start in starts])
+        start = self.grid.analyse(densities_at(self.grid.nodes, self.grid.weights, starts)).ravel()
+        check_positive("tolerance", tolerance)
+        if self._tail(0.0, start) <= 0:
+            raise ValueError(
+                f"max_degree = {self.grid.max_degree} does not carry the starts; use a larger one"
+            )
         solved = solve_ivp(
             self._right_hand_side,
             (0.0, max(times[-1], 1e-12)),
-            self.grid.analyse(values).ravel(),
+            start,
             method="DOP853",
             t_eval=times,
             events=self._tail,
@@ -133,9 +139,22 @@ class GradientFlow:
             atol=tolerance / 100,
         )
         if len(solved.t) < times.size:
+            if not len(solved.t_events[0]):
+                raise ValueError(
+                    f"the densities cannot be followed to time {times[-1]:.3g} ({solved.message}); ask for "
+                    "earlier times, or use a larger max_degree or a coarser kernel"
+                )
             raise ValueError(
                 f"max_degree = {self.grid.max_degree} carries the densities until time "
                 f"{solved.t_events[0][0]:.3g} only, then they are finer; "
                 "ask for earlier times or a larger degree"
             )
-        return self.grid.synthesise(solved.y.T.reshape(times.size, self.count, -1))
+        densities = self.grid.synthesise(solved.y.T.reshape(times.size, self.count, -1))
+        negative = -np.minimum(densities, 0) @ self.grid.weights
+        if not negative.max() < _NEGATIVE:
+            time = times[np.flatnonzero(negative.max(axis=1) >= _NEGATIVE)[0]]
+            raise ValueError(
+                f"max_degree = {self.grid.max_degree} is too small at time {time:.3g}: a density has "
+                f"{negative.max():.1e} of negative mass; ask for earlier times or a larger degree"
+            )
+        return densities

@@ -1,5 +1,8 @@
 """Real spherical harmonics on a quadrature grid of S¹ or S²: values ↔ coefficients."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from scipy import special
 
@@ -59,6 +62,30 @@ class HarmonicGrid:
     def synthesise(self, coefficients: np.ndarray) -> np.ndarray:
         """Values at the nodes [..., k] from coefficients [..., b]."""
         return coefficients @ self.basis.T
+
+
+def densities_at(
+    nodes: np.ndarray, weights: np.ndarray, starts: Sequence[Callable[[np.ndarray], Any]]
+) -> np.ndarray:
+    """Values [starts, k] of densities at quadrature nodes [k, d] with weights [k].
+
+    Raises:
+        ValueError: values of another shape, not finite or negative, or a mass other than 1 to 1e-3.
+    """
+    values = []
+    for start in starts:
+        value = np.asarray(start(nodes), np.float64)
+        if value.shape != (len(nodes),):
+            raise ValueError(f"a start must give one density per point, [{len(nodes)}], got {value.shape}")
+        mass = float(weights @ value)
+        if not (np.isfinite(value).all() and (value >= 0).all() and abs(mass - 1) < 1e-3):
+            raise ValueError(
+                "a start must be a density w.r.t. the uniform law, >= 0 with mass 1 at the quadrature nodes, "
+                f"got values from {value.min():.3g} to {value.max():.3g} with mass {mass:.6g}; divide it by "
+                "its mass, or use a larger max_degree for a narrow one"
+            )
+        values.append(value)
+    return np.stack(values)
 
 
 def _waves(order: int, phi: np.ndarray) -> list[np.ndarray]:

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from scipy import special
@@ -68,3 +69,45 @@ def test_ornstein_uhlenbeck_limit_of_a_narrow_well():
     assert abs(reference.rates[1] * tau - 1) < 0.1
     ratio = special.ive(1.5, 1 / tau) / special.ive(0.5, 1 / tau)
     np.testing.assert_allclose(reference.gibbs.mean_potential, -ratio, rtol=1e-9)
+
+
+def test_a_start_that_the_modes_cannot_carry_is_refused_not_returned_with_another_mass():
+    flat = lambda z: np.ones(len(z))  # noqa: E731
+    sharp = FokkerPlanck(GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=0.01, d=2))
+    for call in (
+        lambda: sharp.density(flat, [0.0]),
+        lambda: sharp.kl(flat, [0.1]),
+        lambda: sharp.late_rate(flat),
+    ):
+        with pytest.raises(ValueError, match="initial must be a density that max_degree = 24 can carry"):
+            call()
+    wide = FokkerPlanck(GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=1.0, d=2))
+    narrow = lambda z: np.exp(250 * (z[:, 0] - 1)) / special.ive(0, 250)  # noqa: E731
+    with pytest.raises(
+        ValueError, match=r"too small for this start: at time 0 the density may be off by [0-9.e-]+"
+    ):
+        wide.density(narrow, [0.5, 0.0])
+    # Later on, what the harmonics left out is gone.
+    later = wide.density(narrow, [0.02, 0.5])
+    finer = FokkerPlanck(wide.gibbs, max_degree=80)
+    heights = (f.density(narrow, [0.02, 0.5]) @ (f.node_weights * f.nodes[:, 0]) for f in (wide, finer))
+    np.testing.assert_allclose(*heights, atol=1e-4)
+    np.testing.assert_allclose(later @ wide.node_weights, 1, atol=1e-6)
+    for start, message in (
+        (lambda z: 1 + 2 * z[:, 0], r"got values from -1 to 3 with mass 1"),
+        (lambda z: 2 * flat(z), r"with mass 2; divide it by its mass"),
+        (lambda z: 1.0, r"one density per point, \[160\], got \(\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wide.density(start, [0.0])
+    with pytest.raises(ValueError, match=r"times must be numbers >= 0 with shape \[times\], got \[-1.\]"):
+        wide.density(flat, [-1.0])
+
+
+def test_rates_do_not_depend_on_the_session_s_precision():
+    rates = []
+    for x64 in (True, False):
+        with jax.enable_x64(x64):
+            gibbs = GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=0.02, d=2)
+            rates.append(FokkerPlanck(gibbs, max_degree=24).rates[:6])
+    np.testing.assert_allclose(*rates, rtol=1e-10, atol=1e-10)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import ctflow as ct
 from ctflow.meanfield import GradientFlow, HarmonicGrid, rates
@@ -58,6 +59,19 @@ def test_says_from_when_on_the_density_is_too_fine():
     flow = GradientFlow(wells, temperature=0.5, d=2, max_degree=12)
     with pytest.raises(ValueError, match=r"max_degree = 12 carries the densities until time 0\.\d+ only"):
         flow.solve(lambda z: np.ones(len(z)), [5.0])
+
+
+def test_refuses_starts_that_are_no_densities_or_too_fine():
+    flow = GradientFlow(flat(2), temperature=1.0, d=2, max_degree=6)
+    narrow = lambda z: np.exp(60 * (z[:, 0] - 1)) / special.ive(0, 60)  # noqa: E731
+    for start, message in (
+        (narrow, "a start must be a density|max_degree = 6 does not carry the starts; use a larger one"),
+        (lambda z: 1 + 2 * z[:, 0], "a start must be a density w.r.t. the uniform law, >= 0 with mass 1"),
+        (lambda z: 3 + z[:, 0], r"got values from 2 to 4 with mass 3; divide it by its mass"),
+        (lambda z: np.full(len(z), np.nan), "got values from nan to nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            flow.solve(start, [0.1])
 
 
 @pytest.mark.parametrize(

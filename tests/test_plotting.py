@@ -1,0 +1,82 @@
+"""Pictures of spheres and the files they are saved in."""
+
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctflow import plotting as pl
+
+VIEW = (18.0, 35.0)
+
+
+@pytest.mark.parametrize("points_first", [True, False])
+def test_points_in_front_of_a_coloured_globe_are_seen_and_those_behind_are_not(tmp_path, points_first):
+    figure, axes = pl.panels(1, 2, size=(4, 2), projection="3d")
+    front = pl.view_direction(VIEW)
+    for ax, side in zip(axes[0], (1, -1), strict=True):
+        pl.globe(ax, view=VIEW)
+        draw = [
+            lambda ax=ax: pl.globe_surface(ax, lambda z: z[:, 2]),
+            lambda ax=ax, side=side: pl.globe_points(
+                ax, side * front[None], color="#FF0000", view=VIEW, size=200
+            ),
+        ]
+        for step in draw[::-1] if points_first else draw:
+            step()
+    pl.Picture(figure).save(tmp_path / "globe.png")
+    pixels = np.asarray(Image.open(tmp_path / "globe.png").convert("RGB")) / 255
+    red = (pixels[..., 0] > 0.8) & (pixels[..., 1] < 0.4) & (pixels[..., 2] < 0.4)
+    half = red.shape[1] // 2
+    assert red[:, :half].sum() > 500
+    assert red[:, half:].sum() == 0
+
+
+def test_a_picture_is_saved_by_its_ending_in_either_case_or_refused(tmp_path):
+    for name in ("a.png", "b.PNG"):
+        picture = pl.Picture(pl.panels(1, 1, size=(1, 1))[0])
+        picture.save(tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.PNG").read_bytes()
+    assert b"Software" not in (tmp_path / "b.PNG").read_bytes()
+    for name in ("c", "c.xyz", "png"):
+        with pytest.raises(ValueError, match=r"path must end in one of .*\.pdf, .*\.png, .* got '.*" + name):
+            picture.save(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.PNG"}
+
+
+def movie():
+    figure, axes = pl.panels(1, 1, size=(1, 1))
+    (line,) = axes[0, 0].plot([0, 1], [0, 1])
+    return pl.Movie(figure, lambda frame: line.set_ydata([0, frame]), frames=3)
+
+
+def test_a_film_is_saved_by_its_ending_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pl.FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    for name in ("a.gif", "b.GIF"):
+        movie().save(tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, getattr(image, "n_frames", 1)) == ("GIF", 3)
+    for name in ("a.mp4", "a.webm", "a.avi", "a", "gif"):
+        with pytest.raises(
+            ValueError, match=r"path must end in one of \.gif to be written here, got '.*" + name
+        ):
+            movie().save(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "b.GIF"}
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.WEBM"])
+def test_films_for_ffmpeg_go_to_ffmpeg(tmp_path, name):
+    # A program in ffmpeg's place: it keeps its arguments, reads the frames and writes the file it is told to.
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        '#!/bin/sh\necho "$@" > "$(dirname "$0")/arguments"\nfor last; do :; done\nwc -c > "$last"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    with pl.mpl.rc_context({"animation.ffmpeg_path": str(program)}):
+        movie().save(tmp_path / name)
+        with pytest.raises(ValueError, match=r"one of \.gif, \.mp4, \.webm to be written here"):
+            movie().save(tmp_path / "film.avi")
+    assert int((tmp_path / name).read_text()) == 3 * 90 * 90 * 4  # three frames of 90² pixels, RGBA
+    assert f"{name}.part.{name[5:].lower()}" in (tmp_path / "arguments").read_text()
+    assert not list(tmp_path.glob("*.part*"))
