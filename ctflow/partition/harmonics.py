@@ -251,8 +251,8 @@ def _zonal(d: int, degree: int, theta: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if d == 2:
         ell = np.arange(degree + 1)[:, None]
         return np.cos(ell * theta), -ell * np.sin(ell * theta)
-    values, slopes = np.moveaxis(special.assoc_legendre_p_all(degree, 1, np.cos(theta))[0], 1, 0)[:2]
-    return values, slopes
+    values, by_cosine = special.legendre_p_all(degree, np.cos(theta), diff_n=1)
+    return values, -by_cosine * np.sin(theta)
 
 
 @lru_cache(maxsize=32)

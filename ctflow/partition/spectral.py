@@ -268,9 +268,8 @@ def _error(left_out: Array, probed: Array, rounding: Array) -> Array:
 
 
 def _own(x: Array, y: Array, weights: Array, kernel: Kernel) -> Array:
-    """w_i κ(x_i, y_i)/κ(1) in float64: what `exclude_self` leaves out."""
-    cosine = jnp.sum(_unit(x) * _unit(y), axis=1)
-    return weights * _relative(kernel, cosine)
+    """w_i κ(x_i, y_i)/κ(1) of unit vectors in float64: what `exclude_self` leaves out."""
+    return weights * _relative(kernel, jnp.sum(x * y, axis=1))
 
 
 def _split(a: Array, dtype: Any) -> tuple[Array, ...]:
@@ -316,19 +315,19 @@ def spectral_sum(
     with wide():
         kernel = as_dtype(kernel, jnp.float64)
         c = coefficients(kernel, d, degree)
-        wide_y, wide_weights = as_dtype((y, weights), jnp.float64)
+        unit_x, unit_y, wide_weights = _unit(x), _unit(y), weights.astype(jnp.float64)
         waves = _Waves.of(h, y, wide_weights, dtype, axis)
         result = _evaluate(h, x.astype(dtype), waves.moments, c, gradient=gradient)
         whole, slope = as_dtype(result, jnp.float64)
         f, steep = whole, jnp.zeros_like(x, jnp.float64) if slope is None else slope
         if exclude_self:
-            own, pull = jax.vjp(lambda x: _own(x, wide_y, wide_weights, kernel), x.astype(jnp.float64))
-            f, steep = f - own, steep - pull(jnp.ones_like(own))[0]
+            own, pull = jax.vjp(lambda x: _own(x, unit_y, wide_weights, kernel), unit_x)
+            f, steep = f - own, steep - sphere.project_tangent(unit_x, pull(jnp.ones_like(own))[0])
 
         steepness = jnp.sqrt(jnp.sum(steep**2, axis=1))
         index = _probes(n, _largest(-f))
-        looked_at = _unit(x[index]), whole[index], (steep * 0 if slope is None else slope)[index]
-        doubts = _doubts(kernel, _Side(_unit(y), wide_weights, axis), *_gathered(looked_at, axis))
+        looked_at = unit_x[index], whole[index], (steep * 0 if slope is None else slope)[index]
+        doubts = _doubts(kernel, _Side(unit_y, wide_weights, axis), *_gathered(looked_at, axis))
         rounding = _rounding(c, waves, dtype)
         error, slope_error = map(_error, _truncation(kernel, d, c), doubts, rounding)
         floor = f - error
@@ -372,11 +371,13 @@ def _pull_parameters(
     left_out = jnp.max(jnp.abs(exact - _matmul(slopes, jnp.asarray(samples.values))), axis=1)
 
     def seen(slope: Array) -> Array:
-        return h.field(probes.astype(dtype), as_dtype(h.synthesise(shares.moments * slope[:, None]), dtype))
+        series = as_dtype(h.synthesise(shares.moments * slope[None, :, None]), dtype)
+        return h.field(probes.astype(dtype), series).astype(jnp.float64)
 
     off = jax.lax.map(seen, slopes) - _jacobian(lambda p: side.field(as_kernel(p), probes), p)
     product = shares.reach() * columns.reach()
-    rounding = jnp.linalg.norm(slopes * 2 * _wave_error(_ell(product), dtype) * product, axis=1)
+    waves = 2 * _wave_error(_ell(product), dtype) * product
+    rounding = jnp.linalg.norm(slopes * waves[None, :], axis=1)
     error = _error(left_out * shares.mass, jnp.max(jnp.abs(off), axis=1), rounding)
     return _matmul(slopes, jnp.sum(shares.moments * columns.moments, axis=(0, 2))), error
 
@@ -424,7 +425,7 @@ def spectral_pull(
         p, as_kernel = ravel_pytree(as_dtype(kernel, jnp.float64))
         kernel = as_kernel(p)
         c = coefficients(kernel, d, degree)
-        wide_x, wide_y, wide_weights, g = as_dtype((x, y, weights, cotangent), jnp.float64)
+        unit_x, unit_y, (wide_weights, g) = _unit(x), _unit(y), as_dtype((weights, cotangent), jnp.float64)
         share = g / sum(as_dtype(field, jnp.float64))
         shares = _Waves.of(h, x, share, dtype, axis)
         result = _evaluate(h, y.astype(dtype), shares.moments, c, gradient=True)
@@ -432,8 +433,8 @@ def spectral_pull(
         d_y, d_p = slope * wide_weights[:, None], jnp.zeros_like(p)
 
         index = _probes(y.shape[0], _largest(jnp.sum(slope**2, axis=1)))
-        looked_at = _gathered((_unit(y[index]), d_weights[index], slope[index]), axis)
-        side = _Side(_unit(x), share, axis)
+        looked_at = _gathered((unit_y[index], d_weights[index], slope[index]), axis)
+        side = _Side(unit_x, share, axis)
         scale = over_devices(jnp.sum(jnp.abs(g)))
         cut = [a * shares.mass for a in _truncation(kernel, d, c)]
         doubts = _doubts(kernel, side, *looked_at)
@@ -447,9 +448,10 @@ def spectral_pull(
         if exclude_self:
 
             def own(y, weights, p):
-                return _own(wide_x, y, weights, as_kernel(p))
+                return _own(unit_x, y, weights, as_kernel(p))
 
-            own_y, own_weights, own_p = jax.vjp(own, wide_y, wide_weights, p)[1](-share)
+            own_y, own_weights, own_p = jax.vjp(own, unit_y, wide_weights, p)[1](-share)
+            own_y = sphere.project_tangent(unit_y, own_y)
             d_y, d_weights, d_p = d_y + own_y, d_weights + own_weights, d_p + over_devices(own_p)
 
         def log_top(p):
