@@ -80,9 +80,11 @@ def log_partition(
         method: `dense`, `tiled`, `spectral` (d = 2 or 3), `ring` (with a mesh), or `auto`: spectral from
             500 points on where the kernel is smooth enough for harmonics, else dense where the matrix is
             small, tiled elsewhere. See `ct.partition.explain`.
-        rtol: error of L that a spectral sum must prove of itself, and a tenth of its gradient's, in
-            1/radian; 1e-5 in float32 and 1e-9 in float64 by default. Where it cannot, the sum is taken
-            again in float64, then exactly.
+        rtol: error of L that a spectral sum must prove of itself; 1e-5 in float32 and 1e-9 in float64 by
+            default. Its gradients must prove 10·rtol: in x, per radian; in y, weights and the logarithm of a
+            kernel's parameter, for a cotangent g with Σ|g_i| = 1 (in y, over w_j and per radian), beside a
+            relative error rtol of every row's share. If it cannot, the sum is taken again in float64, then
+            exactly. Exact sums prove nothing: they have the rounding of the points' dtype, about eps·|log κ|.
         block_size: side of a tile; memory grows with its square.
         mesh: a `jax.sharding.Mesh` of one axis, over which x and y are cut.
 
@@ -132,9 +134,9 @@ class Certificate(NamedTuple):
         method: `spectral`, or the exact `tiled` if no attempt could prove enough.
         dtype: of the attempt.
         degree: of its harmonics.
-        value: bound on the error of L before rounding to the points' dtype; of the last attempt where
-            all failed.
-        gradient: bound on the error of its gradient in x, in 1/radian.
+        value: bound on the error of L before rounding to the points' dtype; if all attempts failed, that
+            of the last one.
+        gradient: bound on the error of its gradient in x, in 1/radian, likewise.
     """
 
     method: str
@@ -154,6 +156,9 @@ def certify(
     rtol: float | None = None,
 ) -> Certificate:
     """How exact the spectral sum is on these clouds, and whether it would be taken.
+
+    The bounds assume that the kernel has no feature between the angles at which it is sampled, see
+    `ctflow.partition.spectral`. The gradients in y, weights and kernel are checked in the backward pass.
 
     Args are those of `log_partition`, all of them numbers.
 

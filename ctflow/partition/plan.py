@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ctflow._pytree import pytree, static
+from ctflow._pytree import check_registered, pytree, static
 from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
 from ctflow.kernels import Kernel
 from ctflow.memory import in_words, total_bytes
@@ -102,7 +102,11 @@ def check_kernel(kernel: Any) -> None:
     """Raise ValueError unless it is a kernel whose numbers are in range."""
     check_numbers(kernel)
     if not isinstance(kernel, Kernel):
-        raise ValueError(f"kernel must be a kernel of ct.kernels, got {type(kernel).__name__}")
+        raise ValueError(
+            f"kernel must be a kernel of ct.kernels, got {type(kernel).__name__}; write for example "
+            "ct.kernels.Exponential(0.1)"
+        )
+    check_registered("kernel", kernel)
 
 
 def _numbers(kernel: Kernel) -> Kernel:
