@@ -6,6 +6,7 @@ by its `symmetry_axis` a.
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Any
 
 import jax
@@ -154,8 +155,27 @@ class Function(PotentialBase):
     fn: Callable[[Any], Any] = static()
 
     def __call__(self, z):
-        """U(z) for points [..., d]."""
-        return jnp.vectorize(self.fn, signature="(d)->()")(z)
+        """U(z) for points [..., d].
+
+        Raises:
+            ValueError: the function returns something else than a scalar.
+        """
+        return jnp.vectorize(self._scalar, signature="(d)->()")(z)
+
+    def _scalar(self, point):
+        value = self.fn(point)
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)]
+        if shapes != [()] or value is None:
+            found = f"shape {shapes[0]}" if len(shapes) == 1 and value is not None else type(value).__name__
+            raise _NotAScalarError(
+                f"potential must return a scalar for one point [d], got {found}; return value[0] of an array "
+                f"with one entry, or jnp.sum of several"
+            )
+        return value
+
+
+class _NotAScalarError(ValueError):
+    """A function given as a potential returns no scalar."""
 
 
 def as_potential(potential: Any) -> Any:
@@ -167,16 +187,34 @@ def as_potential(potential: Any) -> Any:
 
 def check_potential(potential: Any, d: int) -> None:
     """Raise ValueError unless `potential` is one whose parameters are in range and that takes points [d]."""
+    check_parameters(potential)
+    jax.eval_shape(partial(evaluate, potential), jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
+
+
+def check_parameters(potential: Any) -> None:
+    """Raise ValueError unless `potential` is one, and its parameters are in range."""
     if not isinstance(potential, PotentialBase):
         raise ValueError(f"potential must be of ct.potentials or a function of one point, got {potential!r}")
     check_numbers(potential)
     potential.check()
+
+
+def evaluate(potential: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """U(z_i) at n points, or a ValueError that says why there are no such n numbers."""
     try:
-        value = jax.eval_shape(potential, jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
+        values = potential(z)
+    except _NotAScalarError:
+        raise
     except Exception as error:
-        raise ValueError(f"potential cannot be evaluated at points of dimension {d}: {error}") from error
-    if value.shape != (1,):
-        raise ValueError(f"potential must give one number a point, got shape {value.shape[1:]}")
+        raise ValueError(
+            f"potential cannot be evaluated at points of dimension {z.shape[1]}: {error}"
+        ) from error
+    if jnp.shape(values) != (z.shape[0],):
+        raise ValueError(
+            f"potential must return one number per point, shape ({z.shape[0]},) for points {z.shape}, "
+            f"got shape {jnp.shape(values)}"
+        )
+    return values
 
 
 def _check_vector(name: str, vector: Any) -> None:
