@@ -91,6 +91,8 @@ def check_cloud(name: str, cloud: Any) -> Any:
         raise ValueError(f"{name} must be one cloud [n, d], got {described(cloud)}; pass one of the two")
     try:
         z = _as_jax(name, cloud)
+    except RecursionError:
+        raise
     except (TypeError, ValueError, RuntimeError):  # RuntimeError is PyTorch's, of a tensor that requires grad
         raise ValueError(
             f"{name} must be an array [n, d] of points on the sphere, got {type(cloud).__name__}; "
@@ -187,7 +189,7 @@ def _refuse_rows(name: str, rows: np.ndarray, tolerance: float) -> None:
         )
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(rows, axis=1)
-    bad = np.flatnonzero(norms == 0)
+    bad = np.flatnonzero(~rows.any(axis=1))
     if bad.size:
         raise ValueError(f"{name} has {bad.size} zero rows (the first is row {bad[0]}); drop them")
     bad = np.flatnonzero(np.abs(norms - 1) > tolerance)

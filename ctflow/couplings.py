@@ -200,7 +200,7 @@ def misaligned(
         target_latents: θ', [m]; `latents` by default.
         dtype: of the weights.
     """
-    check_concrete("misaligned", key=key, latents=latents, sigma=sigma, target_latents=target_latents)
+    check_concrete("misaligned", latents=latents, sigma=sigma, target_latents=target_latents, key=key)
     phi = displaced(key, latents if target_latents is None else target_latents, sigma=sigma)
     return from_latents(latents, phi, bandwidth=max(float(sigma), MIN_BANDWIDTH), dtype=dtype)
 

@@ -26,7 +26,7 @@ Scalar = Float[Array, ""]
 
 
 def _checked(method: Any) -> Any:
-    """A method of an energy as it is called from outside: the clouds are checked before; `.bare` is without."""
+    """A method of an energy as it is called from outside: the clouds are checked first; `.bare` is without."""
 
     @wraps(method)
     def on_checked_clouds(self, clouds):
@@ -36,26 +36,43 @@ def _checked(method: Any) -> Any:
     return on_checked_clouds
 
 
+def _sum_of(terms: Any) -> Any:
+    def value(self, clouds):
+        """The sum of the terms."""
+        return reduce(jnp.add, terms.bare(self, clouds).values())
+
+    return _checked(value)
+
+
+def _alone(value: Any) -> Any:
+    def terms(self, clouds):
+        """The energy itself as the only term, named after the class."""
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+        return {name: value.bare(self, clouds)}
+
+    return _checked(terms)
+
+
 class Energy:
     """Base of energies. `energy(clouds)` is a scalar; `energy.terms(clouds)` are named parts that add up to it.
 
     Both check the clouds first, in every subclass: shapes, dimension, dtype and how many clouds there are;
     of clouds that are not traced also the numbers (finite, on the sphere).
 
-    A subclass defines `__call__` (its terms are then one, named after the class) or `terms` (it is then their
-    sum), or both. Defining one of them anew does away with the other that was inherited, so that they always
-    agree. To be used by `ct.solve` it is a frozen dataclass that JAX knows: decorate it with `pytree`.
+    A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only term),
+    or both. A class that defines one of them anew does not inherit the other, so that they always agree. For
+    `ct.solve` the class must be known to JAX: decorate it with `pytree`, which makes it a frozen dataclass.
     """
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        both = ("__call__", "terms")
-        own = [name for name in both if not hasattr(getattr(cls, name), "bare")]
-        for name in both:
-            if name in own:
-                setattr(cls, name, _checked(getattr(cls, name)))
-            elif own:
-                setattr(cls, name, getattr(Energy, name))
+        value, terms = (
+            method if hasattr(method, "bare") else _checked(method) for method in (cls.__call__, cls.terms)
+        )
+        own_value, own_terms = value is not cls.__call__, terms is not cls.terms
+        if own_value or own_terms:
+            cls.__call__ = value if own_value else _sum_of(terms)
+            cls.terms = terms if own_terms else _alone(value)
 
     @_checked
     def __call__(self, clouds: Any) -> Scalar:
@@ -64,7 +81,7 @@ class Energy:
         Raises:
             ValueError: clouds that are not of the kind this energy is for, or not on the sphere.
         """
-        return reduce(jnp.add, _terms(self, clouds).values())
+        raise NotImplementedError
 
     @_checked
     def terms(self, clouds: Any) -> dict[str, Scalar]:
@@ -73,8 +90,7 @@ class Energy:
         Raises:
             ValueError: as the energy itself.
         """
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__)
-        return {words.lower(): _value(self, clouds)}
+        raise NotImplementedError
 
     def check(self, clouds: Any) -> None:
         """Raise ValueError if the clouds are not of the kind this energy is for."""

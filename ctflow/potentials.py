@@ -24,7 +24,7 @@ class PotentialBase:
 
     def __call__(self, z: Float[Array, "... d"]) -> Float[Array, "..."]:
         """U(z)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(points)")
 
     def check(self) -> None:
         """Raise ValueError if a parameter given as a JAX array is out of range."""
@@ -52,9 +52,9 @@ class VonMisesFisherMixture(PotentialBase):
 
     def __post_init__(self):
         if isinstance(self.means, np.ndarray | list | tuple):
-            object.__setattr__(self, "means", check_cloud("means", self.means))
+            object.__setattr__(self, "means", check_cloud("means", _rounded(self.means)))
         if isinstance(self.weights, np.ndarray | list | tuple):
-            w = check_weights("weights", self.weights, len(self.means), self.means.dtype)
+            w = check_weights("weights", _rounded(self.weights), len(self.means), self.means.dtype)
             object.__setattr__(self, "weights", w)
 
     def check(self):
@@ -119,7 +119,7 @@ class Ring(PotentialBase):
     def __post_init__(self):
         if isinstance(self.axis, np.ndarray | list | tuple):
             axis = np.asarray(self.axis, dtype=np.float64)
-            object.__setattr__(self, "axis", check_cloud("axis[None]", axis[None])[0])
+            object.__setattr__(self, "axis", check_cloud("axis[None]", _rounded(axis[None]))[0])
         if isinstance(self.level, int | float):
             self._check_level()
 
@@ -164,9 +164,9 @@ class Function(PotentialBase):
 
     def _scalar(self, point):
         value = self.fn(point)
-        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(value, is_leaf=lambda leaf: leaf is None)]
-        if shapes != [()] or value is None:
-            found = f"shape {shapes[0]}" if len(shapes) == 1 and value is not None else type(value).__name__
+        number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
+        if not number or jnp.shape(value) != ():
+            found = f"shape {jnp.shape(value)}" if number else type(value).__name__
             raise _NotAScalarError(
                 f"potential must return a scalar for one point [d], got {found}; return value[0] of an array "
                 f"with one entry, or jnp.sum of several"
@@ -183,6 +183,14 @@ def as_potential(potential: Any) -> Any:
     if isinstance(potential, PotentialBase) or not callable(potential):
         return potential
     return Function(potential)
+
+
+def _rounded(parameter: Any) -> Any:
+    """A parameter in JAX's precision, without a warning: it follows the precision of the points."""
+    try:
+        return jnp.asarray(parameter)
+    except (TypeError, ValueError):
+        return parameter  # which its check refuses
 
 
 def check_potential(potential: Any, d: int) -> None:
