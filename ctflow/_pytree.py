@@ -45,7 +45,7 @@ def pytree(cls: type[T]) -> type[T]:
 
 
 def check_registered(name: str, node: Any) -> None:
-    """Raise ValueError unless everything in `node` is a number, an array, or an object that JAX can take apart.
+    """Raise ValueError unless JAX can take `node` apart, down to numbers and arrays.
 
     Args:
         name: of the argument, used in the message.
@@ -55,8 +55,8 @@ def check_registered(name: str, node: Any) -> None:
         if not isinstance(leaf, int | float | complex | np.generic | np.ndarray | jax.Array):
             kind = type(leaf).__name__
             raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} must be a number, an array or an object registered with JAX, "
-                f"got an unregistered {kind}; decorate the class of an energy, kernel or flow with "
+                f"{name}{jax.tree_util.keystr(path)} must be a number, an array or an object registered with "
+                f"JAX, got an unregistered {kind}; decorate the class of an energy, kernel or flow with "
                 f"@ct.energies.pytree, and declare a field that is not a number with ct.energies.static()"
             )
 

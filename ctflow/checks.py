@@ -31,8 +31,9 @@ def check_concrete(function: str, **values: Any) -> None:
     for name, value in values.items():
         if not is_concrete(value):
             raise ValueError(
-                f"{name} must be numbers for {function}, got a traced array: {function} computes with NumPy and "
-                f"cannot run inside jit, grad or vmap; call it outside and pass its result in as an argument"
+                f"{name} must be numbers for {function}, got a traced array: {function} computes with NumPy "
+                f"and cannot run inside jit, grad or vmap; call it outside and pass its result in as an "
+                f"argument"
             )
 
 

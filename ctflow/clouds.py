@@ -106,12 +106,12 @@ def check_cloud(name: str, cloud: Any) -> Any:
         raise ValueError(f"{name} must have n >= 1 points in d >= 2 dimensions, got shape {z.shape}")
     if not jnp.issubdtype(z.dtype, jnp.floating):
         raise ValueError(
-            f"{name} must hold real floating-point numbers, got {z.dtype}; cast it first, to float32 or float64"
+            f"{name} must hold real floating-point numbers, got {z.dtype}; cast it to float32 or float64"
         )
     if z.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(
-            f"{name} must hold float32 or float64 numbers, got {z.dtype}; cast it to float32 and bring it back "
-            f"to the sphere: ct.sphere.normalize(jnp.asarray({name}, jnp.float32))"
+            f"{name} must hold float32 or float64 numbers, got {z.dtype}; cast it to float32 and normalise "
+            f"it again: ct.sphere.normalize(jnp.asarray({name}, jnp.float32))"
         )
     if is_concrete(z):
         _check_unit(name, z)
@@ -119,7 +119,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
 
 
 def _as_jax(name: str, given: Any, dtype: Any = None) -> Array:
-    """What was given as a JAX array. NumPy's float64 becomes float32 with a warning, a list of floats without."""
+    """As a JAX array. NumPy's float64 becomes float32 with a warning, Python's floats without."""
     if not isinstance(given, jax.Array | list | tuple):
         given = np.asarray(given)
     narrow = jax.dtypes.canonicalize_dtype(np.float64) != np.float64
@@ -144,8 +144,9 @@ def _warn_of_float32(name: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "ctflow":
         frame, level = frame.f_back, level + 1
     warnings.warn(
-        f"{name} holds float64 numbers, which become float32 because jax_enable_x64 is off; to keep float64, call "
-        f"jax.config.update('jax_enable_x64', True) at the start of the program, or pass float32 to accept it",
+        f"{name} holds float64 numbers, which become float32 because jax_enable_x64 is off; to keep float64, "
+        f"call jax.config.update('jax_enable_x64', True) at the start of the program; to accept float32, "
+        f"pass {name}.astype('float32')",
         PrecisionWarning,
         stacklevel=level,
     )

@@ -281,7 +281,7 @@ def check_coupling(coupling: Any, clouds: Any) -> None:
     size = tuple(z.shape[0] for z in points(clouds))
     if coupling.shape != size:
         raise ValueError(
-            f"the coupling is for {coupling.shape} points, the clouds have {size}; make it for clouds of this size"
+            f"the coupling is for {coupling.shape} points, the clouds have {size}; make it for these clouds"
         )
     if not is_concrete(coupling, clouds):
         return

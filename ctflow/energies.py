@@ -26,13 +26,13 @@ Scalar = Float[Array, ""]
 
 
 def _checked(method: Any) -> Any:
-    """A method of an energy as it is called from outside: the clouds are checked first; `.bare` is without."""
+    """An energy's method as it is called from outside: it checks the clouds first; `.bare` does not."""
 
     @wraps(method)
     def on_checked_clouds(self, clouds):
         return method(self, _prepared(self, clouds, "clouds"))
 
-    on_checked_clouds.bare = method
+    setattr(on_checked_clouds, "bare", method)  # noqa: B010
     return on_checked_clouds
 
 
@@ -54,14 +54,15 @@ def _alone(value: Any) -> Any:
 
 
 class Energy:
-    """Base of energies. `energy(clouds)` is a scalar; `energy.terms(clouds)` are named parts that add up to it.
+    """Base of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
 
     Both check the clouds first, in every subclass: shapes, dimension, dtype and how many clouds there are;
     of clouds that are not traced also the numbers (finite, on the sphere).
 
-    A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only term),
-    or both. A class that defines one of them anew does not inherit the other, so that they always agree. For
-    `ct.solve` the class must be known to JAX: decorate it with `pytree`, which makes it a frozen dataclass.
+    A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only
+    term), or both. A class that defines one of them anew does not inherit the other, so that they always
+    agree. For `ct.solve` JAX must know the class: decorate it with `pytree`, which makes it a frozen
+    dataclass.
     """
 
     def __init_subclass__(cls, **options: Any):
@@ -196,8 +197,8 @@ def _check_pair(clouds: Any) -> None:
 def _check_single(clouds: Any) -> None:
     if isinstance(clouds, tuple) and not isinstance(clouds, WeightedCloud):
         raise ValueError(
-            f"this energy is of one cloud [n, d], got several: {described(clouds)}; pass one of them, or make it "
-            f"an energy of the first: ct.energies.Component(energy, index=0)"
+            f"this energy is of one cloud [n, d], got several: {described(clouds)}; pass one of them, or "
+            f"make it an energy of the first: ct.energies.Component(energy, index=0)"
         )
 
 

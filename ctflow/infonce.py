@@ -36,7 +36,7 @@ def loss(
         positive_in_denominator: as in the published loss; False leaves that term out.
 
     Raises:
-        ValueError: no Pair of clouds, points off the sphere, a coupling that does not fit, numbers out of range.
+        ValueError: not a Pair, points off the sphere, a coupling that does not fit, numbers out of range.
     """
     check_count("num_negatives", num_negatives)
     check_key("key", key)
@@ -54,7 +54,6 @@ def loss(
 
 def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:
     """∇L_N in the points of both clouds, tangential, shaped like those; options as in `loss`."""
-
     clouds = _checked(clouds, coupling)
 
     def of_points(moved):

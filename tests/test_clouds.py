@@ -45,7 +45,9 @@ DOORS = {
 @pytest.mark.usefixtures("narrow")
 def test_float64_that_becomes_float32_is_told_once(door):
     z, w = a_cloud(), np.full(5, 0.2)
-    with pytest.warns(clouds.PrecisionWarning, match=r"holds float64 numbers, .* jax_enable_x64 is off") as told:
+    with pytest.warns(
+        clouds.PrecisionWarning, match=r"holds float64 numbers, .* jax_enable_x64 is off"
+    ) as told:
         DOORS[door](z, w)
     assert len(told) == 1
     assert told[0].filename == __file__
@@ -65,7 +67,6 @@ def test_what_loses_nothing_or_was_no_array_is_not_told():
         energies.Potential(potential, temperature=0.5)(jnp.asarray(z))
     pi = ct.couplings.misaligned(jax.random.key(0), np.linspace(0, 1, 5), sigma=0.3)
     energies.Alignment(pi, temperature=0.5)(ct.Pair(jnp.asarray(z), jnp.asarray(z)))
-    ct.sphere.von_mises_fisher(jax.random.key(0), np.eye(3)[0], 2.0, 4)
 
 
 def test_float64_stays_float64_without_a_word_where_jax_has_it():
@@ -85,8 +86,8 @@ REFUSED = {
     "nothing": (lambda z: (), "clouds must hold at least one cloud [n, d], got an empty tuple"),
     "negative weight": (
         lambda z: ct.WeightedCloud(z, np.array([0.5, 0.5, -0.1, 0.1, 0.0])),
-        "clouds.weights must be finite and >= 0, got a smallest value of -0.1 (entry 2 is -0.1); set such weights "
-        "to 0 and divide all by their sum",
+        "clouds.weights must be finite and >= 0, got a smallest value of -0.1 (entry 2 is -0.1); set such "
+        "weights to 0 and divide all by their sum",
     ),
     "weight not a number": (
         lambda z: ct.Pair(z, ct.WeightedCloud(z, np.array([0.5, np.nan, 0.1, 0.1, 0.3]))),

@@ -286,17 +286,20 @@ WRONG = {
     "a stack": (lambda c: every(c, lambda z: z[None]), "several clouds are ct.Pair(x, y)"),
     "half precision": (
         lambda c: every(c, lambda z: z.astype(jnp.bfloat16)),
-        "must hold float32 or float64 numbers, got bfloat16; cast it to float32 and bring it back to the sphere",
+        "must hold float32 or float64 numbers, got bfloat16; cast it to float32 and normalise it",
     ),
     "float16": (lambda c: every(c, lambda z: z.astype(jnp.float16)), "got float16; cast it to float32"),
-    "integers": (lambda c: every(c, lambda z: z.astype(int)), "got int64; cast it first, to float32 or float64"),
+    "integers": (
+        lambda c: every(c, lambda z: z.astype(int)),
+        "got int64; cast it to float32 or float64",
+    ),
     "one number": (lambda c: 0.5, "must be 2-D, [n, d], got shape ()"),
     "no points": (lambda c: every(c, lambda z: z[:0]), "must have n >= 1 points"),
     "three": (lambda c: (*jax.tree.leaves(c), *jax.tree.leaves(c), a_pair(9).y), "got"),
     "two dimensions": (
         lambda c: ct.Pair(jax.tree.leaves(c)[0], uniform(2, 9, 4, jnp.float64)),
-        "clouds must hold clouds of one dimension d and one dtype, got d = 3 in float64 for clouds.x, d = 4 in "
-        "float64 for clouds.y; give all of them the same d",
+        "clouds must hold clouds of one dimension d and one dtype, got d = 3 in float64 for clouds.x, d = 4 "
+        "in float64 for clouds.y; give all of them the same d",
     ),
     "two dtypes": (
         lambda c: ct.Pair(jax.tree.leaves(c)[0], uniform(2, 9, 3, jnp.float32)),
@@ -353,8 +356,8 @@ def test_which_energy_wants_how_many_clouds():
     component = energies.Component(one, index=2)
     refused(
         lambda: one(tuple(pair)),
-        "this energy is of one cloud [n, d], got several: a tuple of 2 clouds; pass one of them, or make it an "
-        "energy of the first: ct.energies.Component(energy, index=0)",
+        "this energy is of one cloud [n, d], got several: a tuple of 2 clouds; pass one of them, or make it "
+        "an energy of the first: ct.energies.Component(energy, index=0)",
     )
     refused(
         lambda: energies.SymmetricDivergence(kernels.Exponential(0.3))(pair.x),
@@ -384,7 +387,7 @@ def test_clouds_may_be_lists_of_numbers():
     assert energy(np.asarray(x).tolist()) == energy(x)
     assert energy(np.asarray(x)) == energy(x)
     refused(lambda: energy([[1.0, 0.0, 0.0], [0.0, 1.0]]), "clouds must be an array [n, d] of points")
-    refused(lambda: energy([[1, 0, 0], [0, 1, 0]]), "got int64; cast it first, to float32 or float64")
+    refused(lambda: energy([[1, 0, 0], [0, 1, 0]]), "got int64; cast it to float32 or float64")
     refused(lambda: energy([x, x]), "got shape (2, 12, 3); several clouds are ct.Pair(x, y)")
 
 

@@ -76,8 +76,8 @@ NOT_SCALARS = {
 def test_a_function_must_return_a_scalar(name, key):
     fn, found = NOT_SCALARS[name]
     message = (
-        f"potential must return a scalar for one point [d], got {found}; return value[0] of an array with one "
-        f"entry, or jnp.sum of several"
+        f"potential must return a scalar for one point [d], got {found}; return value[0] of an array with "
+        f"one entry, or jnp.sum of several"
     )
     x = ct.sphere.uniform(key, 6, 3)
     energy = ct.energies.Potential(fn, temperature=0.5)
@@ -105,7 +105,7 @@ class Columns(potentials.PotentialBase):
 
 def test_a_potential_of_ones_own_must_give_a_number_per_point(key):
     x = ct.sphere.uniform(key, 6, 3)
-    with pytest.raises(ValueError, match=r"one number per point, shape \(6,\) for points \(6, 3\), got shape \(6, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(6,\) for points \(6, 3\), got shape \(6, 1\)"):
         ct.energies.Potential(Columns(), temperature=0.5)(x)
     for call in (
         lambda: ct.energies.Potential(lambda z: z[0] + z[5] @ z[1], temperature=0.5)(x),
@@ -120,5 +120,5 @@ def test_a_potential_of_ones_own_must_give_a_number_per_point(key):
 def test_a_callable_object_is_a_potential_and_a_number_is_none(key):
     x = ct.sphere.uniform(key, 6, 3)
     assert float(ct.energies.Potential(lambda z: 1.0, temperature=0.5)(x)) == 2
-    with pytest.raises(ValueError, match="potential must be of ct.potentials or a function of one point, got 3"):
+    with pytest.raises(ValueError, match="or a function of one point, got 3"):
         ct.energies.Potential(3.0, temperature=0.5)(x)

@@ -88,7 +88,11 @@ def test_registered_objects_are_known(thing):
         (Bare(), "thing", "Bare"),
         (BareFlow(), "thing", "BareFlow"),
         (ct.energies.SmoothedEntropy(Bare()), "thing.kernel", "Bare"),
-        (ct.energies.CrossEntropy(Bare()) - ct.energies.CrossEntropy(OBJECTS[0]), "thing.parts[0].kernel", "Bare"),
+        (
+            ct.energies.CrossEntropy(Bare()) - ct.energies.CrossEntropy(OBJECTS[0]),
+            "thing.parts[0].kernel",
+            "Bare",
+        ),
         ({"a": "text"}, "thing['a']", "str"),
     ],
     ids=["kernel", "flow", "in an energy", "deep in an energy", "text"],
@@ -97,9 +101,9 @@ def test_objects_unknown_to_jax_are_named_where_they_are(thing, where, kind):
     with pytest.raises(ValueError, match="registered with JAX") as caught:
         check_registered("thing", thing)
     message = (
-        f" must be a number, an array or an object registered with JAX, got an unregistered {kind}; decorate the "
-        f"class of an energy, kernel or flow with @ct.energies.pytree, and declare a field that is not a number "
-        f"with ct.energies.static()"
+        f" must be a number, an array or an object registered with JAX, got an unregistered {kind}; decorate "
+        f"the class of an energy, kernel or flow with @ct.energies.pytree, and declare a field that is not a "
+        f"number with ct.energies.static()"
     )
     assert str(caught.value) == where + message
     with pytest.raises(ValueError, match="registered with JAX"):
