@@ -44,6 +44,23 @@ def pytree(cls: type[T]) -> type[T]:
     return frozen
 
 
+def check_registered(name: str, node: Any) -> None:
+    """Raise ValueError unless JAX can take `node` apart, down to numbers and arrays.
+
+    Args:
+        name: of the argument, used in the message.
+        node: an energy, a kernel, a flow, or a tree of them.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(node):
+        if not isinstance(leaf, int | float | complex | np.generic | np.ndarray | jax.Array):
+            kind = type(leaf).__name__
+            raise ValueError(
+                f"{name}{jax.tree_util.keystr(path)} must be a number, an array or an object registered with "
+                f"JAX, got an unregistered {kind}; decorate the class of an energy, kernel or flow with "
+                f"@ct.energies.pytree, and declare a field that is not a number with ct.energies.static()"
+            )
+
+
 def _register(cls: type) -> None:
     """Register a dataclass with JAX, its class a part of the tree's structure.
 

@@ -26,6 +26,17 @@ def is_concrete(*values: Any) -> bool:
     return jax is None or not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
+def check_concrete(function: str, **values: Any) -> None:
+    """Raise ValueError if a value is a tracer: `function` computes with NumPy, which sees numbers only."""
+    for name, value in values.items():
+        if not is_concrete(value):
+            raise ValueError(
+                f"{name} must be numbers for {function}, got a traced array: {function} computes with NumPy "
+                f"and cannot run inside jit, grad or vmap; call it outside and pass its result in as an "
+                f"argument"
+            )
+
+
 def check_positive(name: str, value: Any) -> None:
     """Raise ValueError unless `value` (a number or an array of numbers) is finite and > 0."""
     number = isinstance(value, int | float | np.number | np.ndarray) or _is_jax_array(value)

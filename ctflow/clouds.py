@@ -3,13 +3,17 @@
 A cloud is the measure Σ w_i δ_{z_i} on S^{d-1}; a bare array means equal weights 1/n.
 """
 
+import sys
+import warnings
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ctflow._pytree import check_registered
 from ctflow.checks import is_concrete
 
 
@@ -61,57 +65,156 @@ def mean(cloud: Any, values: Float[Array, " n"]) -> Float[Array, ""]:
     return jnp.sum(cloud.weights * values) if _is_weighted(cloud) else jnp.mean(values)
 
 
+def described(clouds: Any) -> str:
+    """What was given, in words: one cloud with its shape, or how many there are."""
+    if isinstance(clouds, tuple) and not _is_weighted(clouds):
+        kind = "a Pair" if isinstance(clouds, Pair) else f"a {type(clouds).__name__}"
+        return f"{kind} of {len(clouds)} clouds"
+    return f"one cloud {list(jnp.shape(points(clouds)))}"
+
+
+def is_pair(clouds: Any) -> bool:
+    """Whether these are two clouds, as a Pair or a plain tuple."""
+    return isinstance(clouds, Pair) or (type(clouds) is tuple and len(clouds) == 2)
+
+
 def check_cloud(name: str, cloud: Any) -> Any:
     """Return the cloud as JAX arrays, or raise a ValueError that says what is wrong with it.
 
-    A point may be off the unit sphere by 64 rounding errors of its dtype, no more.
+    A point may be off the unit sphere by 64 rounding errors of its dtype, no more. Of a traced cloud, rank,
+    dimension and dtype are checked, since it has no numbers yet.
     """
     if _is_weighted(cloud):
         z = check_cloud(f"{name}.points", cloud.points)
         return WeightedCloud(z, check_weights(f"{name}.weights", cloud.weights, z.shape[0], z.dtype))
+    if isinstance(cloud, Pair):
+        raise ValueError(f"{name} must be one cloud [n, d], got {described(cloud)}; pass one of the two")
     try:
-        z = jnp.asarray(cloud)
+        z = _as_jax(name, cloud)
+    except RecursionError:
+        raise
     except (TypeError, ValueError, RuntimeError):  # RuntimeError is PyTorch's, of a tensor that requires grad
         raise ValueError(
-            f"{name} must be an array [n, d] of points on the sphere, got {type(cloud).__name__}"
+            f"{name} must be an array [n, d] of points on the sphere, got {type(cloud).__name__}; "
+            f"pass a NumPy or JAX array of float32 or float64"
         ) from None
     if z.ndim != 2:
-        raise ValueError(f"{name} must be 2-D, [n, d], got shape {z.shape}")
+        advice = {1: f"; a single point is {name}[None]", 3: "; several clouds are ct.Pair(x, y)"}
+        raise ValueError(f"{name} must be 2-D, [n, d], got shape {z.shape}{advice.get(z.ndim, '')}")
     n, d = z.shape
     if n < 1 or d < 2:
         raise ValueError(f"{name} must have n >= 1 points in d >= 2 dimensions, got shape {z.shape}")
     if not jnp.issubdtype(z.dtype, jnp.floating):
-        raise ValueError(f"{name} must hold real floating-point numbers, got {z.dtype}; cast it first")
-    if not is_concrete(z):
-        return z
-    rows = _rows_here(z)
+        raise ValueError(
+            f"{name} must hold real floating-point numbers, got {z.dtype}; cast it to float32 or float64"
+        )
+    if z.dtype not in (jnp.float32, jnp.float64):
+        raise ValueError(
+            f"{name} must hold float32 or float64 numbers, got {z.dtype}; cast it to float32 and normalise "
+            f"it again: ct.sphere.normalize(jnp.asarray({name}, jnp.float32))"
+        )
+    if is_concrete(z):
+        _check_unit(name, z)
+    return z
+
+
+def _as_jax(name: str, given: Any, dtype: Any = None) -> Array:
+    """As a JAX array. NumPy's float64 becomes float32 with a warning, Python's floats without."""
+    if not isinstance(given, jax.Array | list | tuple):
+        given = np.asarray(given)
+    narrow = jax.dtypes.canonicalize_dtype(np.float64) != np.float64
+    if narrow and any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree.leaves(given)):
+        _warn_of_float32(name)
+    return jnp.asarray(given, dtype)
+
+
+class PrecisionWarning(UserWarning):
+    """Float64 numbers were rounded to float32, because JAX's flag `jax_enable_x64` is off."""
+
+
+_warned = False
+
+
+def _warn_of_float32(name: str) -> None:
+    """Warn at the caller's own line, once per process: where one array is float64, many are."""
+    global _warned
+    if _warned:
+        return
+    frame, level = sys._getframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "ctflow":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(
+        f"{name} holds float64 numbers, which become float32 because jax_enable_x64 is off; to keep float64, "
+        f"call jax.config.update('jax_enable_x64', True) at the start of the program; to accept float32, "
+        f"pass {name}.astype('float32')",
+        PrecisionWarning,
+        stacklevel=level,
+    )
+    _warned = True
+
+
+_BLOCK = 2**16
+# JAX's arrays do not change, so that one look at their numbers is enough. By id, as they cannot be hashed.
+_looked_at: WeakValueDictionary[int, Array] = WeakValueDictionary()
+
+
+def _check_unit(name: str, z: Array) -> None:
+    """Raise ValueError unless every row is finite and of norm 1, within 64 rounding errors."""
+    if _looked_at.get(id(z)) is z:
+        return
+    rows, tolerance = _rows_here(z), 64 * float(np.finfo(z.dtype).eps)
+    if not _largest_offset(rows) <= tolerance:  # NaN is not
+        _refuse_rows(name, np.asarray(rows, np.float64), tolerance)
+    _looked_at[id(z)] = z
+
+
+def _largest_offset(rows: np.ndarray) -> float:
+    """The largest | ‖z_i‖ - 1 |, block by block within cache: little beside the energy of the cloud."""
+    size, ones, offset = max(1, _BLOCK // rows.shape[1]), np.ones(rows.shape[1]), np.float64(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, rows.shape[0], size):
+            block = rows[start : start + size].astype(np.float64)
+            squares = np.square(block, out=block) @ ones
+            ends = np.abs(np.sqrt([squares.min(), squares.max()]) - 1)
+            offset = np.maximum(offset, ends.max())  # keeps NaN, as Python's max does not
+    return float(offset)
+
+
+def _refuse_rows(name: str, rows: np.ndarray, tolerance: float) -> None:
+    """Raise ValueError with what is wrong with rows that are not all of norm 1."""
     n = rows.shape[0]
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
-        raise ValueError(f"{name} must be finite: {bad.size} of {n} rows are not, the first is row {bad[0]}")
+        raise ValueError(
+            f"{name} must be finite: {bad.size} of {n} rows are not, the first is row {bad[0]}; drop them"
+        )
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(rows, axis=1)
-    bad = np.flatnonzero(norms == 0)
+    bad = np.flatnonzero(~rows.any(axis=1))
     if bad.size:
         raise ValueError(f"{name} has {bad.size} zero rows (the first is row {bad[0]}); drop them")
-    bad = np.flatnonzero(np.abs(norms - 1) > 64 * float(jnp.finfo(z.dtype).eps))
+    bad = np.flatnonzero(np.abs(norms - 1) > tolerance)
     if bad.size:
         raise ValueError(
             f"{name} must have rows of unit norm: {bad.size} of {n} have not, row {bad[0]} has norm "
             f"{norms[bad[0]]:.9g}; use ct.sphere.normalize({name})"
         )
-    return z
 
 
 def _rows_here(z: Array) -> np.ndarray:
-    """The array as NumPy float64; of one cut over several processes, the rows that this process holds."""
+    """The array as NumPy's; of one cut over several processes, the rows that this process holds."""
     if z.is_fully_addressable:
-        return np.asarray(z, np.float64)
-    return np.concatenate([np.asarray(shard.data, np.float64) for shard in z.addressable_shards])
+        return np.asarray(z)
+    return np.concatenate([np.asarray(shard.data) for shard in z.addressable_shards])
 
 
 def as_dtype(tree: Any, dtype: Any) -> Any:
-    """The tree with every real number in it, Python's and NumPy's too, in `dtype`; integer arrays stay."""
+    """The tree with every real number in it, Python's and NumPy's too, in `dtype`; integer arrays stay.
+
+    Raises:
+        ValueError: an object in the tree that is not registered with JAX.
+    """
+    check_registered(type(tree).__name__, tree)
 
     def cast(leaf):
         real = isinstance(leaf, int | float) or jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
@@ -123,15 +226,19 @@ def as_dtype(tree: Any, dtype: Any) -> Any:
 def check_weights(name: str, values: Any, n: int, dtype: Any) -> Float[Array, " n"]:
     """Return weights [n] as a JAX array of `dtype`, or raise a ValueError: >= 0, summing to 1."""
     try:
-        w = jnp.asarray(values, dtype)
-    except (TypeError, ValueError):
+        w = _as_jax(name, values, dtype)
+    except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be numbers, got {values!r}") from None
     if w.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},), one weight a point, got {w.shape}")
     if is_concrete(w):
-        numbers = _rows_here(w)
-        if not (np.isfinite(numbers).all() and (numbers >= 0).all()):
-            raise ValueError(f"{name} must be finite and >= 0, got a smallest value of {numbers.min()}")
+        numbers = _rows_here(w).astype(np.float64)
+        bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
+        if bad.size:
+            raise ValueError(
+                f"{name} must be finite and >= 0, got a smallest value of {numbers.min()} (entry {bad[0]} is "
+                f"{numbers[bad[0]]}); set such weights to 0 and divide all by their sum"
+            )
         if w.is_fully_addressable and abs(numbers.sum() - 1) > 64 * n**0.5 * float(jnp.finfo(w.dtype).eps):
             raise ValueError(f"{name} must sum to 1, got {numbers.sum():.9g}; divide them by their sum")
     return w
@@ -143,8 +250,11 @@ def check_clouds(name: str, clouds: Any) -> Any:
         return check_cloud(name, clouds)
     labels = getattr(clouds, "_fields", range(len(clouds)))
     checked = [check_cloud(f"{name}.{label}", cloud) for label, cloud in zip(labels, clouds, strict=True)]
-    shapes = {(z.shape[1], str(z.dtype)) for z in (points(c) for c in checked)}
-    if len(shapes) != 1:
-        found = ", ".join(f"d = {d} in {dtype}" for d, dtype in sorted(shapes))
-        raise ValueError(f"{name} must hold clouds of one dimension d and one dtype, got {found}")
+    if not checked:
+        raise ValueError(f"{name} must hold at least one cloud [n, d], got an empty tuple")
+    kinds = [(z.shape[1], str(z.dtype)) for z in map(points, checked)]
+    if len(set(kinds)) != 1:
+        found = ", ".join(f"d = {d} in {t} for {name}.{k}" for k, (d, t) in zip(labels, kinds, strict=True))
+        advice = "cast one of them" if len({d for d, _ in kinds}) == 1 else "give all of them the same d"
+        raise ValueError(f"{name} must hold clouds of one dimension d and one dtype, got {found}; {advice}")
     return type(clouds)(*checked) if hasattr(clouds, "_fields") else tuple(checked)

@@ -5,6 +5,7 @@ latent angles, balanced to uniform marginals), `from_matrix` (your own).
 """
 
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,10 +16,12 @@ from scipy import linalg
 from scipy.special import logsumexp
 
 from ctflow._pytree import pytree, static
-from ctflow.checks import check_count, check_key, check_positive, is_concrete
+from ctflow.checks import check_concrete, check_count, check_key, check_positive, is_concrete
+from ctflow.clouds import WeightedCloud, points
 
 MAX_DENSE_SIZE = 8192
 MIN_BANDWIDTH = 0.03
+_NUMBER = int | float | np.number | np.ndarray | jax.Array
 
 
 @pytree
@@ -73,26 +76,41 @@ def paired(n: int, *, dtype=None) -> Coupling:
     return Coupling(index, index, jnp.full(n, 1 / n, dtype), shape=(n, n))
 
 
-def corrupted(key: Array, n: int, *, probability: float, dtype=None) -> Coupling:
+def corrupted(key: Array, n: int, *, probability: Any, dtype=None) -> Coupling:
     """`paired`, but a random share of the x_i have their partners shuffled among themselves.
 
-    Both marginals stay uniform.
+    Both marginals stay uniform. Every index is shuffled with chance p, independently, and the partners of
+    the K ~ Binomial(n, p) shuffled ones are permuted uniformly, which leaves one of them in place on average
+    (if K > 0): the expected share of wrong pairs is p - (1 - (1-p)^n)/n. Every draw has the same shapes, so
+    the function can be jitted and mapped over keys and probabilities.
 
     Args:
         key: a JAX random key.
         n: points in each cloud.
-        probability: of each pair to be among the shuffled, in [0, 1].
+        probability: p, the chance of each pair to be among the shuffled, in [0, 1].
         dtype: of the weights.
     """
     check_count("n", n)
     check_key("key", key)
-    if not isinstance(probability, int | float) or not 0 <= probability <= 1:
-        raise ValueError(f"probability must lie in [0, 1], got {probability!r}")
-    key_which, key_order = jax.random.split(key)
-    shuffled = jnp.flatnonzero(jax.random.bernoulli(key_which, float(probability), (n,)))
-    rows = jnp.arange(n)
-    cols = rows.at[shuffled].set(jax.random.permutation(key_order, shuffled))
+    if is_concrete(probability):
+        number = not isinstance(probability, bool) and np.ndim(probability) == 0
+        if not (number and isinstance(probability, _NUMBER) and 0 <= probability <= 1):
+            raise ValueError(f"probability must lie in [0, 1], got {probability!r}")
+    rows, cols = jnp.arange(n), _shuffled_partners(key, jnp.asarray(probability, float), n=n)
     return Coupling(rows, cols, jnp.full(n, 1 / n, dtype), shape=(n, n))
+
+
+@partial(jax.jit, static_argnames="n")
+def _shuffled_partners(key: Array, probability: Array, *, n: int) -> Int[Array, " n"]:
+    """The identity on 0 … n-1, but a random set of indices permuted at random.
+
+    The shuffled indices, in order, are sent to themselves ordered by random ranks. In either order the others
+    come last, as they are, so that the shapes do not depend on how many are shuffled.
+    """
+    key_which, key_order = jax.random.split(key)
+    shuffled = jax.random.bernoulli(key_which, probability, (n,))
+    ranks = jnp.where(shuffled, jax.random.permutation(key_order, n), n)
+    return jnp.arange(n).at[jnp.argsort(~shuffled)].set(jnp.argsort(ranks))
 
 
 def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, int], dtype=None) -> Coupling:
@@ -101,6 +119,7 @@ def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, i
     Raises:
         ValueError: indices outside `shape`, a pair listed twice, weights that are no probabilities.
     """
+    check_concrete("from_pairs", rows=rows, cols=cols, weights=weights)
     rows, cols = np.asarray(rows), np.asarray(cols)
     if rows.ndim != 1 or rows.shape != cols.shape or rows.size == 0:
         raise ValueError(
@@ -123,6 +142,7 @@ def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, i
 
 def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
     """A coupling from the whole matrix π [n, m] (>= 0, summing to 1)."""
+    check_concrete("from_matrix", matrix=matrix)
     pi = _probabilities("matrix", matrix)
     if pi.ndim != 2:
         raise ValueError(f"matrix must be 2-D, [n, m], got shape {pi.shape}")
@@ -135,6 +155,7 @@ def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
 def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float[Array, " n"]:
     """The second modality's latent angles θ + σξ, ξ standard normal, in radians."""
     check_key("key", key)
+    check_concrete("displaced", latents=latents, sigma=sigma)
     latents = jnp.asarray(_angles("latents", latents))
     if not isinstance(sigma, int | float | np.number) or not np.isfinite(sigma) or sigma < 0:
         raise ValueError(f"sigma must be finite and >= 0, got {sigma!r}")
@@ -150,6 +171,7 @@ def from_latents(theta: Any, phi: Any, *, bandwidth: float, dtype=None) -> Coupl
         bandwidth: b > 0, radians: how far apart the latents of a positive pair may be.
         dtype: of the weights.
     """
+    check_concrete("from_latents", theta=theta, phi=phi, bandwidth=bandwidth)
     check_positive("bandwidth", bandwidth)
     theta, phi = (_angles(name, a) for name, a in (("theta", theta), ("phi", phi)))
     if max(theta.size, phi.size) > MAX_DENSE_SIZE:
@@ -178,6 +200,7 @@ def misaligned(
         target_latents: θ', [m]; `latents` by default.
         dtype: of the weights.
     """
+    check_concrete("misaligned", latents=latents, sigma=sigma, target_latents=target_latents, key=key)
     phi = displaced(key, latents if target_latents is None else target_latents, sigma=sigma)
     return from_latents(latents, phi, bandwidth=max(float(sigma), MIN_BANDWIDTH), dtype=dtype)
 
@@ -196,6 +219,7 @@ def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int 
     Raises:
         ValueError: `tolerance` is not reached.
     """
+    check_concrete("balance", log_kernel=log_kernel)
     m = log_kernel.shape[1]
     sharpness = [1.0]
     while -log_kernel.max(axis=1).min() * sharpness[0] > 1 or np.ptp(log_kernel) * sharpness[0] > 100:
@@ -247,19 +271,44 @@ def _semi_dual(log_kernel: np.ndarray, g: np.ndarray) -> float:
     return float(g.mean() + _row_potential(log_kernel, g).mean())
 
 
-def check_coupling(coupling: Any, n: int, m: int, p: Any, q: Any) -> None:
-    """Raise ValueError unless the coupling fits clouds of n and m points with weights p and q."""
-    if coupling.shape != (n, m):
-        raise ValueError(f"the coupling is for {coupling.shape} points, the clouds have {(n, m)}")
-    if not is_concrete(coupling, p, q):
+def check_coupling(coupling: Any, clouds: Any) -> None:
+    """Raise ValueError unless the coupling fits the Pair: its size, and its marginals the clouds' weights."""
+    if not isinstance(coupling, Coupling):
+        raise ValueError(
+            f"coupling must be a Coupling of ct.couplings, got {type(coupling).__name__}; "
+            f"make one of a matrix by ct.couplings.from_matrix"
+        )
+    size = tuple(z.shape[0] for z in points(clouds))
+    if coupling.shape != size:
+        raise ValueError(
+            f"the coupling is for {coupling.shape} points, the clouds have {size}; make it for these clouds"
+        )
+    if not is_concrete(coupling, clouds):
         return
-    for name, marginal, w in (("x", coupling.row_marginal(), p), ("y", coupling.col_marginal(), q)):
-        error = float(np.abs(np.asarray(marginal, np.float64) - np.asarray(w, np.float64)).sum())
-        if error > 1e-5:
+    for axis, (name, cloud) in enumerate(zip("xy", clouds, strict=True)):
+        n = coupling.shape[axis]
+        w = np.asarray(cloud.weights, np.float64) if isinstance(cloud, WeightedCloud) else 1 / n
+        error = float(np.abs(_marginal(coupling, axis) - w).sum())
+        if not error <= 1e-5:
             raise ValueError(
                 f"the coupling's marginal must be the weights of cloud {name}, they differ by {error:.2g} in "
                 f"total; give the cloud its weights: ct.WeightedCloud(points, weights)"
             )
+
+
+def _marginal(coupling: Coupling, axis: int) -> np.ndarray:
+    """The law of the first or second index, in float64 by NumPy: quicker than one JAX call after another."""
+    weights = np.asarray(coupling.weights)
+    if coupling.complete:
+        return weights.reshape(coupling.shape).sum(axis=1 - axis, dtype=np.float64)
+    name, n = ("rows", "cols")[axis], coupling.shape[axis]
+    index = np.asarray(getattr(coupling, name))
+    if index.size and (index.min() < 0 or index.max() >= n):
+        raise ValueError(
+            f"the coupling's {name} must lie in [0, {n}), got [{index.min()}, {index.max()}]; "
+            f"ct.couplings.from_pairs checks them"
+        )
+    return np.bincount(index, weights, n)
 
 
 def _probabilities(name: str, values: Any) -> np.ndarray:

@@ -5,34 +5,92 @@ J_τ = (1/τ)∫U dq - H_×(q, ρ̃), where ρ̃ = Γ/V is the kernel-smoothed d
 H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). An energy knows nothing of time; flows move its clouds.
 """
 
+import re
 from dataclasses import KW_ONLY
-from functools import reduce
-from itertools import product
+from functools import reduce, wraps
+from itertools import count, product
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import positive, pytree, static
-from ctflow.checks import check_choice, check_numbers
-from ctflow.clouds import Pair, WeightedCloud, check_clouds, mean, points, weights
+from ctflow._pytree import check_registered, positive, pytree, static
+from ctflow.checks import check_choice, check_count, check_numbers
+from ctflow.clouds import WeightedCloud, check_clouds, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.kernels import Exponential, Kernel
 from ctflow.partition import log_partition
-from ctflow.potentials import as_potential, check_potential
+from ctflow.potentials import as_potential, check_parameters, evaluate
 
 Scalar = Float[Array, ""]
 
 
+def _checked(method: Any) -> Any:
+    """An energy's method as it is called from outside: it checks the clouds first; `.bare` does not."""
+
+    @wraps(method)
+    def on_checked_clouds(self, clouds):
+        return method(self, _prepared(self, clouds, "clouds"))
+
+    setattr(on_checked_clouds, "bare", method)  # noqa: B010
+    return on_checked_clouds
+
+
+def _sum_of(terms: Any) -> Any:
+    def value(self, clouds):
+        """The sum of the terms."""
+        return reduce(jnp.add, terms.bare(self, clouds).values())
+
+    return _checked(value)
+
+
+def _alone(value: Any) -> Any:
+    def terms(self, clouds):
+        """The energy itself as the only term, named after the class."""
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+        return {name: value.bare(self, clouds)}
+
+    return _checked(terms)
+
+
 class Energy:
-    """Base of energies. `energy(clouds)` is a scalar; `energy.terms(clouds)` names what it is made of."""
+    """Base of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
 
+    Both check the clouds first, in every subclass: shapes, dimension, dtype and how many clouds there are;
+    of clouds that are not traced also the numbers (finite, on the sphere).
+
+    A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only
+    term), or both. A class that defines one of them anew does not inherit the other, so that they always
+    agree. For `ct.solve` JAX must know the class: decorate it with `pytree`, which makes it a frozen
+    dataclass.
+    """
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        value, terms = (
+            method if hasattr(method, "bare") else _checked(method) for method in (cls.__call__, cls.terms)
+        )
+        own_value, own_terms = value is not cls.__call__, terms is not cls.terms
+        if own_value or own_terms:
+            cls.__call__ = value if own_value else _sum_of(terms)
+            cls.terms = terms if own_terms else _alone(value)
+
+    @_checked
     def __call__(self, clouds: Any) -> Scalar:
-        """The energy of the clouds, in nats."""
-        return reduce(jnp.add, self.terms(clouds).values())
+        """The energy of the clouds, in nats.
 
+        Raises:
+            ValueError: clouds that are not of the kind this energy is for, or not on the sphere.
+        """
+        raise NotImplementedError
+
+    @_checked
     def terms(self, clouds: Any) -> dict[str, Scalar]:
-        """Named scalars. They add up to the energy, unless a class says otherwise."""
+        """Named scalars that add up to the energy.
+
+        Raises:
+            ValueError: as the energy itself.
+        """
         raise NotImplementedError
 
     def check(self, clouds: Any) -> None:
@@ -52,6 +110,27 @@ class Energy:
         return self + (-1.0) * other
 
 
+def _value(energy: Energy, clouds: Any) -> Scalar:
+    """The energy of clouds that have been checked."""
+    return type(energy).__call__.bare(energy, clouds)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _terms(energy: Energy, clouds: Any) -> dict[str, Scalar]:
+    """Its terms on clouds that have been checked."""
+    return type(energy).terms.bare(energy, clouds)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _prepared(energy: Energy, clouds: Any, name: str) -> Any:
+    """The clouds as JAX arrays, once the energy's numbers and they are checked: whatever is not traced."""
+    kind = type(energy)
+    if kind.__call__ is Energy.__call__ and kind.terms is Energy.terms:
+        raise NotImplementedError(f"{kind.__name__} must define __call__(clouds) or terms(clouds)")
+    check_numbers(energy)
+    clouds = check_clouds(name, clouds)
+    energy.check(clouds)
+    return clouds
+
+
 def _parts(energy: Energy) -> tuple[Energy, ...]:
     return energy.parts if isinstance(energy, Sum) else (energy,)
 
@@ -64,15 +143,16 @@ class Sum(Energy):
 
     def __call__(self, clouds):
         """The sum of the parts."""
-        return reduce(jnp.add, (part(clouds) for part in self.parts))
+        return reduce(jnp.add, (_value(part, clouds) for part in self.parts))
 
     def terms(self, clouds):
-        """The terms of every part, as each part defines them; a name that comes again gets a number."""
+        """The terms of every part; a name that comes again gets a number."""
         merged: dict[str, Scalar] = {}
         for part in self.parts:
-            for name, value in part.terms(clouds).items():
-                count = sum(key == name or key.startswith(f"{name} (") for key in merged)
-                merged[f"{name} ({count + 1})" if count else name] = value
+            for name, value in _terms(part, clouds).items():
+                numbered = (f"{name} ({number})" for number in count(2))
+                taken = name in merged or name == "energy"  # `ct.solve` saves the sum under this name
+                merged[next(key for key in numbered if key not in merged) if taken else name] = value
         return merged
 
     def check(self, clouds):
@@ -91,11 +171,11 @@ class Scaled(Energy):
 
     def __call__(self, clouds):
         """The part's energy times the weight."""
-        return self.weight * self.part(clouds)
+        return self.weight * _value(self.part, clouds)
 
     def terms(self, clouds):
         """The part's terms times the weight."""
-        return {name: self.weight * value for name, value in self.part.terms(clouds).items()}
+        return {name: self.weight * value for name, value in _terms(self.part, clouds).items()}
 
     def check(self, clouds):
         """Check the part."""
@@ -110,13 +190,16 @@ def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel) -> Float[Arr
 
 
 def _check_pair(clouds: Any) -> None:
-    if not (isinstance(clouds, Pair) or (type(clouds) is tuple and len(clouds) == 2)):
-        raise ValueError(f"this energy is of two clouds: pass ct.Pair(x, y), got {type(clouds).__name__}")
+    if not is_pair(clouds):
+        raise ValueError(f"this energy is of two clouds: pass ct.Pair(x, y), got {described(clouds)}")
 
 
 def _check_single(clouds: Any) -> None:
-    if isinstance(clouds, Pair) or type(clouds) is tuple:
-        raise ValueError("this energy is of one cloud [n, d], got several")
+    if isinstance(clouds, tuple) and not isinstance(clouds, WeightedCloud):
+        raise ValueError(
+            f"this energy is of one cloud [n, d], got several: {described(clouds)}; pass one of them, or "
+            f"make it an energy of the first: ct.energies.Component(energy, index=0)"
+        )
 
 
 @pytree
@@ -132,12 +215,12 @@ class Potential(Energy):
 
     def terms(self, clouds):
         """`potential`: (1/τ)∫U dq."""
-        return {"potential": mean(clouds, self.potential(points(clouds))) / self.temperature}
+        return {"potential": mean(clouds, evaluate(self.potential, points(clouds))) / self.temperature}
 
     def check(self, clouds):
-        """One cloud, and a potential of its dimension."""
+        """One cloud, and a potential with parameters in range. Its dimension shows when it is evaluated."""
         _check_single(clouds)
-        check_potential(self.potential, points(clouds).shape[1])
+        check_parameters(self.potential)
 
 
 @pytree
@@ -163,18 +246,25 @@ class Component(Energy):
     _: KW_ONLY
     index: int = static()
 
+    def __post_init__(self):
+        check_count("index", self.index, minimum=0)
+
     def __call__(self, clouds):
         """The part's energy of that cloud."""
-        return self.part(clouds[self.index])
+        return _value(self.part, clouds[self.index])
 
     def terms(self, clouds):
         """The part's terms, numbered by the cloud, from 1."""
-        return {f"{name}_{self.index + 1}": v for name, v in self.part.terms(clouds[self.index]).items()}
+        return {f"{name}_{self.index + 1}": v for name, v in _terms(self.part, clouds[self.index]).items()}
 
     def check(self, clouds):
         """Several clouds, and one there that the part is for."""
-        if not (isinstance(clouds, Pair) or type(clouds) is tuple) or not 0 <= self.index < len(clouds):
-            raise ValueError(f"this energy is of cloud {self.index} of several, got {type(clouds).__name__}")
+        several = isinstance(clouds, tuple) and not isinstance(clouds, WeightedCloud)
+        if not several or self.index >= len(clouds):
+            advice = f"index must be <= {len(clouds) - 1}" if several else "pass ct.Pair(x, y)"
+            raise ValueError(
+                f"this energy is of cloud {self.index} of several, got {described(clouds)}; {advice}"
+            )
         self.part.check(clouds[self.index])
 
 
@@ -188,14 +278,12 @@ class Alignment(Energy):
 
     def terms(self, clouds):
         """`alignment`: -E_π⟨x, y⟩/τ."""
-        self.check(clouds)
         return {"alignment": -self.coupling.mean_cosine(*points(clouds)) / self.temperature}
 
     def check(self, clouds):
         """Two clouds that the coupling fits."""
         _check_pair(clouds)
-        (x, y), (p, q) = points(clouds), weights(clouds)
-        check_coupling(self.coupling, x.shape[0], y.shape[0], p, q)
+        check_coupling(self.coupling, clouds)
 
 
 @pytree
@@ -265,25 +353,30 @@ class Symmetric(Energy):
             + 0.5 * CrossEntropy(self.kernel, direction="21")
         )
 
-    def __call__(self, clouds):
-        """J^Sym in nats."""
-        return self._sum()(clouds)
-
     def terms(self, clouds):
-        """What J^Sym is made of, each quantity as defined, in two splits that both give J^Sym.
+        """`alignment`, `negative_cross_entropy_12` and `negative_cross_entropy_21`: they add up to J^Sym.
 
-        J^Sym = alignment - ½(cross_entropy_12 + cross_entropy_21)
-              = ½(free_energy_12 + free_energy_21) - ½(divergence_12 + divergence_21)
-
-        with cross_entropy_ab = H_×(q_a, ρ̃_b), free_energy_ab = F̃_ab = alignment + ∫log ρ̃_a dq_a and
-        divergence_ab = D̃(a‖b) = ∫log(ρ̃_a/ρ̃_b) dq_a. Exact at every kernel width.
+        J^Sym = alignment - ½H_×(q_1, ρ̃_2) - ½H_×(q_2, ρ̃_1): the second and third term are each half of what
+        `CrossEntropy` names so, ½∫log ρ̃_b dq_a.
         """
-        alignment = Alignment(self.coupling, temperature=self.temperature)(clouds)
+        return _terms(self._sum(), clouds)
+
+    def free_energies(self, clouds: Any) -> dict[str, Scalar]:
+        """The other split of J^Sym: what each cloud is by itself, and what drives the two apart.
+
+        J^Sym = ½(free_energy_12 + free_energy_21) - ½(divergence_12 + divergence_21)
+
+        with free_energy_ab = F̃_ab = alignment + ∫log ρ̃_a dq_a and divergence_ab = D̃(a‖b) =
+        ∫log(ρ̃_a/ρ̃_b) dq_a, in nats. Exact at every kernel width (arXiv 2601.19597). Adding
+        `SymmetricDivergence` to J^Sym leaves the mean of the free energies.
+
+        Raises:
+            ValueError: as the energy itself.
+        """
+        clouds = _prepared(self, clouds, "clouds")
+        alignment = _terms(Alignment(self.coupling, temperature=self.temperature), clouds)["alignment"]
         log_rho = _mean_log_densities(clouds, self.kernel)
         return {
-            "alignment": alignment,
-            "cross_entropy_12": -log_rho["12"],
-            "cross_entropy_21": -log_rho["21"],
             "free_energy_12": alignment + log_rho["11"],
             "free_energy_21": alignment + log_rho["22"],
             "divergence_12": log_rho["11"] - log_rho["12"],
@@ -346,10 +439,13 @@ def symmetric_in_fields(
 
 
 def check_energy(energy: Any, clouds: Any, *, name: str = "start") -> Any:
-    """Check an energy's numbers and that the clouds are of its kind; returns the clouds as JAX arrays."""
+    """Check that JAX knows an energy, its numbers, and that the clouds are of its kind.
+
+    Returns:
+        The clouds as JAX arrays.
+    """
     if not isinstance(energy, Energy):
         raise ValueError(f"energy must be an Energy of ct.energies, got {type(energy).__name__}")
-    check_numbers(energy)
-    clouds = check_clouds(name, clouds)
-    energy.check(clouds)
+    clouds = _prepared(energy, clouds, name)
+    check_registered("energy", energy)
     return clouds

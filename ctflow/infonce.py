@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ctflow import sphere
 from ctflow.checks import check_count, check_key, check_positive, is_concrete
-from ctflow.clouds import check_clouds, points, weights, with_points
+from ctflow.clouds import check_clouds, described, is_pair, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
 
 
@@ -34,14 +34,16 @@ def loss(
         temperature: τ > 0.
         num_negatives: N >= 1.
         positive_in_denominator: as in the published loss; False leaves that term out.
+
+    Raises:
+        ValueError: not a Pair, points off the sphere, a coupling that does not fit, numbers out of range.
     """
     check_count("num_negatives", num_negatives)
     check_key("key", key)
     if is_concrete(temperature):
         check_positive("temperature", temperature)
-    clouds = check_clouds("clouds", clouds)
-    (x, y), (p, q) = points(clouds), weights(clouds)
-    check_coupling(coupling, x.shape[0], y.shape[0], p, q)
+    clouds = _checked(clouds, coupling)
+    (x, y), (_, q) = points(clouds), weights(clouds)
     drawn = jax.random.choice(key, y.shape[0], (x.shape[0], num_negatives), p=q)
     scores = jnp.einsum("id,ikd->ik", x, y[drawn], precision="highest") / temperature
     negatives = jax.nn.logsumexp(scores, axis=1)[coupling.rows]
@@ -52,9 +54,19 @@ def loss(
 
 def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:
     """∇L_N in the points of both clouds, tangential, shaped like those; options as in `loss`."""
+    clouds = _checked(clouds, coupling)
 
     def of_points(moved):
         return loss(key, with_points(clouds, moved), coupling, **options)
 
     z = points(clouds)
     return jax.tree.map(sphere.project_tangent, z, jax.grad(of_points)(z))
+
+
+def _checked(clouds: Any, coupling: Coupling) -> Any:
+    """The Pair as JAX arrays, once it and the coupling are checked."""
+    clouds = check_clouds("clouds", clouds)
+    if not is_pair(clouds):
+        raise ValueError(f"clouds must be two, ct.Pair(x, y), got {described(clouds)}")
+    check_coupling(coupling, clouds)
+    return clouds

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from scipy import special, stats
 
 from ctflow import couplings
-from ctflow.checks import check_count, check_key, check_positive
+from ctflow.checks import check_concrete, check_count, check_key, check_positive
 
 _QUANTILES = 2**14
 
@@ -40,6 +40,9 @@ class VonMisesMixture:
     weights: tuple[float, ...] = (0.7, 0.3)
 
     def __post_init__(self):
+        check_concrete(
+            "VonMisesMixture", means=self.means, concentration=self.concentration, weights=self.weights
+        )
         check_positive("concentration", self.concentration)
         fits = len(self.weights) == len(self.means) > 0 and min(self.weights) > 0
         if not fits or abs(sum(self.weights) - 1) > 1e-9:
@@ -49,12 +52,14 @@ class VonMisesMixture:
 
     def density(self, angles: Any) -> np.ndarray:
         """p(θ) at angles [...], in 1/radian; its integral over the circle is 1."""
+        check_concrete("density", angles=angles)
         offsets = np.asarray(angles, np.float64)[..., None] - np.asarray(self.means)
         bumps = np.exp(self.concentration * (np.cos(offsets) - 1))
         return bumps @ np.asarray(self.weights) / (2 * np.pi * special.i0e(self.concentration))
 
     def quantiles(self, probabilities: Any) -> np.ndarray:
         """The angles in [-π, π] below which a share in [0, 1] of the law lies, by a table of 2¹⁴."""
+        check_concrete("quantiles", probabilities=probabilities)
         shares = np.asarray(probabilities, np.float64)
         if not ((shares >= 0) & (shares <= 1)).all():
             raise ValueError(f"probabilities must lie in [0, 1], got {probabilities!r}")
@@ -96,6 +101,7 @@ class VonMisesMixture:
             The grid [count] in radians from -π on, π as a complete coupling, and its two marginals.
         """
         check_count("count", count, minimum=4)
+        check_concrete("pair_law", sigma=sigma, noise=noise)
         for name, value, least in (("sigma", sigma, 0), ("noise", noise, 0.005)):
             if not (np.isfinite(value) and value >= least):
                 raise ValueError(f"{name} must be finite and >= {least}, got {value!r}")

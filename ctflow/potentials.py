@@ -6,6 +6,7 @@ by its `symmetry_axis` a.
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ class PotentialBase:
 
     def __call__(self, z: Float[Array, "... d"]) -> Float[Array, "..."]:
         """U(z)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(points)")
 
     def check(self) -> None:
         """Raise ValueError if a parameter given as a JAX array is out of range."""
@@ -51,9 +52,9 @@ class VonMisesFisherMixture(PotentialBase):
 
     def __post_init__(self):
         if isinstance(self.means, np.ndarray | list | tuple):
-            object.__setattr__(self, "means", check_cloud("means", self.means))
+            object.__setattr__(self, "means", check_cloud("means", _rounded(self.means)))
         if isinstance(self.weights, np.ndarray | list | tuple):
-            w = check_weights("weights", self.weights, len(self.means), self.means.dtype)
+            w = check_weights("weights", _rounded(self.weights), len(self.means), self.means.dtype)
             object.__setattr__(self, "weights", w)
 
     def check(self):
@@ -118,7 +119,7 @@ class Ring(PotentialBase):
     def __post_init__(self):
         if isinstance(self.axis, np.ndarray | list | tuple):
             axis = np.asarray(self.axis, dtype=np.float64)
-            object.__setattr__(self, "axis", check_cloud("axis[None]", axis[None])[0])
+            object.__setattr__(self, "axis", check_cloud("axis[None]", _rounded(axis[None]))[0])
         if isinstance(self.level, int | float):
             self._check_level()
 
@@ -154,8 +155,27 @@ class Function(PotentialBase):
     fn: Callable[[Any], Any] = static()
 
     def __call__(self, z):
-        """U(z) for points [..., d]."""
-        return jnp.vectorize(self.fn, signature="(d)->()")(z)
+        """U(z) for points [..., d].
+
+        Raises:
+            ValueError: the function returns something else than a scalar.
+        """
+        return jnp.vectorize(self._scalar, signature="(d)->()")(z)
+
+    def _scalar(self, point):
+        value = self.fn(point)
+        number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
+        if not number or jnp.shape(value) != ():
+            found = f"shape {jnp.shape(value)}" if number else type(value).__name__
+            raise _NotAScalarError(
+                f"potential must return a scalar for one point [d], got {found}; return value[0] of an array "
+                f"with one entry, or jnp.sum of several"
+            )
+        return value
+
+
+class _NotAScalarError(ValueError):
+    """A function given as a potential returns no scalar."""
 
 
 def as_potential(potential: Any) -> Any:
@@ -165,18 +185,44 @@ def as_potential(potential: Any) -> Any:
     return Function(potential)
 
 
+def _rounded(parameter: Any) -> Any:
+    """A parameter in JAX's precision, without a warning: it follows the precision of the points."""
+    try:
+        return jnp.asarray(parameter)
+    except (TypeError, ValueError):
+        return parameter  # which its check refuses
+
+
 def check_potential(potential: Any, d: int) -> None:
     """Raise ValueError unless `potential` is one whose parameters are in range and that takes points [d]."""
+    check_parameters(potential)
+    jax.eval_shape(partial(evaluate, potential), jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
+
+
+def check_parameters(potential: Any) -> None:
+    """Raise ValueError unless `potential` is one, and its parameters are in range."""
     if not isinstance(potential, PotentialBase):
         raise ValueError(f"potential must be of ct.potentials or a function of one point, got {potential!r}")
     check_numbers(potential)
     potential.check()
+
+
+def evaluate(potential: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """U(z_i) at n points, or a ValueError that says why there are no such n numbers."""
     try:
-        value = jax.eval_shape(potential, jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
+        values = potential(z)
+    except _NotAScalarError:
+        raise
     except Exception as error:
-        raise ValueError(f"potential cannot be evaluated at points of dimension {d}: {error}") from error
-    if value.shape != (1,):
-        raise ValueError(f"potential must give one number a point, got shape {value.shape[1:]}")
+        raise ValueError(
+            f"potential cannot be evaluated at points of dimension {z.shape[1]}: {error}"
+        ) from error
+    if jnp.shape(values) != (z.shape[0],):
+        raise ValueError(
+            f"potential must return one number per point, shape ({z.shape[0]},) for points {z.shape}, "
+            f"got shape {jnp.shape(values)}"
+        )
+    return values
 
 
 def _check_vector(name: str, vector: Any) -> None:

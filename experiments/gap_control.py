@@ -163,7 +163,7 @@ def recall(law: Any, clouds: ct.Pair, k: int) -> Any:
 def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
     """What every run is measured by, at its own temperature."""
     energy = ct.energies.symmetric(coupling(law), temperature=temperature)
-    terms = energy.terms(clouds)
+    split = energy.free_energies(clouds)
     held = energy + ct.energies.SymmetricDivergence(energy.kernel)
     return {
         "above_bound": energy(clouds) - energy.lower_bound(clouds.x.shape[1]),
@@ -175,7 +175,7 @@ def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
         "recall@5": recall(law, clouds, 5),
         "best_recall@1": (jnp.sum(law.max(axis=1)) + jnp.sum(law.max(axis=0))) / 2,
         # λ = 1 leaves the free energies alone: an identity, to rounding.
-        "cancellation_fault": jnp.abs(held(clouds) - (terms["free_energy_12"] + terms["free_energy_21"]) / 2),
+        "cancellation_fault": jnp.abs(held(clouds) - (split["free_energy_12"] + split["free_energy_21"]) / 2),
         "temperature": temperature,
     }
 

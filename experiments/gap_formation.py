@@ -107,12 +107,20 @@ def _on_circle(config: Config, key, angle: np.ndarray, d: int):
     return ct.sphere.normalize(flat + config.start_noise * jax.random.normal(key, flat.shape))
 
 
+def parts(energy, clouds) -> dict:
+    """What J^Sym is made of in its two splits, each quantity as defined."""
+    terms = energy.terms(clouds)
+    # A term of J^Sym is minus half the cross-entropy.
+    crossed = {f"cross_entropy_{way}": -2 * terms[f"negative_cross_entropy_{way}"] for way in ("12", "21")}
+    return {"alignment": terms["alignment"], **crossed, **energy.free_energies(clouds)}
+
+
 def look(energy, clouds) -> dict:
     """What is recorded along a run: J^Sym + log V, its terms, and two gaps."""
     d = clouds.x.shape[1]
     return {
         "energy": energy(clouds) + energy.kernel.log_volume(d),
-        **energy.terms(clouds),
+        **parts(energy, clouds),
         "energy_distance": ct.diagnostics.energy_distance(clouds.x, clouds.y, estimator="v"),
         "centroid_gap": ct.diagnostics.centroid_gap(clouds.x, clouds.y),
         "paired_cosine": energy.coupling.mean_cosine(clouds.x, clouds.y),

@@ -266,12 +266,12 @@ def exact_gap(population: Population, which: int, encoders: np.ndarray) -> float
 
 def measures(energy: ct.energies.Symmetric, clouds: ct.Pair) -> dict[str, Any]:
     """What is read off any two clouds of weighted points: the energy, the divergence in it, a distance."""
-    terms = energy.terms(clouds)
+    split = energy.free_energies(clouds)
     return {
         "energy": energy(clouds) + energy.kernel.log_volume(2),
-        "divergence": terms["divergence_12"] + terms["divergence_21"],
+        "divergence": split["divergence_12"] + split["divergence_21"],
         "energy_distance": ct.diagnostics.energy_distance(*clouds, estimator="v"),
-        "paired_cosine": -terms["alignment"] * energy.temperature,
+        "paired_cosine": -energy.terms(clouds)["alignment"] * energy.temperature,
     }
 
 

@@ -1,8 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import ctflow as ct
 from ctflow import couplings
@@ -77,3 +79,100 @@ def test_corrupted_shuffles_the_stated_share_and_keeps_the_marginals(key):
     np.testing.assert_allclose(pi.col_marginal(), 1 / n)
     np.testing.assert_array_equal(couplings.corrupted(key, 9, probability=0.0).cols, np.arange(9))
     assert sorted(couplings.corrupted(key, 9, probability=1.0).cols.tolist()) == list(range(9))
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 0.5), (2, 0.9), (6, 0.3), (6, 1.0), (40, 0.05)])
+def test_corrupted_pairs_have_uniform_marginals_and_the_expected_share_of_wrong_ones(n, p):
+    """Of K > 0 shuffled indices one stays in place on average: the share is p - (1 - (1-p)^n)/n."""
+    keys = jax.random.split(jax.random.key(1), 2000)
+    cols = np.asarray(jax.vmap(lambda key: couplings.corrupted(key, n, probability=p).cols)(keys))
+    np.testing.assert_array_equal(np.sort(cols, axis=1), np.tile(np.arange(n), (2000, 1)))
+    wrong = (cols != np.arange(n)).mean(axis=1)
+    expected = p - (1 - (1 - p) ** n) / n
+    assert abs(wrong.mean() - expected) <= 4 * wrong.std() / np.sqrt(2000)
+
+
+def test_corrupted_partners_are_permuted_uniformly():
+    """All six orders of three shuffled partners are equally likely."""
+    keys = jax.random.split(jax.random.key(2), 6000)
+    cols = jax.vmap(lambda key: couplings.corrupted(key, 3, probability=1.0).cols)(keys)
+    counts = np.unique(np.asarray(cols), axis=0, return_counts=True)[1]
+    assert len(counts) == 6
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_corrupted_is_one_program_for_every_key_and_probability():
+    traces = []
+
+    @jax.jit
+    def share(key, probability):
+        traces.append(1)
+        pi = couplings.corrupted(key, 12, probability=probability)
+        return jnp.mean((pi.rows != pi.cols).astype(float))
+
+    for seed, p in enumerate((0.0, 0.3, 1.0)):
+        key = jax.random.key(seed)
+        pi = couplings.corrupted(key, 12, probability=p)
+        np.testing.assert_allclose(share(key, p), np.mean(np.asarray(pi.rows != pi.cols)))
+    assert len(traces) == 1
+
+
+DRAWS = {
+    "corrupted": lambda key, x: couplings.corrupted(key, 30, probability=x),
+    "misaligned": lambda key, x: couplings.misaligned(key, np.linspace(-2, 2, 30), sigma=x),
+    "displaced": lambda key, x: couplings.displaced(key, np.linspace(-2, 2, 30), sigma=x),
+    "from_latents": lambda key, x: couplings.from_latents(np.linspace(0, x, 30), np.zeros(30), bandwidth=x),
+    "from_matrix": lambda key, x: couplings.from_matrix(np.diag([x, 1 - x])),
+    "from_pairs": lambda key, x: couplings.from_pairs([0, 1], [1, 0], [x, 1 - x], shape=(2, 2)),
+    "paired": lambda key, x: couplings.paired(30),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_another_draw_compiles_nothing(name, caplog):
+    for seed in range(2):
+        DRAWS[name](jax.random.key(seed), 0.4)
+    keys = [jax.random.key(seed) for seed in range(2, 8)]
+    with jax.log_compiles():
+        drawn = [DRAWS[name](key, 0.1 + 0.1 * i) for i, key in enumerate(keys)]
+    assert len({tuple(leaf.shape for leaf in jax.tree.leaves(one)) for one in drawn}) == 1
+    assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "function"),
+    [
+        (lambda x: couplings.misaligned(jax.random.key(0), x, sigma=0.4), "latents", "misaligned"),
+        (lambda x: couplings.misaligned(jax.random.key(0), np.zeros(3), sigma=x[0]), "sigma", "misaligned"),
+        (
+            lambda x: couplings.misaligned(jax.random.key(x[0].astype(int)), [0.0], sigma=0.4),
+            "key",
+            "misaligned",
+        ),
+        (lambda x: couplings.from_latents(x, x, bandwidth=0.4), "theta", "from_latents"),
+        (lambda x: couplings.from_latents([0.0], [0.0], bandwidth=x[0]), "bandwidth", "from_latents"),
+        (lambda x: couplings.displaced(jax.random.key(0), x, sigma=0.4), "latents", "displaced"),
+        (lambda x: couplings.from_matrix(jnp.outer(x, x)), "matrix", "from_matrix"),
+        (lambda x: couplings.from_pairs([0, 1, 2], [0, 1, 2], x, shape=(3, 3)), "weights", "from_pairs"),
+        (lambda x: couplings.balance(jnp.outer(x, x)), "log_kernel", "balance"),
+        (lambda x: ct.latents.VonMisesMixture().quantiles(x), "probabilities", "quantiles"),
+        (lambda x: ct.latents.VonMisesMixture().density(x), "angles", "density"),
+        (lambda x: ct.latents.VonMisesMixture().pair_law(8, sigma=x[0], noise=0.1), "sigma", "pair_law"),
+        (lambda x: ct.latents.VonMisesMixture(means=(x[0], x[1])), "means", "VonMisesMixture"),
+    ],
+)
+def test_what_runs_on_the_host_says_so_under_jit(call, name, function):
+    with pytest.raises(ValueError, match="traced array") as caught:
+        jax.eval_shape(call, jnp.ones(3))
+    assert str(caught.value) == (
+        f"{name} must be numbers for {function}, got a traced array: {function} computes with NumPy and "
+        f"cannot run inside jit, grad or vmap; call it outside and pass its result in as an argument"
+    )
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan"), True, "0.5", np.array([0.1, 0.2])])
+def test_a_probability_is_one_number(probability, key):
+    with pytest.raises(ValueError, match=r"probability must lie in \[0, 1\], got "):
+        couplings.corrupted(key, 5, probability=probability)
+    for good in (np.float32(0.5), jnp.asarray(0.5), 1):
+        assert couplings.corrupted(key, 5, probability=good).shape == (5, 5)

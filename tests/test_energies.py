@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 import ctflow as ct
+from ctflow import clouds as clouds_module
 from ctflow import couplings, energies, flows, kernels
 from tests.draws import uniform
 
@@ -27,10 +30,11 @@ def a_coupling(seed, n=12, m=9, dtype=jnp.float64):
 @given(SEEDS, TAUS, st.integers(2, 6))
 def test_both_splits_of_the_symmetric_energy_add_up(seed, tau, d):
     energy, pair = energies.symmetric(a_coupling(seed), temperature=tau), a_pair(seed, d=d)
-    t, value = energy.terms(pair), energy(pair)
-    from_cross = t["alignment"] - (t["cross_entropy_12"] + t["cross_entropy_21"]) / 2
+    t, value = energy.free_energies(pair), energy(pair)
+    terms = energy.terms(pair)
+    assert list(terms) == ["alignment", "negative_cross_entropy_12", "negative_cross_entropy_21"]
     free, divergence = ((t[f"{name}_12"] + t[f"{name}_21"]) / 2 for name in ("free_energy", "divergence"))
-    np.testing.assert_allclose(from_cross, value, atol=1e-10, rtol=0)
+    np.testing.assert_allclose(sum(terms.values()), value, atol=1e-10, rtol=0)
     np.testing.assert_allclose(free - divergence, value, atol=1e-10, rtol=0)
 
 
@@ -140,9 +144,9 @@ def test_adding_the_divergence_in_full_cancels_the_coupling_of_the_clouds():
     pair, pi = a_pair(5), a_coupling(5)
     tau = 0.2
     full = energies.symmetric(pi, temperature=tau) + energies.SymmetricDivergence(kernels.Exponential(tau))
-    terms = energies.symmetric(pi, temperature=tau).terms(pair)
+    split = energies.symmetric(pi, temperature=tau).free_energies(pair)
     np.testing.assert_allclose(
-        full(pair), (terms["free_energy_12"] + terms["free_energy_21"]) / 2, rtol=1e-12
+        full(pair), (split["free_energy_12"] + split["free_energy_21"]) / 2, rtol=1e-12
     )
 
 
@@ -202,3 +206,273 @@ def test_symmetric_energy_in_fields_is_half_of_both_directions(key):
     assert sum(map(float, energy.terms(ct.Pair(x, y)).values())) == pytest.approx(sum(halves) / 2, rel=1e-12)
     with pytest.raises(ValueError, match="this energy is of cloud 0 of several"):
         ct.solve(energy, x, ct.flows.GradientFlow(0.1), num_steps=1)
+
+
+FIELD = ct.potentials.Linear(np.eye(3)[0])
+
+
+@energies.pytree
+class Height(energies.Energy):
+    """A user's energy that only defines its value: the mean height of one cloud."""
+
+    scale: float = 1.0
+
+    def __call__(self, clouds):
+        return self.scale * jnp.mean(clouds[:, 0])
+
+
+@energies.pytree
+class HeightTerms(energies.Energy):
+    """A user's energy that only defines its terms, some with names that others may have."""
+
+    def terms(self, clouds):
+        return {"potential (2)": jnp.mean(clouds[:, 0]), "energy": jnp.mean(clouds[:, 1])}
+
+
+@energies.pytree
+class Both(energies.Energy):
+    """A user's energy of a Pair that makes an energy of one cloud out of nothing but its own check."""
+
+    part: energies.Energy
+
+    def __call__(self, clouds):
+        return self.part(clouds.x) + self.part(clouds.y)
+
+
+def more_energies():
+    """Further kinds of energies, cheap ones: every way in which they are put together."""
+    one = energies.Potential(FIELD, temperature=0.5)
+    fields = energies.symmetric_in_fields(FIELD, FIELD, temperature=0.5)
+    x, pair = a_pair(0).x, a_pair(0)
+    return {
+        "potential": (one, x),
+        "function": (energies.Potential(lambda z: z[0] ** 2, temperature=0.5), x),
+        "scaled": (-2.0 * one, x),
+        "sum": (one + 2.0 * energies.unimodal(FIELD, temperature=0.5) - HeightTerms() + one, x),
+        "component": (energies.Component(one, index=1), pair),
+        "alignment": (energies.Alignment(a_coupling(0), temperature=0.5), pair),
+        "fields": (fields, pair),
+        "user's value": (Height(), x),
+        "user's terms": (HeightTerms(), x),
+        "user's pair": (Both(one), pair),
+        "user's in a sum": (3.0 * Height() + (Height() + HeightTerms()), x),
+    }
+
+
+ALL = {**every_energy(), **more_energies()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_terms_add_up_to_the_energy(name):
+    energy, clouds = ALL[name]
+    terms = energy.terms(clouds)
+    np.testing.assert_allclose(sum(terms.values()), energy(clouds), rtol=1e-12, atol=1e-12)
+    assert all(jnp.shape(value) == () for value in terms.values())
+
+
+def test_a_name_that_comes_again_never_hides_another_term():
+    x = a_pair(1).x
+    one = energies.Potential(FIELD, temperature=0.5)
+    terms = (HeightTerms() + one + one).terms(x)  # "potential (2)" is there before the second "potential"
+    assert list(terms) == ["potential (2)", "energy (2)", "potential", "potential (3)"]
+
+
+def every(clouds, change):
+    return jax.tree.map(change, clouds)
+
+
+WRONG = {
+    "one point": (lambda c: every(c, lambda z: z[0]), "must be 2-D, [n, d], got shape (3,)"),
+    "a stack": (lambda c: every(c, lambda z: z[None]), "several clouds are ct.Pair(x, y)"),
+    "half precision": (
+        lambda c: every(c, lambda z: z.astype(jnp.bfloat16)),
+        "must hold float32 or float64 numbers, got bfloat16; cast it to float32 and normalise it",
+    ),
+    "float16": (lambda c: every(c, lambda z: z.astype(jnp.float16)), "got float16; cast it to float32"),
+    "integers": (
+        lambda c: every(c, lambda z: z.astype(int)),
+        "got int64; cast it to float32 or float64",
+    ),
+    "one number": (lambda c: 0.5, "must be 2-D, [n, d], got shape ()"),
+    "no points": (lambda c: every(c, lambda z: z[:0]), "must have n >= 1 points"),
+    "three": (lambda c: (*jax.tree.leaves(c), *jax.tree.leaves(c), a_pair(9).y), "got"),
+    "two dimensions": (
+        lambda c: ct.Pair(jax.tree.leaves(c)[0], uniform(2, 9, 4, jnp.float64)),
+        "clouds must hold clouds of one dimension d and one dtype, got d = 3 in float64 for clouds.x, d = 4 "
+        "in float64 for clouds.y; give all of them the same d",
+    ),
+    "two dtypes": (
+        lambda c: ct.Pair(jax.tree.leaves(c)[0], uniform(2, 9, 3, jnp.float32)),
+        "d = 3 in float64 for clouds.x, d = 3 in float32 for clouds.y; cast one of them",
+    ),
+    "the other kind": (lambda c: c.x if isinstance(c, tuple) else ct.Pair(c, c), "got"),
+}
+WRONG_NUMBERS = {
+    "off the sphere": (lambda c: every(c, lambda z: 1.01 * z), "must have rows of unit norm"),
+    "not a number": (lambda c: every(c, lambda z: z.at[3, 1].set(jnp.nan)), "the first is row 3; drop them"),
+    "zero": (lambda c: every(c, lambda z: z.at[2].set(0)), "1 zero rows (the first is row 2); drop them"),
+    "negative weights": (
+        lambda c: every(c, lambda z: ct.WeightedCloud(z, jnp.full(len(z), 1 / len(z)).at[1].multiply(-1))),
+        "weights must be finite and >= 0",
+    ),
+    "heavy weights": (
+        lambda c: every(c, lambda z: ct.WeightedCloud(z, jnp.full(len(z), 2 / len(z)))),
+        "weights must sum to 1, got 2",
+    ),
+}
+# Energies that do not say how many clouds they are of; one for any number of them is also of three.
+BLIND = ("user's value", "user's terms", "user's pair", "user's in a sum")
+ANY_NUMBER = {"three": (*BLIND, "component"), "the other kind": BLIND}
+
+
+def refused(call, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_energy_checks_its_clouds_at_every_call(name):
+    energy, clouds = ALL[name]
+    calls = [energy, energy.terms, *([energy.free_energies] if name == "symmetric" else [])]
+    for kind, (change, message) in (WRONG | WRONG_NUMBERS).items():
+        if name not in ANY_NUMBER.get(kind, ()):
+            for call in calls:
+                refused(functools.partial(call, change(clouds)), message)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_traced_clouds_are_checked_by_what_is_static_and_never_by_their_numbers(name):
+    energy, clouds = ALL[name]
+    for kind, (change, message) in WRONG.items():
+        if kind != "one number" and name not in ANY_NUMBER.get(kind, ()):
+            for call in (energy, energy.terms):
+                refused(functools.partial(jax.eval_shape, call, change(clouds)), message)
+    assert jax.eval_shape(energy, every(clouds, lambda z: 1.01 * z)).shape == ()
+
+
+def test_which_energy_wants_how_many_clouds():
+    one, pair = energies.Potential(FIELD, temperature=0.5), a_pair(0)
+    component = energies.Component(one, index=2)
+    refused(
+        lambda: one(tuple(pair)),
+        "this energy is of one cloud [n, d], got several: a tuple of 2 clouds; pass one of them, or make it "
+        "an energy of the first: ct.energies.Component(energy, index=0)",
+    )
+    refused(
+        lambda: energies.SymmetricDivergence(kernels.Exponential(0.3))(pair.x),
+        "this energy is of two clouds: pass ct.Pair(x, y), got one cloud [12, 3]",
+    )
+    refused(
+        lambda: component(pair),
+        "this energy is of cloud 2 of several, got a Pair of 2 clouds; index must be <= 1",
+    )
+    refused(lambda: component(pair.x), "of cloud 2 of several, got one cloud [12, 3]; pass ct.Pair(x, y)")
+    refused(lambda: energies.Component(one, index=-1), "index must be an integer >= 0, got -1")
+    np.testing.assert_allclose(component((*pair, pair.x)), one(pair.x))
+    refused(
+        lambda: energies.Alignment(np.full((12, 9), 1 / 108), temperature=0.5)(pair),  # type: ignore
+        "coupling must be a Coupling of ct.couplings, got ndarray; make one of a matrix by "
+        "ct.couplings.from_matrix",
+    )
+    outside = couplings.Coupling(jnp.arange(12), jnp.arange(12), jnp.full(12, 1 / 12), shape=(12, 9))
+    refused(
+        lambda: energies.Alignment(outside, temperature=0.5)(pair), "cols must lie in [0, 9), got [0, 11]"
+    )
+
+
+def test_clouds_may_be_lists_of_numbers():
+    x = a_pair(0).x
+    energy = energies.Potential(FIELD, temperature=0.5)
+    assert energy(np.asarray(x).tolist()) == energy(x)
+    assert energy(np.asarray(x)) == energy(x)
+    refused(lambda: energy([[1.0, 0.0, 0.0], [0.0, 1.0]]), "clouds must be an array [n, d] of points")
+    refused(lambda: energy([[1, 0, 0], [0, 1, 0]]), "got int64; cast it to float32 or float64")
+    refused(lambda: energy([x, x]), "got shape (2, 12, 3); several clouds are ct.Pair(x, y)")
+
+
+def test_a_cloud_is_read_once_and_a_coupling_is_checked_once(monkeypatch):
+    read, fitted = [], []
+    look, fit = clouds_module._largest_offset, energies.check_coupling
+    monkeypatch.setattr(clouds_module, "_largest_offset", lambda rows: read.append(len(rows)) or look(rows))
+    monkeypatch.setattr(energies, "check_coupling", lambda *args: fitted.append(1) or fit(*args))
+    pair, kernel = a_pair(7), kernels.Exponential(0.3)
+    energy = energies.symmetric(a_coupling(7), temperature=0.3) + 0.1 * energies.SymmetricDivergence(kernel)
+    energy(pair)
+    assert sorted(read) == [9, 12]
+    assert len(fitted) == 1
+    energy.terms(pair)
+    assert len(read) == 2  # JAX's arrays do not change
+    refused(lambda: energy(every(pair, lambda z: 2 * z)), "unit norm")
+
+
+def test_a_subclass_that_defines_one_of_value_and_terms_has_the_other():
+    x = a_pair(0).x
+    assert list(Height(2.0).terms(x)) == ["height"]
+    assert Height(2.0).terms(x)["height"] == 2 * jnp.mean(x[:, 0])
+    assert HeightTerms()(x) == jnp.mean(x[:, 0]) + jnp.mean(x[:, 1])
+
+    @energies.pytree
+    class KLToSomething2D(energies.Potential):
+        def __call__(self, clouds):
+            return 2 * super().__call__(clouds)
+
+    squared = KLToSomething2D(FIELD, temperature=0.5)
+    assert squared.terms(x) == {"kl_to_something2_d": squared(x)}
+    assert squared(x) == 2 * energies.Potential(FIELD, temperature=0.5)(x)
+
+    @energies.pytree
+    class Renamed(energies.Symmetric):
+        def terms(self, clouds):
+            return {name.upper(): value for name, value in super().terms(clouds).items()}
+
+    renamed = Renamed(a_coupling(0), temperature=0.3, kernel=kernels.Exponential(0.3))
+    np.testing.assert_allclose(sum(renamed.terms(a_pair(0)).values()), renamed(a_pair(0)), rtol=1e-12)
+
+
+@energies.pytree
+class Nothing(energies.Energy):
+    """A user's energy that defines nothing."""
+
+
+def test_a_subclass_that_defines_neither_is_named():
+    for call in (
+        lambda: Nothing()(a_pair(0).x),
+        lambda: Nothing().terms(a_pair(0).x),
+        lambda: ct.solve(Nothing(), a_pair(0).x, flows.GradientFlow(0.1), num_steps=1),
+    ):
+        with pytest.raises(NotImplementedError, match=r"Nothing must define __call__\(clouds\) or terms"):
+            call()
+
+
+class Unregistered(energies.Energy):
+    """A user's energy without the decorator."""
+
+    def __call__(self, clouds):
+        return jnp.mean(clouds[:, 0])
+
+
+class UnregisteredKernel(kernels.Kernel):
+    """A user's kernel without the decorator."""
+
+    def log_kernel(self, cosine):
+        return cosine
+
+
+def test_classes_unknown_to_jax_are_named_with_what_to_do():
+    x = a_pair(0).x
+    remedy = "decorate the class of an energy, kernel or flow with @ct.energies.pytree"
+    for energy, message in (
+        (Unregistered(), "energy must be a number, an array or an object registered with JAX, got an "),
+        (2.0 * Unregistered(), "energy.part must be a number"),
+        (energies.SmoothedEntropy(UnregisteredKernel()), "energy.kernel must be a number"),
+    ):
+        refused(lambda e=energy: ct.solve(e, x, flows.GradientFlow(0.1), num_steps=1), message)
+        refused(lambda e=energy: energies.check_energy(e, x), remedy)
+    np.testing.assert_allclose(Unregistered()(x), jnp.mean(x[:, 0]))  # a call by itself needs no tree
+
+
+def test_a_users_energy_runs_and_reports_its_terms():
+    solution = ct.solve(Height(), a_pair(0).x, flows.GradientFlow(0.1), num_steps=2)
+    np.testing.assert_array_equal(solution.saved["height"], solution.saved["energy"])
+    assert solution.saved["energy"][-1] < solution.saved["energy"][0]

@@ -82,3 +82,17 @@ def test_a_near_identical_positive_outweighs_many_negatives_at_low_temperature()
     # A negative is the anchor itself with chance 1/n, and then outweighs the others too.
     expected = alone * (1 - 1 / n) ** count
     np.testing.assert_allclose(float(with_positive - without), expected, rtol=0.1)
+
+
+@pytest.mark.parametrize("function", [infonce.loss, infonce.gradient])
+def test_clouds_are_checked_by_value_and_gradient_alike(function):
+    pair, pi, options = setting(n=4)
+    wrong = {
+        "clouds must be two, ct.Pair\\(x, y\\), got one cloud \\[4, 3\\]": pair.x,
+        "clouds must be two, ct.Pair\\(x, y\\), got a tuple of 3 clouds": (*pair, pair.x),
+        "clouds.x must have rows of unit norm": ct.Pair(1.01 * pair.x, pair.y),
+        "the coupling is for \\(4, 4\\) points, the clouds have \\(4, 3\\)": ct.Pair(pair.x, pair.y[:3]),
+    }
+    for message, clouds in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            function(jax.random.key(0), clouds, pi, num_negatives=2, **options)

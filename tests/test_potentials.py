@@ -62,3 +62,63 @@ def test_narrowing_ring_weighs_its_valley_by_its_width():
     assert off[1] == pytest.approx(off[0] / 2, rel=0.1)
     with pytest.raises(ValueError, match="narrowing must be a finite vector"):
         ct.potentials.Ring(np.eye(3)[2], narrowing=jnp.array([np.nan, 0, 0])).check()
+
+
+NOT_SCALARS = {
+    "one entry": (lambda z: z[:1], "shape (1,)"),
+    "a vector": (lambda z: z, "shape (3,)"),
+    "nothing": (lambda z: None, "NoneType"),
+    "two": (lambda z: (z[0], z[1]), "tuple"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SCALARS)
+def test_a_function_must_return_a_scalar(name, key):
+    fn, found = NOT_SCALARS[name]
+    message = (
+        f"potential must return a scalar for one point [d], got {found}; return value[0] of an array with "
+        f"one entry, or jnp.sum of several"
+    )
+    x = ct.sphere.uniform(key, 6, 3)
+    energy = ct.energies.Potential(fn, temperature=0.5)
+    fields = ct.energies.symmetric_in_fields(fn, fn, temperature=0.5)
+    for call in (
+        lambda: potentials.as_potential(fn)(x),
+        lambda: energy(x),
+        lambda: energy.terms(x),
+        lambda: jax.eval_shape(energy, x),
+        lambda: fields(ct.Pair(x, x)),
+        lambda: ct.solve(energy, x, ct.flows.GradientFlow(0.1), num_steps=1),
+        lambda: ct.gibbs.GibbsMeasure(fn, temperature=0.5, d=3),
+    ):
+        with pytest.raises(ValueError, match="potential must return a scalar") as caught:
+            call()
+        assert str(caught.value) == message
+
+
+class Columns(potentials.PotentialBase):
+    """A potential of one's own with a shape too many."""
+
+    def __call__(self, z):
+        return z[..., :1]
+
+
+def test_a_potential_of_ones_own_must_give_a_number_per_point(key):
+    x = ct.sphere.uniform(key, 6, 3)
+    with pytest.raises(ValueError, match=r"shape \(6,\) for points \(6, 3\), got shape \(6, 1\)"):
+        ct.energies.Potential(Columns(), temperature=0.5)(x)
+    for call in (
+        lambda: ct.energies.Potential(lambda z: z[0] + z[5] @ z[1], temperature=0.5)(x),
+        lambda: ct.energies.Potential(potentials.Linear(np.eye(4)[0]), temperature=0.5)(x),
+    ):
+        with pytest.raises(ValueError, match="potential cannot be evaluated at points of dimension 3: "):
+            call()
+    with pytest.raises(NotImplementedError, match=r"PotentialBase must define __call__\(points\)"):
+        potentials.PotentialBase()(x)
+
+
+def test_a_callable_object_is_a_potential_and_a_number_is_none(key):
+    x = ct.sphere.uniform(key, 6, 3)
+    assert float(ct.energies.Potential(lambda z: 1.0, temperature=0.5)(x)) == 2
+    with pytest.raises(ValueError, match="or a function of one point, got 3"):
+        ct.energies.Potential(3.0, temperature=0.5)(x)

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import ctflow as ct
+from ctflow._pytree import check_registered
 
 PI = ct.couplings.paired(3)
 OBJECTS = [
@@ -63,3 +64,53 @@ def test_a_jitted_function_never_confuses_two_kernels():
         for kernel in (thing for thing in OBJECTS if isinstance(thing, ct.kernels.Kernel)):
             same = type(kernel)(parameter)
             np.testing.assert_allclose(scores(same), same.log_kernel(cosine), rtol=1e-12)
+
+
+class Bare(ct.kernels.Kernel):
+    """A kernel that JAX does not know."""
+
+    def log_kernel(self, cosine):
+        return cosine
+
+
+class BareFlow(ct.flows.Flow):
+    """A flow that JAX does not know."""
+
+
+@pytest.mark.parametrize("thing", OBJECTS, ids=lambda thing: type(thing).__name__)
+def test_registered_objects_are_known(thing):
+    check_registered("thing", (thing, {"more": [thing]}))
+
+
+@pytest.mark.parametrize(
+    ("thing", "where", "kind"),
+    [
+        (Bare(), "thing", "Bare"),
+        (BareFlow(), "thing", "BareFlow"),
+        (ct.energies.SmoothedEntropy(Bare()), "thing.kernel", "Bare"),
+        (
+            ct.energies.CrossEntropy(Bare()) - ct.energies.CrossEntropy(OBJECTS[0]),
+            "thing.parts[0].kernel",
+            "Bare",
+        ),
+        ({"a": "text"}, "thing['a']", "str"),
+    ],
+    ids=["kernel", "flow", "in an energy", "deep in an energy", "text"],
+)
+def test_objects_unknown_to_jax_are_named_where_they_are(thing, where, kind):
+    with pytest.raises(ValueError, match="registered with JAX") as caught:
+        check_registered("thing", thing)
+    message = (
+        f" must be a number, an array or an object registered with JAX, got an unregistered {kind}; decorate "
+        f"the class of an energy, kernel or flow with @ct.energies.pytree, and declare a field that is not a "
+        f"number with ct.energies.static()"
+    )
+    assert str(caught.value) == where + message
+    with pytest.raises(ValueError, match="registered with JAX"):
+        ct.clouds.as_dtype(thing, jnp.float32)
+
+
+def test_a_kernel_unknown_to_jax_is_named_by_the_sum():
+    x = jnp.eye(3)
+    with pytest.raises(ValueError, match="Bare must be a number, an array or an object registered with JAX"):
+        ct.log_partition(x, x, Bare())

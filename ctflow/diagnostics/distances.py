@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow.checks import check_choice
-from ctflow.clouds import check_clouds, points, weights
+from ctflow.clouds import Pair, check_clouds, points, weights
 from ctflow.sphere import safe_norm
 
 _BLOCK = 512
@@ -15,7 +15,7 @@ _BLOCK = 512
 
 def centroid_gap(x: Any, y: Any) -> Float[Array, ""]:
     """‖x̄ - ȳ‖, the distance between the clouds' means, in [0, 2]."""
-    x, y = check_clouds("clouds", (x, y))
+    x, y = check_clouds("clouds", Pair(x, y))
     means = [jnp.matmul(weights(c), points(c), precision="highest") for c in (x, y)]
     return safe_norm(means[0] - means[1])[0]
 
@@ -33,7 +33,7 @@ def energy_distance(x: Any, y: Any, *, estimator: str = "u") -> Float[Array, ""]
             simulated cloud is the measure: use `v`. For samples paired point by point `u` reads low.
     """
     check_choice("estimator", estimator, ("u", "v"))
-    x, y = check_clouds("clouds", (x, y))
+    x, y = check_clouds("clouds", Pair(x, y))
     if estimator == "u" and min(points(x).shape[0], points(y).shape[0]) < 2:
         raise ValueError('estimator "u" needs >= 2 points in each cloud; use estimator="v"')
     return 2 * _mean_distance(x, y) - _self_distance(x, estimator) - _self_distance(y, estimator)

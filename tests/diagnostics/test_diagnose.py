@@ -87,15 +87,15 @@ def test_the_terms_are_those_of_the_energy():
     tau = 0.2
     energy = ct.energies.symmetric(ct.couplings.paired(40, dtype=float), temperature=tau)
     pair = ct.Pair(jnp.asarray(x), jnp.asarray(y))
-    terms, volume = energy.terms(pair), float(energy.kernel.log_volume(6, dtype=float))
+    split, volume = energy.free_energies(pair), float(energy.kernel.log_volume(6, dtype=float))
     report = ct.diagnose(x, y, temperature=tau, estimator="v", **QUICK)
     assert report["energy"].value == pytest.approx(float(energy(pair)) + volume, abs=1e-10)
     for way in ("12", "21"):
         assert report[f"free_energy_{way}"].value == pytest.approx(
-            float(terms[f"free_energy_{way}"]) + volume, abs=1e-10
+            float(split[f"free_energy_{way}"]) + volume, abs=1e-10
         )
         assert report[f"divergence_{way}"].value == pytest.approx(
-            float(terms[f"divergence_{way}"]), abs=1e-10
+            float(split[f"divergence_{way}"]), abs=1e-10
         )
     assert report["above_bound"].value == pytest.approx(float(energy(pair)) + volume + np.log(40), abs=1e-10)
 
