@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from ctflow import checkpoints
 from ctflow.checks import check_count
 from ctflow.identity import identity
-from ctflow.interrupts import Interrupted, Note, deferred
+from ctflow.interrupts import Interrupted, deferred
 from ctflow.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
 
 
@@ -77,7 +76,7 @@ def sweep(
     made_of = None if checkpoint is None else identity(run=run, inputs=inputs)
     with (
         checkpoints.opened(checkpoint, made_of, resume=resume) as store,
-        deferred() if store is not None else nullcontext(Note()) as note,
+        deferred(store is not None) as note,
     ):
         found = None if store is None else store.load()
         done = 0 if found is None else found.count
