@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM in a run with a checkpoint: a chunk is finished and saved before the process goes.
 
-A run without a checkpoint has nothing to save: Ctrl-C raises KeyboardInterrupt and SIGTERM ends the process, as
-everywhere in Python.
+A run without a checkpoint has nothing to save: Ctrl-C raises KeyboardInterrupt and SIGTERM ends the process,
+as everywhere in Python.
 """
 
 import signal
@@ -38,8 +38,8 @@ class Note:
 def deferred(wanted: bool = True) -> Iterator[Note]:
     """Within, the first SIGINT or SIGTERM is only noted; a second one acts at once.
 
-    With `wanted` false both act at once. Only the main thread can do this: elsewhere nothing is ever noted. A signal that is ignored, as a job
-    under nohup does, stays ignored.
+    With `wanted` false both act at once. Only the main thread can do this: elsewhere nothing is ever noted. A
+    signal that is ignored, as a job under nohup does, stays ignored.
     """
     note, previous = Note(), {}
 

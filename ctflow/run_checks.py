@@ -60,9 +60,9 @@ def check_leaves(name: str, tree: Any) -> None:
         if not isinstance(leaf, bool | int | float | complex | np.ndarray | np.generic | jax.Array):
             what = type(leaf).__name__
             raise ValueError(
-                f"{name} must be made of numbers, arrays and classes that JAX knows as pytrees, got an object "
-                f"of class {what}; register it: make {what} a dataclass and call "
-                f"jax.tree_util.register_dataclass({what}) before the first object is made"
+                f"{name} must be made of numbers, arrays and classes that JAX knows as pytrees, got an "
+                f"object of class {what}; register the class: make {what} a dataclass and decorate it with "
+                "@jax.tree_util.register_dataclass"
             )
 
 
@@ -121,15 +121,14 @@ def check_finite_start(energy: Any, clouds: Any, *, report: dict[str, Any] | Non
         return
     for part in _parts(energy):
         terms = {name: float(value) for name, value in part.terms(clouds).items()}
-        names = [name for name, value in terms.items() if not np.isfinite(value)]
-        places, count, n = _not_finite(part, clouds)
-        if names or count:
-            said = " and ".join(f"{name!r} is {terms[name]}" for name in names)
-            said = said or f"the velocity of its term {', '.join(map(repr, terms))} is not finite"
-            where = f", and {count} of {n} points have no finite velocity (the first is {places})"
+        said = [f"its term {name!r} is {value}" for name, value in terms.items() if not np.isfinite(value)]
+        where, count, n = _not_finite(part, clouds)
+        if count:
+            of = "" if said else f" under its term {', '.join(map(repr, terms))}"
+            said.append(f"{count} of {n} points have no finite velocity{of}, the first is {where}")
+        if said:
             raise ValueError(
-                f"energy must be finite at the start, but {said if count and not names else 'its term ' + said}"
-                f"{where if count else ''}; change the start or this term"
+                f"energy must be finite at the start, but {' and '.join(said)}; change the start or this term"
             )
     if report is not None:
         raise ValueError(f"energy must be finite at the start, got {report}; change the start or the energy")

@@ -13,25 +13,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from ctflow import checkpoints, interrupts, memory
+from ctflow import checkpoints, interrupts, memory, run_checks
 from ctflow.checks import check_numbers
 from ctflow.clouds import as_dtype, points, weights
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned
-from ctflow.run_checks import (
-    check_finite_start,
-    check_flow,
-    check_host,
-    check_leaves,
-    check_not_a_state,
-    check_save,
-    check_state,
-    check_steps,
-)
 from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
-from ctflow.stopping import advice, too_fast
+from ctflow.stopping import advice, rose, rounding, too_fast
 
 
 def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
@@ -71,24 +61,24 @@ def evolve(
     Raises:
         ValueError: a state, flow, count or `save` of the wrong kind.
     """
-    check_state(state)
-    check_flow(flow)
-    check_steps("num_steps", num_steps, minimum=0)
+    run_checks.check_state(state)
+    run_checks.check_flow(flow)
+    run_checks.check_steps("num_steps", num_steps, minimum=0)
     if (save_every is None) != (save is None):
         raise ValueError("save_every and save go together: give both or neither")
     if save_every is not None and save is not None:
-        check_steps("save_every", save_every)
+        run_checks.check_steps("save_every", save_every)
         if num_steps % save_every:
             raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
-        check_save(save, state.clouds)
+        run_checks.check_save(save, state.clouds)
     energy, flow = _prepared(energy, flow, state.clouds, None)
     return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
 
 
 def _prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
     """Kernel sums planned, while temperatures are still numbers; then all numbers in the clouds' dtype."""
-    check_leaves("energy", energy)
-    check_leaves("flow", flow)
+    run_checks.check_leaves("energy", energy)
+    run_checks.check_leaves("flow", flow)
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
     n, d = cloud.shape
     energy = planned(energy, n, d, cloud.dtype, mesh=mesh)
@@ -187,23 +177,24 @@ def solve(
             over pairs. Each cloud's size must be a multiple of the number of devices.
 
     Raises:
-        ValueError: bad clouds, energy, flow, key or counts; a checkpoint of another run, damaged, or in use.
-            Nothing has been run.
+        ValueError: bad clouds, energy, flow, key, save or counts; an energy or velocity that is not finite at
+            the start; a checkpoint of another run, damaged, or in use. Nothing has been run.
         MemoryError: the run cannot fit into memory, or its checkpoints on the disk; nothing has been run.
         NonFiniteError: a step came out NaN or infinite; its `solution` keeps the last good state.
-        DivergedError: the step size is too large; says which would do.
+        DivergedError: the step size is too large to settle where the clouds are or are going, or for a
+            stochastic flow to reach its law; says which would do.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; a whole chunk was finished, saved, and is its
             `solution`.
         KeyboardInterrupt: without one, Ctrl-C came; what had been seen until then is its `solution`.
     """
-    check_host(energy, start, flow, key)
-    check_not_a_state(start)
+    run_checks.check_host(energy, start, flow, key)
+    run_checks.check_not_a_state(start)
     clouds = check_energy(energy, start)
-    check_flow(flow)
+    run_checks.check_flow(flow)
     check_numbers(flow)
-    check_steps("num_steps", num_steps)
+    run_checks.check_steps("num_steps", num_steps)
     save_every = max(1, num_steps // 100) if save_every is None else save_every
-    check_steps("save_every", save_every)
+    run_checks.check_steps("save_every", save_every)
     if stop is not None and not callable(stop):
         raise ValueError(f"stop must be a rule of ct.stopping or a function of energies, got {stop!r}")
     checkpoints.check_resume(checkpoint, resume)
@@ -212,16 +203,17 @@ def solve(
         if jax.process_count() > 1:
             raise ValueError("checkpoint is for runs of one process, this one has several")
         devices = mesh.size if mesh is not None else 1
-        made_of = identity(
-            energy=energy, flow=flow, start=clouds, key=key, save_every=save_every, save=save, stop=stop
-        ) | {"devices of the mesh": str(devices)}
+        parts = {"energy": energy, "flow": flow, "start": clouds, "key": key, "save": save, "stop": stop}
+        made_of = identity(roots=(__name__,), save_every=save_every, **parts) | {
+            "devices of the mesh": str(devices)
+        }
     if mesh is not None:
         clouds = shard(clouds, mesh)
     given = flow
     energy, flow = _prepared(energy, flow, clouds, mesh)
     state = flow.init(clouds, key)
     if save is not None:
-        check_save(save, state.clouds)
+        run_checks.check_save(save, state.clouds)
     run = _Run(energy, flow, state, save, stop, given.time)
     history = run.history_bytes(num_steps, save_every)
     run.check_memory(num_steps, history, force=force, told=progress)
@@ -280,7 +272,7 @@ class _Run:
         """Look at the start, and refuse one whose energy is not finite."""
         self.look()
         report = self.saved[0] if self._reports else {"energy": _energy(self.energy, self.state.clouds)}
-        check_finite_start(self.energy, self.state.clouds, report=jax.device_get(report))
+        run_checks.check_finite_start(self.energy, self.state.clouds, report=jax.device_get(report))
 
     def look(self) -> None:
         """Save what is to be saved of the state."""
@@ -308,8 +300,8 @@ class _Run:
                 state = _chunk(self.energy, self.flow, self.state, target - int(self.state.step))
                 self.state = jax.block_until_ready(state)
                 if not state.finite:
-                    if int(state.step) == 0:  # not even the start has a velocity, or the first step is too large
-                        check_finite_start(self.energy, state.clouds)
+                    if int(state.step) == 0:  # perhaps the start itself has no finite velocity
+                        run_checks.check_finite_start(self.energy, state.clouds)
                     return Status.NON_FINITE
                 self.look()
                 bar.update(target - bar.n)
@@ -330,27 +322,15 @@ class _Run:
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
         finished = self.steps[-1] >= num_steps
         ended = rule or finished
-        if (ended or self._rose()) and too_fast(self.energy, self.flow, self.state.clouds) is not None:
+        if (ended or rose(self.flow, self.state.clouds, self.energies)) and too_fast(
+            self.energy, self.flow, self.state.clouds
+        ) is not None:
             return Status.DIVERGED
         if ended and self._dithers():
             return Status.DIVERGED
         if rule:
             return Status.CONVERGED
         return Status.FINISHED if finished else None
-
-    def _rose(self) -> bool:
-        """Whether the energy rose where it should fall.
-
-        Asked at the 2nd, 4th, 8th… save only, since the answer costs; it depends on the saves alone, so that
-        a resumed run ends as it would have.
-        """
-        count = len(self.energies)
-        if self.flow.stable_below is None or count < 2 or count & (count - 1):
-            return False
-        energies = np.asarray(self.energies)
-        before = energies[:1] if self.flow.stochastic else energies[:-1]
-        later = energies[-1:] if self.flow.stochastic else energies[1:]
-        return bool(np.any(later > before + self._noise(before)))
 
     def _dithers(self) -> bool:
         """Whether the points still move though the energy is at rest: they jump to and fro over a minimum.
@@ -363,18 +343,15 @@ class _Run:
         if len(self.energies) < 2:
             return False
         before, energy = self.energies[-2:]
-        if abs(energy - before) > self._noise(energy):
+        if abs(energy - before) > rounding(self.state.clouds, energy):
             return False
         here, there = self.state.clouds, _chunk(self.energy, self.flow, self.state, 1).clouds
         squares = jax.tree.map(
             lambda w, a, b: jnp.sum(w[:, None] * (a - b) ** 2), weights(here), points(here), points(there)
         )
-        return float(sum(jax.tree.leaves(squares))) > 10 * self._noise(energy) * float(step_size)
-
-    def _noise(self, energy: Any) -> Any:
-        """How far rounding may move such an energy, in nats."""
-        narrow = jax.tree.leaves(points(self.state.clouds))[0].dtype == jnp.float32
-        return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
+        return float(sum(jax.tree.leaves(squares))) > 10 * rounding(self.state.clouds, energy) * float(
+            step_size
+        )
 
     def failure(self, status: Status, num_steps: int) -> str:
         """What went wrong, and what to do."""

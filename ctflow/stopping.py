@@ -3,6 +3,7 @@
 A rule is any function from the energies at the saves so far, [k], to a bool.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,27 @@ def _angle(dtype: Any) -> Array:
 
 def _displaced(clouds: Any, u: Any) -> Any:
     return move(clouds, jax.tree.map(lambda a: _angle(a.dtype) * a, u))
+
+
+def rounding(clouds: Any, energy: Any) -> Any:
+    """How far rounding may move such an energy of clouds of this dtype, in nats."""
+    narrow = jax.tree.leaves(points(clouds))[0].dtype == jnp.float32
+    return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
+
+
+def rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
+    """Whether the energy rose where it should fall.
+
+    Checked only at saves 2, 4, 8, …, because the check that follows is expensive; it depends on the saves
+    alone, so that a resumed run ends as it would have.
+    """
+    count = len(energies)
+    if flow.stable_below is None or count < 2 or count & (count - 1):
+        return False
+    every = np.asarray(energies)
+    before = every[:1] if flow.stochastic else every[:-1]
+    later = every[-1:] if flow.stochastic else every[1:]
+    return bool(np.any(later > before + rounding(clouds, before)))
 
 
 def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
