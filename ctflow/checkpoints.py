@@ -22,7 +22,7 @@ import numpy as np
 
 from ctflow import io
 from ctflow.folders import held
-from ctflow.identity import differences
+from ctflow.identity import differences, remarks
 from ctflow.memory import check_fits
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
@@ -74,6 +74,13 @@ class Store:
             if text := differences(identity, self._identity):
                 raise ValueError(
                     f"{str(self.folder)!r} holds another run: {text}; choose another folder, or go back"
+                )
+            if text := remarks(identity, self._identity):
+                warnings.warn(
+                    f"the run in {str(self.folder)!r} continues, though not everything is as it was: {text}; "
+                    "none of this changes its numbers",
+                    RuntimeWarning,
+                    stacklevel=4,
                 )
             self._good = files[: files.index(path) + 1][-_KEPT:]
             return Found(int(path.name[:12]), arrays)

@@ -1,9 +1,17 @@
-"""What a run is made of, as text that can be compared: settings, arrays, functions, versions, device."""
+"""What a run is made of, as text that can be compared: settings, arrays, functions, code, versions, device.
 
+What can change a run's numbers must be the same for the run to continue. What is only different, such as the
+text of comments, is told and does not stop it: its lines begin with `_TOLD`.
+"""
+
+import ast
 import dataclasses
 import functools
 import hashlib
+import inspect
+import sys
 import types
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,35 +23,136 @@ import numpy as np
 from ctflow.io import sources, versions
 
 _LISTED = 8
+_TOLD = "told: "
+_PACKAGE = Path(__file__).parent
+_COMPUTING = ("jax", "jaxlib", "numpy")  # packages that take part in every run
+_CONFIG = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
+# What shows, keeps or checks numbers, and cannot change one; with the package itself, a list of names.
+_SHOWING = ("cli", "doctor", "embedding_commands", "plotting", "solution")
+_KEEPING = ("checkpoints", "cloud_files", "experiment", "folders", "identity", "interrupts", "io", "reading")
+_CHECKING = ("array_likes", "checks", "run_checks")
+_APART = {"ctflow", *(f"ctflow.{name}" for name in _SHOWING + _KEEPING + _CHECKING)}
 
 
-def identity(**parts: Any) -> dict[str, str]:
-    """A line of text for every setting in the parts, by its place, with versions, sources and device.
+def identity(*, roots: tuple[str, ...] = (), **parts: Any) -> dict[str, str]:
+    """A line of text for every setting in the parts, by its place, with versions, code and device.
 
-    Arrays are told apart by shape, dtype and the SHA-256 of their bytes; functions by their code and what
-    they close over, not by the globals they read.
+    Arrays are told apart by shape, dtype and the SHA-256 of their bytes; functions and methods by their code
+    and what they close over, not by the globals they read.
+
+    Args:
+        roots: the modules of ctflow that do the run; they, what they import, and the modules of the parts
+            must be unchanged. All modules that compute anything, if there are none.
+        parts: what the run is made of.
     """
     lines: dict[str, str] = {}
+    met: set[str] = set()
     for name, part in parts.items():
-        _walk(name, part, lines, set())
-    environment = {**versions(), "ctflow's sources": sources(), "device": jax.devices()[0].device_kind}
-    config: Any = jax.config
-    return lines | environment | {"float64 enabled": str(config.jax_enable_x64)}
+        _walk(name, part, lines, set(), met)
+    used = {module.partition(".")[0] for module in met} if roots else {"optax", "scipy"}
+    found = versions()
+    lines |= {name: text for name, text in found.items() if name in _COMPUTING or name in used - {"ctflow"}}
+    lines |= {_TOLD + name: text for name, text in found.items() if name not in lines}
+    lines |= {"device": jax.devices()[0].device_kind}
+    lines |= {name: str(getattr(jax.config, name, None)) for name in _CONFIG}
+    own = {module for module in met if module.partition(".")[0] == "ctflow"}
+    code = _digest(frozenset({*roots, *own} if roots else _modules()))
+    return lines | {"ctflow's code": code, _TOLD + "ctflow's sources": sources()}
 
 
 def differences(there: dict[str, str], now: dict[str, str]) -> str:
-    """What differs, as text; empty where nothing does."""
-    names = [name for name in {**there, **now} if there.get(name) != now.get(name)]
+    """What differs and can change the numbers, as text; empty where nothing does."""
+    return _compared(there, now, told=False)
+
+
+def remarks(there: dict[str, str], now: dict[str, str]) -> str:
+    """What differs and cannot change the numbers, as text; empty where nothing does."""
+    return _compared(there, now, told=True)
+
+
+def _compared(there: dict[str, str], now: dict[str, str], *, told: bool) -> str:
+    names = [
+        name
+        for name in {**there, **now}
+        if there.get(name) != now.get(name) and name.startswith(_TOLD) == told
+    ]
     listed = [
-        f"{name} was {there.get(name, 'not there')}, is {now.get(name, 'not there')}"
+        f"{name.removeprefix(_TOLD)} was {there.get(name, 'not there')}, is {now.get(name, 'not there')}"
         for name in names[:_LISTED]
     ]
     more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
     return "; ".join(listed + more)
 
 
-def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int]) -> None:
-    """Add a line for a value, and for what it holds."""
+@functools.cache
+def _modules() -> dict[str, Path]:
+    """The files of this package's modules that compute, by their names."""
+    found = {}
+    for path in _PACKAGE.rglob("*.py"):
+        words = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+        found[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
+    return {name: path for name, path in sorted(found.items()) if name not in _APART}
+
+
+@functools.cache
+def _digest(roots: frozenset[str]) -> str:
+    """A digest of the code of some modules and of all they import within the package."""
+    digest, waiting, done = hashlib.sha256(), sorted(roots), set()
+    while waiting:
+        name = waiting.pop()
+        if name not in done and name in _modules():
+            done.add(name)
+            waiting += _imports(name)
+    for name in sorted(done):
+        digest.update(repr((name, _bare(_tree(name)))).encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse(_modules()[name].read_bytes())
+
+
+def _imports(name: str) -> Iterator[str]:
+    """What a module imports, anywhere in it, as possible names of modules."""
+    for node in ast.walk(_tree(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def _bare(node: Any) -> Any:
+    """Code without comments, docstrings, layout and messages of errors, none of which change a number.
+
+    Fields that are empty are left out: which there are depends on the version of Python.
+    """
+    if isinstance(node, list):
+        return [_bare(item) for item in node if not _is_text(item)]
+    if isinstance(node, ast.Raise):
+        return "raise"
+    if isinstance(node, ast.AST):
+        fields = [(key, _bare(value)) for key, value in ast.iter_fields(node) if value not in (None, [])]
+        return type(node).__name__, fields
+    return repr(node)
+
+
+def _is_text(node: Any) -> bool:
+    """Whether it is a statement that is only a string: a docstring."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int], met: set[str]) -> None:
+    """Add a line for a value, and for what it holds; note the modules of all that is met."""
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         lines[name] = _array(value)
         return
@@ -52,15 +161,42 @@ def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int]) -> None:
         return
     if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | np.ufunc | np.dtype):
         lines[name] = getattr(value, "__qualname__", None) or getattr(value, "__name__", str(value))
+        if isinstance(value, type):
+            met.add(value.__module__)
         return
     if id(value) in seen:  # a function that closes over itself
         return
     seen.add(id(value))
-    lines[name] = type(value).__qualname__
+    of = value if isinstance(value, types.FunctionType) else type(value)
+    met.add(of.__module__ or "")
+    lines[name] = of.__qualname__
     if isinstance(value, types.FunctionType):
-        lines[name] = f"{value.__qualname__}, code {_code(value.__code__)}"
+        lines[name] += f", code {_code(value.__code__)}"
+    elif methods := _methods(type(value)):
+        lines[name] += f", code {methods}"
     for label, held in _held(value):
-        _walk(f"{name}{label}", held, lines, seen)
+        _walk(f"{name}{label}", held, lines, seen, met)
+
+
+def _methods(cls: type) -> str:
+    """A digest of the methods of a class of the caller's own; packages are known by their versions."""
+    own = [base for base in cls.__mro__ if not _is_installed(base.__module__)]
+    codes = []
+    for key, member in (pair for base in own for pair in sorted(vars(base).items())):
+        function = getattr(member, "fget", None) or getattr(member, "__func__", None) or member
+        function = inspect.unwrap(function) if callable(function) else None
+        if isinstance(function, types.FunctionType):
+            codes.append(f"{key} {_code(function.__code__)}")
+    return hashlib.sha256(repr(codes).encode()).hexdigest()[:12] if codes else ""
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module belongs to Python, to this package, or to an installed one."""
+    top = module.partition(".")[0]
+    if top == "ctflow" or top in sys.stdlib_module_names:
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
 
 
 def _held(value: Any) -> list[tuple[str, Any]]:

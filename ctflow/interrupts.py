@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM at a moment that suits: a chunk is finished and saved before the process goes."""
+"""Ctrl-C and SIGTERM in a run with a checkpoint: a chunk is finished and saved before the process goes.
+
+A run without a checkpoint has nothing to save: Ctrl-C raises KeyboardInterrupt and SIGTERM ends the process,
+as everywhere in Python.
+"""
 
 import signal
 import threading
@@ -10,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(SystemExit):
-    """A run was asked to stop, by Ctrl-C or SIGTERM, and did so after a whole chunk.
+    """A run with a checkpoint was asked to stop, by Ctrl-C or SIGTERM, and did so after a whole chunk.
 
     Uncaught, it ends the process with exit code 130 or 143.
 
@@ -31,11 +35,11 @@ class Note:
 
 
 @contextmanager
-def deferred() -> Iterator[Note]:
+def deferred(wanted: bool = True) -> Iterator[Note]:
     """Within, the first SIGINT or SIGTERM is only noted; a second one acts at once.
 
-    Only the main thread can do this: elsewhere nothing is ever noted. A signal that is ignored, as a job
-    under nohup does, stays ignored.
+    With `wanted` false both act at once. Only the main thread can do this: elsewhere nothing is ever noted. A
+    signal that is ignored, as a job under nohup does, stays ignored.
     """
     note, previous = Note(), {}
 
@@ -49,7 +53,7 @@ def deferred() -> Iterator[Note]:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
 
-    if threading.current_thread() is threading.main_thread():
+    if wanted and threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
             handler = signal.getsignal(signum)
             if handler not in (signal.SIG_IGN, None):

@@ -17,7 +17,7 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
     NON_FINITE = "non-finite"
     DIVERGED = "diverged"
-    """The step size is too large for the energy's fastest rate, and the energy rose or a rule fired."""
+    """The step size is too large for the energy's fastest rate, where the clouds are or are going."""
 
 
 class Solution(NamedTuple):

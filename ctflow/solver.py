@@ -13,22 +13,22 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from ctflow import checkpoints, interrupts, memory
-from ctflow.checks import check_count, check_numbers
+from ctflow import checkpoints, interrupts, memory, run_checks
+from ctflow.checks import check_numbers
 from ctflow.clouds import as_dtype, points, weights
 from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned
 from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
-from ctflow.stopping import fastest_rate
+from ctflow.stopping import advice, rose, rounding, too_fast
 
 
 def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
     """One step; once one is non-finite, the state stays where it was before it."""
     new = flow.step(energy, state)
     finite = state.finite
-    for z in jax.tree.leaves(points(new.clouds)):
+    for z in jax.tree.leaves(new.clouds):
         finite = finite & jnp.all(jnp.isfinite(z))
     moving = (new.clouds, new.step, new.memory), (state.clouds, state.step, state.memory)
     clouds, step, memory = jax.tree.map(lambda a, b: jnp.where(finite, a, b), *moving)
@@ -57,17 +57,28 @@ def evolve(
     Returns:
         The last State; with `save_every`, the pair (State, saved), saved stacked along a leading axis of
         length num_steps/save_every + 1, the start first.
+
+    Raises:
+        ValueError: a state, flow, count or `save` of the wrong kind.
     """
+    run_checks.check_state(state)
+    run_checks.check_flow(flow)
+    run_checks.check_steps("num_steps", num_steps, minimum=0)
     if (save_every is None) != (save is None):
         raise ValueError("save_every and save go together: give both or neither")
-    if save_every is not None and num_steps % save_every:
-        raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
+    if save_every is not None and save is not None:
+        run_checks.check_steps("save_every", save_every)
+        if num_steps % save_every:
+            raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
+        run_checks.check_save(save, state.clouds)
     energy, flow = _prepared(energy, flow, state.clouds, None)
     return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
 
 
 def _prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
     """Kernel sums planned, while temperatures are still numbers; then all numbers in the clouds' dtype."""
+    run_checks.check_leaves("energy", energy)
+    run_checks.check_leaves("flow", flow)
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
     n, d = cloud.shape
     energy = planned(energy, n, d, cloud.dtype, mesh=mesh)
@@ -166,20 +177,24 @@ def solve(
             over pairs. Each cloud's size must be a multiple of the number of devices.
 
     Raises:
-        ValueError: bad clouds, energy, flow, key or counts; a checkpoint of another run, damaged, or in use.
-            Nothing has been run.
+        ValueError: bad clouds, energy, flow, key, save or counts; an energy or velocity that is not finite at
+            the start; a checkpoint of another run, damaged, or in use. Nothing has been run.
         MemoryError: the run cannot fit into memory, or its checkpoints on the disk; nothing has been run.
         NonFiniteError: a step came out NaN or infinite; its `solution` keeps the last good state.
-        DivergedError: the step size is too large; says which would do.
-        Interrupted: Ctrl-C or SIGTERM came; a whole chunk was finished, saved, and is its `solution`.
+        DivergedError: the step size is too large to settle where the clouds are or are going, or for a
+            stochastic flow to reach its law; says which would do.
+        Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; a whole chunk was finished, saved, and is its
+            `solution`.
+        KeyboardInterrupt: without one, Ctrl-C came; what had been seen until then is its `solution`.
     """
+    run_checks.check_host(energy, start, flow, key)
+    run_checks.check_not_a_state(start)
     clouds = check_energy(energy, start)
-    if not isinstance(flow, Flow):
-        raise ValueError(f"flow must be a flow of ct.flows, got {type(flow).__name__}")
+    run_checks.check_flow(flow)
     check_numbers(flow)
-    check_count("num_steps", num_steps)
+    run_checks.check_steps("num_steps", num_steps)
     save_every = max(1, num_steps // 100) if save_every is None else save_every
-    check_count("save_every", save_every)
+    run_checks.check_steps("save_every", save_every)
     if stop is not None and not callable(stop):
         raise ValueError(f"stop must be a rule of ct.stopping or a function of energies, got {stop!r}")
     checkpoints.check_resume(checkpoint, resume)
@@ -188,29 +203,40 @@ def solve(
         if jax.process_count() > 1:
             raise ValueError("checkpoint is for runs of one process, this one has several")
         devices = mesh.size if mesh is not None else 1
-        made_of = identity(
-            energy=energy, flow=flow, start=clouds, key=key, save_every=save_every, save=save, stop=stop
-        ) | {"devices of the mesh": str(devices)}
+        parts = {"energy": energy, "flow": flow, "start": clouds, "key": key, "save": save, "stop": stop}
+        made_of = identity(roots=(__name__,), save_every=save_every, **parts) | {
+            "devices of the mesh": str(devices)
+        }
     if mesh is not None:
         clouds = shard(clouds, mesh)
+    given = flow
     energy, flow = _prepared(energy, flow, clouds, mesh)
     state = flow.init(clouds, key)
-    run = _Run(energy, flow, state, save, stop)
+    if save is not None:
+        run_checks.check_save(save, state.clouds)
+    run = _Run(energy, flow, state, save, stop, given.time)
     history = run.history_bytes(num_steps, save_every)
     run.check_memory(num_steps, history, force=force, told=progress)
-    with checkpoints.opened(checkpoint, made_of, resume=resume) as store, interrupts.deferred() as note:
+    with (
+        checkpoints.opened(checkpoint, made_of, resume=resume) as store,
+        interrupts.deferred(store is not None) as note,
+    ):
         if store is not None and (found := store.load()) is not None:
             run.restore(found, num_steps, save_every)
         else:
-            run.look()
+            run.begin()
         if store is not None and run.steps[-1] < num_steps:
             size = memory.tree_bytes(run.state._replace(key=None)) + history
             store.check_room(size, force=force, told=progress)
-        status = run.go(num_steps, save_every, store, note, progress)
+        try:
+            status = run.go(num_steps, save_every, store, note, progress)
+        except KeyboardInterrupt as stop_now:
+            stop_now.__dict__["solution"] = run.solution(Status.INTERRUPTED)
+            raise
         solution = run.solution(status)
-        if status is Status.INTERRUPTED:
-            saved = "" if store is None else f", saved in {str(store.folder)!r}: go on with resume=True"
-            print(f"interrupted at step {solution.step} of {num_steps}{saved}", file=sys.stderr)
+        if status is Status.INTERRUPTED and store is not None:
+            saved = f"saved in {str(store.folder)!r}: go on with resume=True"
+            print(f"interrupted at step {solution.step} of {num_steps}, {saved}", file=sys.stderr)
             raise interrupts.Interrupted(note.signum or 0, solution)
     if status in _FAILURES and raise_on_failure:
         raise _FAILURES[status](run.failure(status, num_steps), solution)
@@ -223,8 +249,8 @@ _FAILURES = {Status.NON_FINITE: NonFiniteError, Status.DIVERGED: DivergedError}
 class _Run:
     """A run under way: the state, and what was seen of it so far."""
 
-    def __init__(self, energy: Any, flow: Flow, state: State, save: Any, stop: Any):
-        self.energy, self.flow, self.state, self.stop = energy, flow, state, stop
+    def __init__(self, energy: Any, flow: Flow, state: State, save: Any, stop: Any, time: Any):
+        self.energy, self.flow, self.state, self.stop, self.time = energy, flow, state, stop, time
         self.start = state
         self._save = partial(_report, energy) if save is None else jax.jit(save)
         self._reports = save is None
@@ -242,15 +268,21 @@ class _Run:
         one = memory.tree_bytes(jax.eval_shape(self._save, self.state.clouds))
         return (num_steps // save_every + 2) * one
 
+    def begin(self) -> None:
+        """Look at the start, and refuse one whose energy is not finite."""
+        self.look()
+        report = self.saved[0] if self._reports else {"energy": _energy(self.energy, self.state.clouds)}
+        run_checks.check_finite_start(self.energy, self.state.clouds, report=jax.device_get(report))
+
     def look(self) -> None:
         """Save what is to be saved of the state."""
         report = jax.device_get(self._save(self.state.clouds))
-        self.steps.append(int(self.state.step))
-        self.saved.append(report)
         if self._reports:
             self.energies.append(float(report["energy"]))
         elif self.stop is not None:
             self.energies.append(float(_energy(self.energy, self.state.clouds)))
+        self.saved.append(report)
+        self.steps.append(int(self.state.step))  # last: Ctrl-C may come between any two lines
 
     def go(self, num_steps: int, save_every: int, store: Any, note: Any, progress: bool) -> Status:
         """Step until something ends the run."""
@@ -268,6 +300,8 @@ class _Run:
                 state = _chunk(self.energy, self.flow, self.state, target - int(self.state.step))
                 self.state = jax.block_until_ready(state)
                 if not state.finite:
+                    if int(state.step) == 0:  # perhaps the start itself has no finite velocity
+                        run_checks.check_finite_start(self.energy, state.clouds)
                     return Status.NON_FINITE
                 self.look()
                 bar.update(target - bar.n)
@@ -287,27 +321,16 @@ class _Run:
         """Whether the run is at an end, by what was seen of it."""
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
         finished = self.steps[-1] >= num_steps
-        if (rule or self._rose()) and self._too_fast(self.state.clouds) is not None:
+        ended = rule or finished
+        if (ended or rose(self.flow, self.state.clouds, self.energies)) and too_fast(
+            self.energy, self.flow, self.state.clouds
+        ) is not None:
             return Status.DIVERGED
-        if (rule or finished) and self._dithers():
+        if ended and self._dithers():
             return Status.DIVERGED
         if rule:
             return Status.CONVERGED
         return Status.FINISHED if finished else None
-
-    def _rose(self) -> bool:
-        """Whether the energy rose where it should fall.
-
-        Asked at the 2nd, 4th, 8th… save only, since the answer costs; it depends on the saves alone, so that
-        a resumed run ends as it would have.
-        """
-        count = len(self.energies)
-        if self.flow.stable_below is None or count < 2 or count & (count - 1):
-            return False
-        energies = np.asarray(self.energies)
-        before = energies[:1] if self.flow.stochastic else energies[:-1]
-        later = energies[-1:] if self.flow.stochastic else energies[1:]
-        return bool(np.any(later > before + self._noise(before)))
 
     def _dithers(self) -> bool:
         """Whether the points still move though the energy is at rest: they jump to and fro over a minimum.
@@ -320,49 +343,30 @@ class _Run:
         if len(self.energies) < 2:
             return False
         before, energy = self.energies[-2:]
-        if abs(energy - before) > self._noise(energy):
+        if abs(energy - before) > rounding(self.state.clouds, energy):
             return False
         here, there = self.state.clouds, _chunk(self.energy, self.flow, self.state, 1).clouds
         squares = jax.tree.map(
             lambda w, a, b: jnp.sum(w[:, None] * (a - b) ** 2), weights(here), points(here), points(there)
         )
-        return float(sum(jax.tree.leaves(squares))) > 10 * self._noise(energy) * float(step_size)
-
-    def _noise(self, energy: Any) -> Any:
-        """How far rounding may move such an energy, in nats."""
-        narrow = jax.tree.leaves(points(self.state.clouds))[0].dtype == jnp.float32
-        return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
-
-    def _too_fast(self, *states: Any) -> tuple[float, float] | None:
-        """Step size and the fastest rate at these clouds, where steps of that size do not settle."""
-        limit, step_size = self.flow.stable_below, getattr(self.flow, "step_size", None)
-        if limit is None or step_size is None:
-            return None
-        rate = max(float(fastest_rate(self.energy, clouds)) for clouds in states)
-        return (float(step_size), rate) if float(step_size) * rate > 0.97 * limit else None
+        return float(sum(jax.tree.leaves(squares))) > 10 * rounding(self.state.clouds, energy) * float(
+            step_size
+        )
 
     def failure(self, status: Status, num_steps: int) -> str:
         """What went wrong, and what to do."""
-        found = self._too_fast(self.start.clouds, self.state.clouds)
-        advice = "Try a smaller step size or learning rate."
-        if found is not None and self.flow.stable_below is not None:
-            step_size, rate = found
-            limit = self.flow.stable_below / rate
-            advice = (
-                f"step_size={step_size:.3g} is too large: this energy's fastest rate is {rate:.3g}, and "
-                f"steps above {limit:.2g} do not settle. Try step_size={limit / 2:.2g}."
-            )
+        text = advice(self.energy, self.flow, self.start.clouds, self.state.clouds)
         if status is Status.DIVERGED:
-            return f"the run diverged by step {int(self.state.step)} of {num_steps}: {advice}"
+            return f"the run diverged by step {int(self.state.step)} of {num_steps}: {text}"
         return (
             f"step {int(self.state.step) + 1} of {num_steps} came out non-finite; the state before it is in "
-            f"this error's `.solution`. {advice}"
+            f"this error's `.solution`. {text}"
         )
 
     def solution(self, status: Status) -> Solution:
         """Everything so far."""
-        indices, times = np.asarray(self.steps), self.flow.time(np.asarray(self.steps))
-        stacked = jax.tree.map(lambda *values: np.stack(values), *self.saved)
+        indices, times = np.asarray(self.steps), self.time(np.asarray(self.steps))
+        stacked = jax.tree.map(lambda *values: np.stack(values), *self.saved[: len(self.steps)])
         times = None if times is None else np.asarray(times)
         return Solution(self.state.clouds, indices, times, stacked, status, self.state)
 

@@ -3,19 +3,23 @@
 A rule is any function from the energies at the saves so far, [k], to a bool.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from ctflow import sphere
 from ctflow.checks import check_count, check_positive
-from ctflow.clouds import points
-from ctflow.flows import move, velocity
+from ctflow.clouds import points, weights
+from ctflow.flows import Flow, jitted_velocity, move
 
-_ITERATIONS = 16
+_ITERATIONS = 8
+_MOST_MOVES = 20
+_STEPS_AHEAD = 5
 
 
 @dataclass(frozen=True)
@@ -54,36 +58,141 @@ class Target:
         return bool(energies[-1] <= self.energy)
 
 
-@jax.jit
-def fastest_rate(energy: Any, clouds: Any) -> jax.Array:
-    """The fastest rate at which small displacements of the points grow or die, 1/time; from below.
+def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0) -> Array:
+    """The fastest rate at which small displacements of the points die, 1/time, >= 0; from below.
 
-    The largest |λ| of the linearised velocity, by power iterations on its differences over small angles:
-    explicit steps above 2/λ do not settle.
+    The largest decay rate of the linearised velocity, by power iterations on its differences over small
+    angles; displacements that grow do not count, since no step is too large for them to settle. Explicit
+    steps above 2/rate do not settle.
+
+    Args:
+        energy: an energy of `ct.energies`.
+        clouds: the clouds at which to look.
+        ahead: time, >= 0. The rate is also looked at on the way that the clouds would take within this
+            time. Points that steps too large have thrown out of a narrow well are led back into it, where
+            the rate is.
     """
-    here = velocity(energy, clouds)
-    dtype = jax.tree.leaves(here)[0].dtype
-    angle = jnp.asarray(1e-2 if dtype == jnp.float32 else 1e-4, dtype)
-    z, tree = jax.tree.flatten(points(clouds))
-    keys = jax.random.split(jax.random.key(0), len(z))
-    starts = [jax.random.normal(key, part.shape, dtype) for key, part in zip(keys, z, strict=True)]
-    start = jax.tree.map(sphere.project_tangent, points(clouds), jax.tree.unflatten(tree, starts))
+    random = np.random.default_rng(0)
+    u = jax.tree.map(lambda z: random.standard_normal(z.shape), points(clouds))
+    u, away = _start(clouds, u)
+    here = jitted_velocity(energy, clouds)
+    size = fastest = jnp.zeros((), jax.tree.leaves(here)[0].dtype)
+    left = ahead
+    for i in range(_ITERATIONS + _MOST_MOVES):
+        there, time = jitted_velocity(energy, away), 0.0
+        if i >= _ITERATIONS - 1 and left > 0:  # an Euler step that settles itself
+            time = min(left, max(1 / float(size), ahead / _MOST_MOVES)) if size > 0 else left
+            left -= time
+        clouds, u, away, size, fastest = _iterate(clouds, here, there, u, size, fastest, time)
+        if time > 0:
+            here = jitted_velocity(energy, clouds)
+        elif i >= _ITERATIONS - 1:
+            break
+    return fastest
 
-    def unit(u):  # no point is displaced by more than 1
-        largest = jnp.max(jnp.stack([jnp.max(jnp.sum(a**2, axis=1)) for a in jax.tree.leaves(u)]))
-        return jax.tree.map(lambda a: a / jnp.sqrt(jnp.where(largest > 0, largest, 1)), u)
 
-    def change(u):
-        there = velocity(energy, move(clouds, jax.tree.map(lambda a: angle * a, u)))
-        difference = jax.tree.map(lambda a, b: (a - b) / angle, there, here)
-        return jax.tree.map(sphere.project_tangent, points(clouds), difference)
+# These programs depend on the clouds' shape alone: of an energy, only the velocity is compiled.
 
-    def dot(a, b):
-        return sum(jnp.sum(p * q) for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
-    def iterate(_, carry):
-        u, _ = carry
-        changed = change(u)
-        return unit(changed), jnp.abs(dot(u, changed)) / dot(u, u)
+@jax.jit
+def _start(clouds: Any, u: Any) -> tuple[Any, Any]:
+    """A direction of any numbers, made one of displacements; and the clouds displaced by it."""
+    u = _unit(clouds, jax.tree.map(lambda z, a: jnp.asarray(a, z.dtype), points(clouds), u))
+    return u, _displaced(clouds, u)
 
-    return jax.lax.fori_loop(0, _ITERATIONS, iterate, (unit(start), jnp.zeros((), dtype)))[1]
+
+@jax.jit
+def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any, time: Any) -> Any:
+    """One power iteration, after which the clouds walk for some time.
+
+    Args:
+        clouds: the clouds.
+        here: their velocity.
+        there: the velocity of the clouds displaced by `u`.
+        u: the direction of the displacements.
+        size: the largest |rate| so far.
+        fastest: the fastest decay so far.
+        time: to walk, may be 0.
+
+    Returns:
+        The clouds, the next direction, the clouds displaced by it, and size and fastest anew.
+    """
+    change = jax.tree.map(lambda a, b: (b - a) / _angle(a.dtype), here, there)
+    change = jax.tree.map(sphere.project_tangent, points(clouds), change)
+
+    def dot(a, b):  # ∫⟨a, b⟩ dq, in which the linearised velocity is symmetric
+        each = jax.tree.map(lambda w, p, q: jnp.sum(w[:, None] * p * q), weights(clouds), a, b)
+        return sum(jax.tree.leaves(each))
+
+    norm = dot(u, u)
+    norm = jnp.where(norm > 0, norm, 1)
+    rate = -dot(u, change) / norm
+    size = jnp.maximum(size, jnp.sqrt(dot(change, change) / norm))
+    # Shifted by the size of all rates, so that those of growth do not take over.
+    u = jax.tree.map(lambda a, b: size * a - b, u, change)
+    clouds = move(clouds, jax.tree.map(lambda v: jnp.asarray(time, v.dtype) * v, here))
+    u = _unit(clouds, u)
+    return clouds, u, _displaced(clouds, u), size, jnp.where(rate > fastest, rate, fastest)
+
+
+def _unit(clouds: Any, u: Any) -> Any:
+    """Tangent, and no point displaced by more than 1."""
+    u = jax.tree.map(sphere.project_tangent, points(clouds), u)
+    largest = jnp.max(jnp.stack([jnp.max(jnp.sum(a**2, axis=1)) for a in jax.tree.leaves(u)]))
+    return jax.tree.map(lambda a: a / jnp.sqrt(jnp.where(largest > 0, largest, 1)), u)
+
+
+def _angle(dtype: Any) -> Array:
+    return jnp.asarray(1e-2 if dtype == jnp.float32 else 1e-4, dtype)
+
+
+def _displaced(clouds: Any, u: Any) -> Any:
+    return move(clouds, jax.tree.map(lambda a: _angle(a.dtype) * a, u))
+
+
+def rounding(clouds: Any, energy: Any) -> Any:
+    """How far rounding may move such an energy of clouds of this dtype, in nats."""
+    narrow = jax.tree.leaves(points(clouds))[0].dtype == jnp.float32
+    return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
+
+
+def rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
+    """Whether the energy rose where it should fall.
+
+    Checked only at saves 2, 4, 8, …, because the check that follows is expensive; it depends on the saves
+    alone, so that a resumed run ends as it would have.
+    """
+    count = len(energies)
+    if flow.stable_below is None or count < 2 or count & (count - 1):
+        return False
+    every = np.asarray(energies)
+    before = every[:1] if flow.stochastic else every[:-1]
+    later = every[-1:] if flow.stochastic else every[1:]
+    return bool(np.any(later > before + rounding(clouds, before)))
+
+
+def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
+    """Step size and fastest rate, where steps of that size do not settle at these clouds or on their way.
+
+    None where they do, and for a flow without a step size or a bound on it.
+    """
+    limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
+    if limit is None or step_size is None:
+        return None
+    step_size = float(step_size)
+    rate = max(float(fastest_rate(energy, clouds, _STEPS_AHEAD * step_size)) for clouds in states)
+    return (step_size, rate) if step_size * rate > 0.97 * limit else None
+
+
+def advice(energy: Any, flow: Flow, *states: Any) -> str:
+    """What to do about a run that failed, by the rates at these clouds."""
+    found = too_fast(energy, flow, *states)
+    if found is None or flow.stable_below is None:
+        return "Try a smaller step size or learning rate."
+    step_size, rate = found
+    limit = flow.stable_below / rate
+    fails, part = ("miss its law", 10) if flow.stochastic else ("do not settle", 2)
+    return (
+        f"step_size={step_size:.3g} is too large: this energy's fastest rate is {rate:.3g}, and steps above "
+        f"{limit:.2g} {fails}. Try step_size={limit / part:.2g}."
+    )

@@ -4,9 +4,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ctflow import checkpoints
 from ctflow.checks import check_count
 from ctflow.identity import identity
-from ctflow.interrupts import Interrupted, Note, deferred
+from ctflow.interrupts import Interrupted, deferred
 from ctflow.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
 
 
@@ -53,6 +53,7 @@ def sweep(
         ValueError: inputs of no common leading axis; a checkpoint of another sweep, damaged, or in use.
         MemoryError: the sweep cannot fit into memory, or its checkpoints on the disk; nothing has been run.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; the batches under way were finished and saved.
+        KeyboardInterrupt: without one, Ctrl-C came; no further batch was started.
     """
     checkpoints.check_resume(checkpoint, resume)
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
@@ -77,7 +78,7 @@ def sweep(
     made_of = None if checkpoint is None else identity(run=run, inputs=inputs)
     with (
         checkpoints.opened(checkpoint, made_of, resume=resume) as store,
-        deferred() if store is not None else nullcontext(Note()) as note,
+        deferred(store is not None) as note,
     ):
         found = None if store is None else store.load()
         done = 0 if found is None else found.count
@@ -93,7 +94,7 @@ def sweep(
                 store.check_room(size, force=force, told=told)
         with (
             tqdm(total=runs, initial=done, desc=progress, disable=progress is None, unit="run") as bar,
-            ThreadPoolExecutor(workers) as pool,
+            _pool(workers) as pool,
         ):
             started, waiting = time.perf_counter(), deque[Future[Any]]()
             for first in [*range(done, runs, batch_size), *[None] * workers]:
@@ -113,6 +114,17 @@ def sweep(
             print(f"interrupted after {done} of {runs} runs, saved in {str(store.folder)!r}", file=sys.stderr)
             raise Interrupted(note.signum)
     return jax.tree.unflatten(tree, _named(results, runs).values())
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that start no further batch once Ctrl-C or a run's error has come."""
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _named(results: list[list[np.ndarray]], count: int) -> dict[str, np.ndarray]:

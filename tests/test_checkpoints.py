@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import warnings
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 import ctflow as ct
 from ctflow import checkpoints, claims, solver
+from ctflow import identity as identities
 from ctflow.claims.evidence import Check, Evidence
 from ctflow.experiment import each
 from ctflow.identity import differences, identity
+from ctflow.io import versions
 
 KEY = jax.random.key(1)
 START = ct.sphere.uniform(jax.random.key(0), 12, 3)
@@ -66,12 +69,44 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(name, tmp_path, mon
     assert len(list(folder.iterdir())) == 2
 
 
-def test_ctrl_c_without_a_checkpoint_hands_over_what_there_is(monkeypatch):
-    interrupt(monkeypatch, 5, signal.SIGINT)
-    with pytest.raises(ct.Interrupted) as stop:
+@pytest.mark.parametrize("step", [0, 5])
+def test_ctrl_c_without_a_checkpoint_is_pythons_own(step, monkeypatch):
+    """In a notebook SystemExit would end the cell without a word; what there is hangs on the exception."""
+    interrupt(monkeypatch, step, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as stop:
         solve()
-    assert stop.value.code == 130
-    np.testing.assert_array_equal(stop.value.solution.steps, [0, 5])
+    if step:
+        solution = stop.value.solution
+        assert solution.status is ct.Status.INTERRUPTED
+        np.testing.assert_array_equal(solution.steps, [0, 5])
+        assert solution.saved["energy"].shape == (2,)
+
+
+def test_signals_are_left_alone_without_a_checkpoint(monkeypatch):
+    handlers = []
+    look = solver._Run.look
+    monkeypatch.setattr(
+        solver._Run, "look", lambda run: (handlers.append(signal.getsignal(signal.SIGTERM)), look(run))
+    )
+    solve(num_steps=5)
+    assert set(handlers) == {signal.getsignal(signal.SIGTERM)}
+
+
+def test_ctrl_c_in_a_sweep_without_a_checkpoint_starts_no_further_run():
+    begun = []
+
+    def note(x):
+        begun.append(float(x))
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return x
+
+    def run(x):
+        return jax.pure_callback(note, jax.ShapeDtypeStruct((), x.dtype), x)
+
+    with pytest.raises(KeyboardInterrupt):
+        ct.sweep(run, np.arange(400.0), batch_size=1)
+    assert len(begun) < 100
 
 
 def test_a_finished_run_can_be_lengthened(tmp_path):
@@ -118,6 +153,90 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("ctflow.identity.versions", lambda: {"jax": "0.0.0"})
     with pytest.raises(ValueError, match=r"jax was .*, is 0\.0\.0"):
         solve(checkpoint=tmp_path / "run", resume=True)
+
+
+def test_what_cannot_change_the_numbers_is_told_and_the_run_continues(tmp_path, monkeypatch):
+    solve(num_steps=10, checkpoint=tmp_path / "run")
+    now = versions()
+    monkeypatch.setattr("ctflow.identity.sources", lambda: "0123")
+    monkeypatch.setattr("ctflow.identity.versions", lambda: {**now, "ctflow": "9.9", "optax": "9.8"})
+    message = r"continues.*: ctflow was .*, is 9\.9; optax was .*, is 9\.8; ctflow's sources was .*, is 0123"
+    with pytest.warns(RuntimeWarning, match=message):
+        same(solve(checkpoint=tmp_path / "run", resume=True), solve())
+
+
+def test_the_optimizers_version_counts_where_one_is_used(tmp_path, monkeypatch):
+    solve(FLOWS["adam"], checkpoint=tmp_path / "run")
+    now = versions()
+    monkeypatch.setattr("ctflow.identity.versions", lambda: {**now, "optax": "9.8"})
+    with pytest.raises(ValueError, match=r"holds another run: optax was .*, is 9\.8"):
+        solve(FLOWS["adam"], checkpoint=tmp_path / "run", resume=True)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's files to edit, and a function that gives the identity of a run under them."""
+    copy = tmp_path / "ctflow"
+    shutil.copytree(Path(ct.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(identities, "_PACKAGE", copy)
+
+    def forget():
+        for cached in (identities._modules, identities._digest, identities._tree):
+            cached.cache_clear()
+
+    def of(name=None, old="", new="", roots=("ctflow.solver",)):
+        path = copy / (name or "flows.py")
+        before = path.read_text()
+        assert old in before
+        path.write_text(before.replace(old, new, 1))
+        forget()
+        made = identity(roots=roots, energy=ENERGY, flow=FLOWS["gradient"])
+        path.write_text(before)
+        return made
+
+    yield of
+    forget()
+
+
+EDITS = {
+    "a comment": ("flows.py", "import optax\n", "import optax  # why\n", False, False),
+    "a docstring": ("flows.py", "One step down the energy.", "A step.", False, False),
+    "the layout": ("kernels.py", "\n\n\n", "\n\n\n\n\n", False, False),
+    "a message": ("flows.py", "moves one cloud [n, d], got several", "moves one cloud", False, False),
+    "how it is drawn": ("plotting.py", "\nimport ", "\nimport math\nimport ", False, False),
+    "the command line": ("cli.py", "\nimport ", "\nimport math\nimport ", False, False),
+    "diagnostics": ("diagnostics/diagnose.py", "\nimport ", "\nimport math\nimport ", False, True),
+    "a flow": ("flows.py", "half = self.step_size / 2", "half = self.step_size / 3", True, True),
+    "a kernel": ("kernels.py", "\nimport ", "\nimport math\nimport ", True, True),
+    "the geometry": ("sphere.py", "\nimport ", "\nimport math\nimport ", True, True),
+    "the sums": ("partition/tiled.py", "\nimport ", "\nimport math\nimport ", True, True),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_only_edits_of_code_that_computes_make_another_run(name, package):
+    file, old, new, of_a_run, of_a_sweep = EDITS[name]
+    for roots, other in (({"roots": ("ctflow.solver",)}, of_a_run), ({"roots": ()}, of_a_sweep)):
+        text = differences(package(**roots), package(file, old, new, **roots))
+        assert bool(text) == other
+        assert not other or text.startswith("ctflow's code was ")
+
+
+def test_methods_of_ones_own_classes_are_compared():
+    def own(factor):
+        class Well(ct.energies.Energy):
+            def terms(self, clouds):
+                return {"well": clouds.sum()} if factor else {"well": -clouds.sum()}
+
+        class Deeper(ct.energies.Energy):
+            def terms(self, clouds):
+                return {"well": 2 * clouds.sum()}
+
+        return Well() if factor else Deeper()
+
+    assert identity(e=own(True)) == identity(e=own(True))
+    there, now = identity(e=own(True)), identity(e=own(False))
+    assert there["e"].split("code ")[1] != now["e"].split("code ")[1]
 
 
 def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):

@@ -199,3 +199,38 @@ def test_birth_and_death_refuse_two_clouds_and_a_share_of_one(key):
         wfr(resample_below=1.0)
     with pytest.raises(ValueError, match="key is required by WassersteinFisherRao"):
         wfr().init(z)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optax.lbfgs(), optax.polyak_sgd(1.0), optax.contrib.reduce_on_plateau()]
+)
+def test_optimizers_that_need_the_loss_are_refused_at_the_door(optimizer):
+    z = jnp.eye(3)
+    message = "optimizer must be one whose update takes gradients only, such as optax.adam"
+    with pytest.raises(ValueError, match=message):
+        flows.Descent(optimizer).init(z)
+    with pytest.raises(ValueError, match=message):
+        flows.Descent(optax.chain(optax.clip(1.0), optimizer)).init(ct.Pair(z, z))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1)),
+        optax.with_extra_args_support(optax.sgd(0.1)),
+        optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
+        optax.apply_if_finite(optax.adamw(0.1), 3),
+        optax.contrib.schedule_free_sgd(0.1),
+    ],
+)
+def test_optimizers_that_need_gradients_only_are_taken(optimizer):
+    energy = energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=0.5)
+    flow = flows.Descent(optimizer)
+    moved = flow.step(energy, flow.init(jnp.eye(3))).clouds
+    assert float(energy(moved)) < float(energy(jnp.eye(3)))
+
+
+def test_descent_takes_an_optimizer_and_says_what_came():
+    for given, told in ((optax.adam, "adam"), (0.1, "0.1"), (None, "None")):
+        with pytest.raises(ValueError, match=f"optimizer must be an optimizer of optax.*got '?{told}"):
+            flows.Descent(given)  # type: ignore

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,7 @@ def test_a_non_finite_step_stops_the_run_and_keeps_the_state_before_it():
 
     def poisoned(z):  # turns NaN for a point that has come near the pole
         height = z @ pole
-        return jnp.where(height > 0.95, jnp.nan * height, -height)
+        return height * jnp.where(height > 0.95, jnp.nan, -1.0)
 
     energy = energies.Potential(poisoned, temperature=0.5)
     flow = flows.GradientFlow(0.02)
@@ -107,6 +109,7 @@ def test_a_non_finite_step_stops_the_run_and_keeps_the_state_before_it():
     assert solution.status is ct.Status.NON_FINITE
     assert jnp.isfinite(solution.cloud).all()
     good = int(solution.state.step)
+    assert good > 0
     assert f"step {good + 1} of" in str(caught.value)
     replay = ct.evolve(energy, flow, flow.init(start), num_steps=good)
     np.testing.assert_array_equal(replay.clouds, solution.cloud)
@@ -134,3 +137,200 @@ def test_evolve_is_differentiable_in_the_temperature():
 
     slope = (end_height(0.5 + 1e-6) - end_height(0.5 - 1e-6)) / 2e-6
     np.testing.assert_allclose(jax.grad(end_height)(0.5), slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "flow", [*ALL_FLOWS[:2], flows.WassersteinFisherRao(0.02, ct.kernels.Exponential(0.3))]
+)
+def test_times_are_those_of_the_step_size_as_given(flow):
+    np.testing.assert_array_equal(flow.time([0, 1, 50]), [0, 0.02, 1.0])
+    energy = energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=0.3)
+    start = ct.sphere.uniform(jax.random.key(0), 6, 3, jnp.float32)
+    solution = ct.solve(energy, start, flow, num_steps=50, save_every=25, key=KEY)
+    np.testing.assert_array_equal(solution.times, [0, 0.5, 1.0])
+    assert solution.times.dtype == np.float64
+
+
+WELLS = ct.potentials.VonMisesFisherMixture(np.eye(3)[:2], concentration=12.0)
+WELL = {3: WELLS, 2: ct.potentials.Linear(np.eye(2)[0]), 8: ct.potentials.Ring(np.eye(8)[0], level=0.3)}
+STIFFNESS = {3: 1.0, 2: 1.0, 8: 0.91}  # the largest curvature in the potentials' valleys
+
+
+def ends(flow, tau, d, n=40):
+    """The run from a uniform start of so many points; its energy at the start is looked at, and the end."""
+    energy = energies.Potential(WELL[d], temperature=tau)
+    start = ct.sphere.uniform(jax.random.key(d), n, d)
+    return ct.solve(energy, start, flow, num_steps=300, key=KEY, save_every=300)
+
+
+@pytest.mark.parametrize("d", WELL)
+@pytest.mark.parametrize("tau", [5e-4, 2e-3, 0.02])
+def test_a_law_from_steps_too_large_for_its_wells_is_refused(d, tau):
+    """The points need not be in the wells at the end: steps that large throw them out."""
+    for rate in (2.3, 3.0, 5.0, 20.0):
+        with pytest.raises(ct.DivergedError, match="miss its law"):
+            ends(flows.Langevin(rate * tau / STIFFNESS[d]), tau, d)
+    for rate in (0.1, 1.0, 1.8):
+        assert ends(flows.Langevin(rate * tau / STIFFNESS[d]), tau, d).status is ct.Status.FINISHED
+
+
+def test_the_step_advised_for_a_law_reaches_it():
+    tau = 0.002
+    with pytest.raises(ct.DivergedError) as caught:
+        ends(flows.Langevin(0.01), tau, 3)
+    advised = float(str(caught.value).rsplit("=", 1)[1].rstrip("."))
+    assert advised * 1.0 / tau < 0.25
+    solution = ends(flows.Langevin(advised), tau, 3)
+    excess = (np.asarray(WELLS(solution.cloud)) - float(WELLS(np.eye(3)[0]))) / tau
+    assert abs(excess.mean() - 1) < 5 / np.sqrt(40)  # half a nat a direction, of deviation 1
+
+
+def test_every_flow_with_a_step_size_is_looked_at_when_it_ends():
+    """Two saves alone, the last energy far below the first: nothing rose, and the steps are too large."""
+    for flow in (flows.GradientFlow(0.01), flows.WassersteinFisherRao(0.01, ct.kernels.Exponential(0.3))):
+        with pytest.raises(ct.DivergedError):
+            ends(flow, 0.004, 3)
+
+
+def test_a_ridge_is_no_reason_to_refuse_a_law():
+    """Between sharp wells displacements grow, ten times faster than they die in the wells."""
+    wells = ct.potentials.VonMisesFisherMixture(np.eye(3)[:2], concentration=40.0)
+    energy = energies.Potential(wells, temperature=0.05)
+    ridge = jnp.tile(jnp.asarray([[1.0, 1.0, 0.0]]) / np.sqrt(2), (20, 1))
+    flow = flows.Langevin(0.02)
+    assert ct.stopping.too_fast(energy, flow, ridge) is None
+    assert ct.stopping.too_fast(energy, flows.Langevin(0.2), ridge) is not None
+
+
+def test_the_fastest_rate_counts_what_dies_here_and_ahead():
+    """U = -z₀ in nats at τ = 0.1: growth at rate 10 at the top, decay at rate 10 in the well."""
+    energy = energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=0.1)
+    top = ct.sphere.normalize(jnp.array([[-1.0, 0.1, 0.0], [-1.0, 0.0, -0.2]]))
+    rates = [float(ct.stopping.fastest_rate(energy, top, ahead)) for ahead in (0.0, 1.0)]
+    assert rates[0] == 0
+    np.testing.assert_allclose(rates[1], 10, rtol=0.02)
+    flat = energies.Potential(ct.potentials.Linear(np.zeros(3)), temperature=0.1)
+    assert float(ct.stopping.fastest_rate(flat, top, 1.0)) == 0
+    weighted = ct.WeightedCloud(top, jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(ct.stopping.fastest_rate(energy, weighted, 1.0), 10, rtol=0.02)
+
+
+START = ct.sphere.uniform(jax.random.key(0), 9, 3)
+AROUND = energies.Potential(lambda z: jnp.where(z[0] > START[4, 0] - 1e-6, jnp.inf, 0.0), temperature=0.5)
+CUSP = energies.Potential(lambda z: jnp.sqrt(z[0] - START[4, 0]) ** 2, temperature=0.5)
+STEEP = energies.Potential(lambda z: jnp.sqrt(jnp.sum((z - START[4]) ** 2)), temperature=0.5)
+ENTROPY = energies.SmoothedEntropy(ct.kernels.Exponential(0.3))
+
+
+@pytest.mark.parametrize("flow", ALL_FLOWS, ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("save", [None, lambda cloud: cloud[0]], ids=["energy", "own"])
+@pytest.mark.parametrize(
+    ("energy", "message"),
+    [
+        (ENTROPY + 2.0 * AROUND, "its term 'potential' is inf"),
+        (CUSP, "its term 'potential' is nan and "),
+        (
+            ENTROPY + STEEP,
+            "1 of 9 points have no finite velocity under its term 'potential', the first is row",
+        ),
+    ],
+    ids=["inf", "nan", "velocity"],
+)
+def test_a_start_that_is_not_finite_is_refused_and_the_term_named(energy, message, save, flow, tmp_path):
+    with pytest.raises(ValueError, match="energy must be finite at the start, but") as caught:
+        ct.solve(energy, START, flow, num_steps=3, key=KEY, save=save, checkpoint=tmp_path / "run")
+    assert message in str(caught.value)
+    assert not any((tmp_path / "run").iterdir())
+    assert "step size" not in str(caught.value)
+
+
+class Unregistered(flows.Flow):
+    def step(self, energy, state):
+        return state
+
+
+class UnregisteredEnergy(energies.Energy):
+    def terms(self, clouds):
+        return {"zero": jnp.sum(0 * clouds)}
+
+
+def wrong(flow=ALL_FLOWS[0], energy=CUSP, start=START, **options):
+    return ct.solve(energy, start, flow, **{"num_steps": 2, **options})
+
+
+REFUSED = {
+    "state as start": (
+        lambda: wrong(start=ALL_FLOWS[0].init(START)),
+        "start must be a cloud, a Pair or a tuple of clouds, got a State; pass start=sol.state.clouds",
+    ),
+    "solution as start": (
+        lambda: wrong(start=ct.Solution(START, *[None] * 5)),
+        "got a Solution; pass start=sol.cloud for a new run",
+    ),
+    "traced start": (
+        lambda: jax.jit(lambda z: wrong(start=z))(START),
+        "not tracers of jax.jit, jax.vmap or jax.grad; use ct.evolve inside",
+    ),
+    "traced temperature": (
+        lambda: jax.grad(
+            lambda tau: wrong(energy=energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=tau))
+        )(0.5),
+        "use ct.evolve inside",
+    ),
+    "traced key": (
+        lambda: jax.vmap(lambda key: wrong(key=key))(jax.random.split(KEY)),
+        "use ct.evolve inside",
+    ),
+    "flow not registered": (
+        lambda: wrong(flow=Unregistered()),
+        "classes that JAX knows as pytrees, got an object of class Unregistered; register the class",
+    ),
+    "energy not registered": (
+        lambda: wrong(energy=UnregisteredEnergy()),
+        "energy must be made of numbers, arrays and classes that JAX knows as pytrees",
+    ),
+    "flow a class": (
+        lambda: wrong(flow=flows.Langevin),
+        "flow must be a flow, got the class Langevin itself; call it with its settings",
+    ),
+    "evolve with a class": (
+        lambda: ct.evolve(CUSP, flows.Langevin, ALL_FLOWS[0].init(START), num_steps=1),  # type: ignore
+        "got the class Langevin itself",
+    ),
+    "evolve with a cloud": (
+        lambda: ct.evolve(CUSP, ALL_FLOWS[0], START, num_steps=1),  # type: ignore
+        "state must be a State, got ArrayImpl; make one by flow.init(clouds, key)",
+    ),
+    "num_steps a float": (
+        lambda: wrong(num_steps=1e3),
+        "num_steps must be an integer >= 1, got the float 1000.0; write num_steps=1000",
+    ),
+    "num_steps of evolve": (
+        lambda: ct.evolve(CUSP, ALL_FLOWS[0], ALL_FLOWS[0].init(START), num_steps=1e3),  # type: ignore
+        "write num_steps=1000",
+    ),
+    "save_every a float": (lambda: wrong(save_every=2.0), "write save_every=2"),
+    "save no function": (lambda: wrong(save="energy"), "save must be a function of the clouds, got 'energy'"),
+    "save nothing": (lambda: wrong(save=lambda cloud: None), "got NoneType None; return numbers only"),
+    "save text": (
+        lambda: wrong(save=lambda cloud: {"a": cloud, "b": "x"}),
+        "got str 'x'; return numbers only",
+    ),
+    "save not traceable": (
+        lambda: wrong(save=lambda cloud: float(cloud[0, 0])),
+        "save must be a function of the clouds that JAX can trace, but calling it failed",
+    ),
+    "save of evolve": (
+        lambda: ct.evolve(
+            CUSP, ALL_FLOWS[0], ALL_FLOWS[0].init(START), num_steps=2, save_every=1, save=lambda cloud: "x"
+        ),
+        "save must return an array, or a dict or tuple of arrays, got str 'x'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_solve_cannot_run_is_refused_in_a_sentence(name):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

@@ -1,0 +1,157 @@
+"""What `solve` and `evolve` ask of their arguments, before anything runs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctflow.checks import check_count, is_concrete
+from ctflow.clouds import points
+from ctflow.energies import Energy, Scaled, Sum
+from ctflow.flows import Flow, State, jitted_velocity
+from ctflow.solution import Solution
+
+
+def check_host(*arguments: Any) -> None:
+    """Raise ValueError if there is a tracer among the arguments of `solve`."""
+    if not is_concrete(*arguments):
+        raise ValueError(
+            "solve runs its loop on the host, so its arguments must be numbers and not tracers of jax.jit, "
+            "jax.vmap or jax.grad; use ct.evolve inside a transformed function"
+        )
+
+
+def check_not_a_state(start: Any) -> None:
+    """Raise ValueError for a State or a Solution where a cloud is wanted."""
+    if isinstance(start, State | Solution):
+        clouds = "sol.state.clouds" if isinstance(start, State) else "sol.cloud"
+        raise ValueError(
+            f"start must be a cloud, a Pair or a tuple of clouds, got a {type(start).__name__}; pass "
+            f"start={clouds} for a new run from there, or continue the same run by "
+            "ct.evolve(energy, flow, sol.state, num_steps=...)"
+        )
+
+
+def check_state(state: Any) -> None:
+    """Raise ValueError unless `evolve` got the state of a flow."""
+    if not isinstance(state, State):
+        raise ValueError(
+            f"state must be a State, got {type(state).__name__}; make one by flow.init(clouds, key), or pass "
+            "sol.state to continue a run"
+        )
+
+
+def check_flow(flow: Any) -> None:
+    """Raise ValueError unless `flow` is an instance of a flow that JAX can take apart."""
+    if isinstance(flow, type) and issubclass(flow, Flow):
+        raise ValueError(
+            f"flow must be a flow, got the class {flow.__name__} itself; call it with its settings, such as "
+            "ct.flows.GradientFlow(step_size=0.01)"
+        )
+    if not isinstance(flow, Flow):
+        raise ValueError(f"flow must be a flow of ct.flows, got {type(flow).__name__}")
+
+
+def check_leaves(name: str, tree: Any) -> None:
+    """Raise ValueError if JAX cannot take an object apart into numbers: its class is not registered."""
+    for leaf in jax.tree.leaves(tree):
+        if not isinstance(leaf, bool | int | float | complex | np.ndarray | np.generic | jax.Array):
+            what = type(leaf).__name__
+            raise ValueError(
+                f"{name} must be made of numbers, arrays and classes that JAX knows as pytrees, got an "
+                f"object of class {what}; register the class: make {what} a dataclass and decorate it with "
+                "@jax.tree_util.register_dataclass"
+            )
+
+
+def check_steps(name: str, value: Any, minimum: int = 1) -> None:
+    """`check_count`, which says how to write a whole number that came as a float."""
+    if isinstance(value, float | np.floating) and value >= minimum and value == int(value):
+        raise ValueError(
+            f"{name} must be an integer >= {minimum}, got the float {value!r}; write {name}={int(value)}"
+        )
+    check_count(name, value, minimum)
+
+
+def check_save(save: Callable[[Any], Any], clouds: Any) -> None:
+    """Raise ValueError unless `save` can be traced and returns at least one array."""
+    if not callable(save):
+        raise ValueError(f"save must be a function of the clouds, got {save!r}")
+    returned: list[Any] = []
+
+    def called(clouds: Any) -> list[Any]:
+        returned.append(save(clouds))
+        return [leaf for leaf in jax.tree.leaves(returned[-1]) if _is_array(leaf)]
+
+    try:
+        arrays = jax.eval_shape(called, clouds)
+    except Exception as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"save must be a function of the clouds that JAX can trace, but calling it failed: {text}. Use "
+            "jnp instead of np in it, and float(), int() and print() only on what solve returns"
+        ) from error
+    leaves = jax.tree.leaves(returned[-1])
+    if len(leaves) != len(arrays) or not leaves:
+        bad = next((leaf for leaf in leaves if not _is_array(leaf)), returned[-1])
+        raise ValueError(
+            f"save must return an array, or a dict or tuple of arrays, got {type(bad).__name__} {bad!r}; "
+            "return numbers only, such as lambda cloud: cloud.mean(axis=0)"
+        )
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, bool | int | float | complex | np.generic | jax.Array) or (
+        isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc"
+    )
+
+
+def check_finite_start(energy: Any, clouds: Any, *, report: dict[str, Any] | None = None) -> None:
+    """Raise ValueError if the energy or the velocity is not finite at the start.
+
+    Args:
+        energy: the run's.
+        clouds: the start.
+        report: the energy and its terms there, if known; where all of them are finite nothing else is
+            looked at.
+    """
+    if report is not None and all(np.isfinite(value).all() for value in report.values()):
+        return
+    for part in _parts(energy):
+        terms = {name: float(value) for name, value in part.terms(clouds).items()}
+        said = [f"its term {name!r} is {value}" for name, value in terms.items() if not np.isfinite(value)]
+        where, count, n = _not_finite(part, clouds)
+        if count:
+            of = "" if said else f" under its term {', '.join(map(repr, terms))}"
+            said.append(f"{count} of {n} points have no finite velocity{of}, the first is {where}")
+        if said:
+            raise ValueError(
+                f"energy must be finite at the start, but {' and '.join(said)}; change the start or this term"
+            )
+    if report is not None:
+        raise ValueError(f"energy must be finite at the start, got {report}; change the start or the energy")
+
+
+def _parts(energy: Any) -> Iterator[Energy]:
+    """The energies that add up to this one, weights left out."""
+    if isinstance(energy, Sum):
+        for part in energy.parts:
+            yield from _parts(part)
+    elif isinstance(energy, Scaled):
+        yield from _parts(energy.part)
+    else:
+        yield energy
+
+
+def _not_finite(part: Energy, clouds: Any) -> tuple[str, int, int]:
+    """Where the first point without a finite velocity is; how many there are, and of how many."""
+    speeds = jax.tree.leaves(jitted_velocity(part, clouds))
+    names = getattr(points(clouds), "_fields", None) or [str(i) for i in range(len(speeds))]
+    bad = [np.flatnonzero(~np.asarray(jnp.isfinite(v).all(axis=1))) for v in speeds]
+    count, n = sum(map(len, bad)), sum(v.shape[0] for v in speeds)
+    first = next((i for i, rows in enumerate(bad) if len(rows)), None)
+    if first is None:
+        return "", 0, n
+    return f"row {bad[first][0]}" + (f" of {names[first]}" if len(speeds) > 1 else ""), count, n
