@@ -25,6 +25,7 @@ from pairs_in_numpy import Case, exact, unit
 
 import ctflow as ct
 from ctflow import plotting as pl
+from ctflow._pytree import pytree
 from ctflow.experiment import Result, columns, main
 from ctflow.kernels import squared_angle
 from ctflow.partition.plan import choose_degrees, tolerance
@@ -63,8 +64,7 @@ PRESETS = {
 }
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
 class OneOf(ct.kernels.Kernel):
     """One of KERNELS, by its number; one program serves all three."""
 

@@ -54,18 +54,6 @@ def check_flow(flow: Any) -> None:
         raise ValueError(f"flow must be a flow of ct.flows, got {type(flow).__name__}")
 
 
-def check_leaves(name: str, tree: Any) -> None:
-    """Raise ValueError if JAX cannot take an object apart into numbers: its class is not registered."""
-    for leaf in jax.tree.leaves(tree):
-        if not isinstance(leaf, bool | int | float | complex | np.ndarray | np.generic | jax.Array):
-            what = type(leaf).__name__
-            raise ValueError(
-                f"{name} must be made of numbers, arrays and classes that JAX knows as pytrees, got an "
-                f"object of class {what}; register the class: make {what} a dataclass and decorate it with "
-                "@jax.tree_util.register_dataclass"
-            )
-
-
 def check_steps(name: str, value: Any, minimum: int = 1) -> None:
     """`check_count`, which says how to write a whole number that came as a float."""
     if isinstance(value, float | np.floating) and value >= minimum and value == int(value):

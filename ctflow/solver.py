@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from ctflow import checkpoints, interrupts, memory, run_checks
+from ctflow._pytree import check_registered
 from ctflow.checks import check_numbers
 from ctflow.clouds import as_dtype, points, weights
 from ctflow.energies import check_energy
@@ -77,8 +78,8 @@ def evolve(
 
 def _prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
     """Kernel sums planned, while temperatures are still numbers; then all numbers in the clouds' dtype."""
-    run_checks.check_leaves("energy", energy)
-    run_checks.check_leaves("flow", flow)
+    check_registered("energy", energy)
+    check_registered("flow", flow)
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
     n, d = cloud.shape
     energy = planned(energy, n, d, cloud.dtype, mesh=mesh)

@@ -283,11 +283,11 @@ REFUSED = {
     ),
     "flow not registered": (
         lambda: wrong(flow=Unregistered()),
-        "classes that JAX knows as pytrees, got an object of class Unregistered; register the class",
+        "flow must be a number, an array or an object registered with JAX, got an unregistered Unregistered",
     ),
     "energy not registered": (
         lambda: wrong(energy=UnregisteredEnergy()),
-        "energy must be made of numbers, arrays and classes that JAX knows as pytrees",
+        "energy must be a number, an array or an object registered with JAX, got an unregistered",
     ),
     "flow a class": (
         lambda: wrong(flow=flows.Langevin),

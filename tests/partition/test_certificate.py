@@ -1,6 +1,5 @@
 """A spectral sum that passes its own certificate is right: clouds and kernels that once broke it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 
 import ctflow as ct
 from ctflow import kernels
+from ctflow._pytree import pytree
 from ctflow.partition.plan import RTOL
 from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
 
@@ -115,8 +115,7 @@ def test_round_off_is_not_underestimated_where_waves_are_exact(where):
     assert ct.partition.certify(jnp.asarray(x), jnp.asarray(y), planned).dtype == "float64"
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Bent(kernels.Kernel):
     """exp(2(c - 1) + bend·|c|): as smooth as can be at bend 0, but not its derivative in the bend."""
 
@@ -142,8 +141,7 @@ def test_the_gradient_in_the_kernels_parameter_has_a_certificate_of_its_own():
     assert slope("spectral") == pytest.approx(slope("dense"), abs=1e-9)  # the series alone is off by 1e-4
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@pytree
 class Laplace(kernels.Kernel):
     """exp(-‖z - w‖/h), NaN beyond a cosine of 1 and infinitely steep there."""
 
