@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -102,29 +101,25 @@ def _modules() -> dict[str, Path]:
 @functools.cache
 def _digest(roots: frozenset[str]) -> str:
     """A digest of the code of some modules and of all they import within the package."""
-    digest, waiting, done = hashlib.sha256(), sorted(roots), set()
+    waiting, done = sorted(roots), {}
     while waiting:
         name = waiting.pop()
         if name not in done and name in _modules():
-            done.add(name)
-            waiting += _imports(name)
-    for name in sorted(done):
-        digest.update(repr((name, _bare(_tree(name)))).encode())
-    return digest.hexdigest()[:16]
+            done[name], imported = _parsed(_modules()[name].read_bytes())
+            waiting += imported
+    return hashlib.sha256(repr(sorted(done.items())).encode()).hexdigest()[:16]
 
 
 @functools.cache
-def _tree(name: str) -> ast.Module:
-    return ast.parse(_modules()[name].read_bytes())
-
-
-def _imports(name: str) -> Iterator[str]:
-    """What a module imports, anywhere in it, as possible names of modules."""
-    for node in ast.walk(_tree(name)):
+def _parsed(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """A digest of a module's code, and all it imports, anywhere in it, as possible names of modules."""
+    tree, imported = ast.parse(content), []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return hashlib.sha256(repr(_bare(tree)).encode()).hexdigest(), tuple(imported)
 
 
 def _bare(node: Any) -> Any:

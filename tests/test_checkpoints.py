@@ -181,7 +181,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(identities, "_PACKAGE", copy)
 
     def forget():
-        for cached in (identities._modules, identities._digest, identities._tree):
+        for cached in (identities._modules, identities._digest):
             cached.cache_clear()
 
     def of(name=None, old="", new="", roots=("ctflow.solver",)):
