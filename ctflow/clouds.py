@@ -122,10 +122,11 @@ def _as_jax(name: str, given: Any, dtype: Any = None) -> Array:
     """As a JAX array. NumPy's float64 becomes float32 with a warning, Python's floats without."""
     if not isinstance(given, jax.Array | list | tuple):
         given = np.asarray(given)
-    narrow = jax.dtypes.canonicalize_dtype(np.float64) != np.float64
-    if narrow and any(getattr(leaf, "dtype", None) == np.float64 for leaf in jax.tree.leaves(given)):
-        _warn_of_float32(name)
-    return jnp.asarray(given, dtype)
+    if jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
+        arrays = [leaf for leaf in jax.tree.leaves(given) if isinstance(leaf, np.ndarray | np.generic)]
+        if any(leaf.dtype == np.float64 for leaf in arrays):
+            _warn_of_float32(name)
+    return jnp.asarray(given, None if dtype is None else jax.dtypes.canonicalize_dtype(dtype))
 
 
 class PrecisionWarning(UserWarning):

@@ -59,9 +59,9 @@ class VonMisesFisherMixture(PotentialBase):
 
     def check(self):
         """Means on the sphere, weights that are probabilities."""
-        check_cloud("means", self.means)
+        check_cloud("means", _rounded(self.means))
         if self.weights is not None:
-            check_weights("weights", self.weights, len(self.means), self.means.dtype)
+            check_weights("weights", _rounded(self.weights), len(self.means), self.means.dtype)
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
@@ -129,7 +129,7 @@ class Ring(PotentialBase):
 
     def check(self):
         """A unit axis, a level that the sphere has, a finite `narrowing`."""
-        check_cloud("axis[None]", self.axis[None])
+        check_cloud("axis[None]", _rounded(self.axis[None]))
         if is_concrete(self.level):
             self._check_level()
         _check_vector("narrowing", self.narrowing)

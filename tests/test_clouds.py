@@ -65,6 +65,10 @@ def test_what_loses_nothing_or_was_no_array_is_not_told():
     ring = ct.potentials.Ring(np.eye(3)[2])
     for potential in (wells, ring, FIELD):
         energies.Potential(potential, temperature=0.5)(jnp.asarray(z))
+    with jax.enable_x64(True):  # an array of JAX's own, made where float64 was on
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), wells)
+    for potential in (wide, jax.device_get(wide)):
+        potential.check()
     pi = ct.couplings.misaligned(jax.random.key(0), np.linspace(0, 1, 5), sigma=0.3)
     energies.Alignment(pi, temperature=0.5)(ct.Pair(jnp.asarray(z), jnp.asarray(z)))
 
