@@ -22,7 +22,8 @@ def test_a_benchmark_writes_its_numbers_and_its_figure(name, tmp_path):
 @pytest.mark.slow
 def test_hostile_clouds_do_not_break_the_certificate(tmp_path):
     """A part of the search: no error above what is allowed, nor above the bound that was claimed."""
-    command = [sys.executable, "benchmarks/search_certificate.py", "--preset", "smoke", "--out", str(tmp_path)]
+    script = "benchmarks/search_certificate.py"
+    command = [sys.executable, script, "--preset", "smoke", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "search_certificate" / "run.json").read_text())["facts"]
