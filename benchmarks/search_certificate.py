@@ -33,7 +33,7 @@ from ctflow.partition.spectral import GRADIENT_FACTOR, proves, spectral_pull, sp
 
 KERNELS = ("Exponential", "ChordalGaussian", "GeodesicGaussian")
 # Few degrees, so that few programs are compiled; a case takes the next higher one of these.
-DEGREES = {2: (16, 64, 256), 3: (16, 40, 80)}
+DEGREES = {2: (64, 256), 3: (24, 80)}
 QUANTITIES = ("value", "x", "y", "weights", "temperature")
 
 
@@ -182,7 +182,7 @@ def degree(rng: np.random.Generator, case: Case, small: bool) -> int:
     """The degree that the package takes, or another one that a user may ask for by `Planned`."""
     d = case.x.shape[1]
     if not small:
-        return DEGREES[d][1]
+        return DEGREES[d][0]
     if rng.random() < 0.1:
         return int(rng.choice(DEGREES[d]))
     kernel = getattr(ct.kernels, KERNELS[case.kernel])(case.width)

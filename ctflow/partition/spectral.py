@@ -34,8 +34,8 @@ CHUNK = 16_384  # points whose waves are in memory at a time
 PROBES = 16
 # Round-off at other points is taken to be at most this many times the largest seen at the probes.
 SAFETY = 4.0
-# Round-off of a wave of degree ℓ, in units of eps·(ℓ + WAVE_OFFSET): the largest seen is 1.
-WAVE_ERROR, WAVE_OFFSET = 1.0, 4.0
+# Round-off of a wave of degree ℓ, and of summing waves up: WAVE_ERROR · eps · (ℓ + WAVE_OFFSET).
+WAVE_ERROR, WAVE_OFFSET = 1.5, 4.0
 # A gradient of L may have this many times the tolerance of L.
 GRADIENT_FACTOR = 10.0
 
@@ -189,16 +189,16 @@ class _Waves(NamedTuple):
         """|M_ℓ| and the spread [L + 1]: the most that a wave of degree ℓ, or its error over eps, reaches."""
         return jnp.sqrt(jnp.sum(self.moments**2, axis=(0, 2))) + self.spread
 
-    def heights(self) -> Array:
-        """How high the waves of every degree are where the points are [L + 1].
+    def heights(self) -> tuple[Array, Array]:
+        """How high the waves of every degree are where the points are [L + 1]: their mean, and the rest.
 
-        Their mean over the points is |M_ℓ|²/Σ|w_j|, and the 2 or 2ℓ + 1 waves of a degree add to that with
-        signs of their own: three standard deviations.
+        The mean over the points is |M_ℓ|²/Σ|w_j|. The 2 or 2ℓ + 1 waves of a degree add to that with signs
+        of their own: three standard deviations.
         """
         reach = self.reach()
         components = 2 * _ell(reach) + 1 if self.moments.shape[0] > 1 else 2 + 0 * reach
-        aligned = reach**2 / jnp.where(self.mass > 0, self.mass, 1)
-        return jnp.minimum(reach, aligned + 3 * reach / jnp.sqrt(components))
+        mean = reach**2 / jnp.where(self.mass > 0, self.mass, 1)
+        return mean, jnp.minimum(reach, 3 * reach / jnp.sqrt(components))
 
 
 def _ell(a: Array) -> Array:
@@ -211,10 +211,16 @@ def _wave_error(ell: Array, dtype: Any) -> Array:
 
 
 def _rounding(c: Array, waves: _Waves, dtype: Any) -> tuple[Array, Array]:
-    """Round-off of the field Σ_ℓ c_ℓ M_ℓ·Y_ℓ, and of its gradient, to be expected at some point."""
+    """Round-off of the field Σ_ℓ c_ℓ M_ℓ·Y_ℓ, and of its gradient, to be expected at some point.
+
+    Waves that peak at the same point have errors of the same sign there, which add up; others do not.
+    """
     ell = _ell(c)
-    error = c * _wave_error(ell, dtype) * waves.heights()
-    return jnp.linalg.norm(error), jnp.linalg.norm(jnp.sqrt(ell * (ell + 1)) * error)
+    together, apart = (jnp.abs(c) * _wave_error(ell, dtype) * height for height in waves.heights())
+    slope = jnp.sqrt(ell * (ell + 1))
+    return tuple(  # pyright: ignore[reportReturnType]
+        jnp.sum(a * together) + jnp.linalg.norm(a * apart) for a in (jnp.ones_like(ell), slope)
+    )
 
 
 class _Side(NamedTuple):
@@ -376,8 +382,7 @@ def _pull_parameters(
 
     off = jax.lax.map(seen, slopes) - _jacobian(lambda p: side.field(as_kernel(p), probes), p)
     product = shares.reach() * columns.reach()
-    waves = 2 * _wave_error(_ell(product), dtype) * product
-    rounding = jnp.linalg.norm(slopes * waves[None, :], axis=1)
+    rounding = _matmul(jnp.abs(slopes), 2 * _wave_error(_ell(product), dtype) * product)
     error = _error(left_out * shares.mass, jnp.max(jnp.abs(off), axis=1), rounding)
     return _matmul(slopes, jnp.sum(shares.moments * columns.moments, axis=(0, 2))), error
 
