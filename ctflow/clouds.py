@@ -90,7 +90,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
     if isinstance(cloud, Pair):
         raise ValueError(f"{name} must be one cloud [n, d], got {described(cloud)}; pass one of the two")
     try:
-        z = _as_jax(name, cloud)
+        z = as_jax(name, cloud)
     except RecursionError:
         raise
     except (TypeError, ValueError, RuntimeError):  # RuntimeError is PyTorch's, of a tensor that requires grad
@@ -118,7 +118,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
     return z
 
 
-def _as_jax(name: str, given: Any, dtype: Any = None) -> Array:
+def as_jax(name: str, given: Any, dtype: Any = None) -> Array:
     """As a JAX array. NumPy's float64 becomes float32 with a warning, Python's floats without."""
     if not isinstance(given, jax.Array | list | tuple):
         given = np.asarray(given)
@@ -227,7 +227,7 @@ def as_dtype(tree: Any, dtype: Any) -> Any:
 def check_weights(name: str, values: Any, n: int, dtype: Any) -> Float[Array, " n"]:
     """Return weights [n] as a JAX array of `dtype`, or raise a ValueError: >= 0, summing to 1."""
     try:
-        w = _as_jax(name, values, dtype)
+        w = as_jax(name, values, dtype)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be numbers, got {values!r}") from None
     if w.shape != (n,):
