@@ -11,7 +11,9 @@ if the certificate holds, and by the bound that was claimed. Neither may exceed 
     python benchmarks/search_certificate.py --preset paper --out benchmarks/results
 """
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,20 +49,22 @@ class Config:
         changes: tried on each of these.
         larger: (points, cases) of larger clouds.
         door: clouds whose sums are taken through `ct.log_partition` and `ct.solve`.
+        workers: processes among which the cases are shared.
     """
 
     cases: int = 16_000
     size: int = 500
     climbs: int = 8
     changes: int = 60
-    larger: tuple[tuple[int, int], ...] = ((2000, 200), (20_000, 12))
-    door: int = 60
+    larger: tuple[tuple[int, int], ...] = ((2000, 200), (20_000, 4))
+    door: int = 12
     seed: int = 0
+    workers: int = 2
 
 
 PRESETS = {
     "paper": Config(),
-    "smoke": Config(cases=40, climbs=1, changes=4, larger=((700, 2),), door=2),
+    "smoke": Config(cases=40, climbs=1, changes=4, larger=((700, 2),), door=2, workers=1),
 }
 
 
@@ -212,15 +216,15 @@ def changed(rng: np.random.Generator, case: Case) -> Case:
     return case._replace(x=x, y=y, weights=w, cotangent=g, width=float(np.float32(width)))
 
 
-def climb(rng: np.random.Generator, case: Case, column: str, changes: int) -> Iterator[dict[str, Any]]:
+def climb(rng: np.random.Generator, case: Case, column: str, changes: int) -> list[dict[str, Any]]:
     """What is found on the way, as the case is changed to make one of the ratios larger."""
-    best = judge(case)[column]
+    best, rows = judge(case)[column], []
     for _ in range(changes):
         candidate = changed(rng, case)
-        found = judge(candidate)
-        yield found
-        if found[column] > best:
-            case, best = candidate, found[column]
+        rows.append(judge(candidate))
+        if rows[-1][column] > best:
+            case, best = candidate, rows[-1][column]
+    return rows
 
 
 # Through the front door: temperatures that are traced, under jit and vmap, and in a flow.
@@ -277,13 +281,10 @@ def _door(x: Any, taus: Any) -> Any:
 
 def run(config: Config, checkpoint: Path | None = None) -> Result:
     """All cases, and the largest ratio of every kind."""
-    with jax.enable_x64(True):
-        rows = list(_rows(config))
-        door = [
-            row
-            for number in range(config.door)
-            for row in through_the_door(np.random.default_rng([config.seed, 3, number]), config.size)
-        ]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, context, _enable_float64) as pool:
+        rows = list(_rows(config, pool))
+        door = [row for found in pool.map(_door_of, _jobs(config, 3, config.door)) for row in found]
     table = columns(rows)
     facts: dict[str, Any] = {"device": jax.devices()[0].device_kind, "cases": len(rows)}
     for dtype in ("float32", "float64"):
@@ -299,32 +300,62 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
     return Result({"search_certificate": _quantiles(table)}, _kept(table), facts)
 
 
-def _rows(config: Config) -> Iterator[dict[str, Any]]:
+def _enable_float64() -> None:
+    jax.config.update("jax_enable_x64", True)
+
+
+def _jobs(config: Config, kind: int, count: int) -> list[tuple[int, int, int, int]]:
+    """Seeds and size of so many jobs."""
+    return [(config.seed, kind, number, config.size) for number in range(count)]
+
+
+def _case_of(job: tuple[int, int, int, int]) -> Case:
+    *seed, size = job
+    return random_case(np.random.default_rng(seed), size)
+
+
+def _judged(job: tuple[int, int, int, int]) -> dict[str, Any]:
+    return judge(_case_of(job))
+
+
+def _climbed(job: tuple[tuple[int, int, int, int], str, int]) -> list[dict[str, Any]]:
+    start, column, changes = job
+    return climb(np.random.default_rng([*start, 1]), _case_of(start), column, changes)
+
+
+def _larger(job: tuple[int, int, int, int]) -> dict[str, Any]:
+    *seed, size = job
+    return judge(random_case(np.random.default_rng(seed), size, small=False))
+
+
+def _door_of(job: tuple[int, int, int, int]) -> list[dict[str, Any]]:
+    *seed, size = job
+    return through_the_door(np.random.default_rng(seed), size)
+
+
+def _rows(config: Config, pool: Executor) -> Iterator[dict[str, Any]]:
     """What is found: random cases, then climbs from the worst, then larger clouds."""
-
-    def at(number: int) -> Case:
-        return random_case(np.random.default_rng([config.seed, 0, number]), config.size)
-
-    found = []
-    for number in range(config.cases):
-        found.append(judge(at(number)))
-        yield found[-1]
-        if (number + 1) % 500 == 0:
+    jobs, found = _jobs(config, 0, config.cases), []
+    for row in pool.map(_judged, jobs, chunksize=20):
+        found.append(row)
+        yield row
+        if len(found) % 500 == 0:
             worst = {name: _largest(found, f"{name}_over_bound") for name in QUANTITIES}
             print(
-                f"{number + 1} of {config.cases} random cases; largest errors over bounds: {worst}",
+                f"{len(found)} of {config.cases} random cases; largest errors over bounds: {worst}",
                 flush=True,
             )
+    climbs = []
     for column in (f"{name}_over_bound" for name in QUANTITIES):
         for dtype in ("float32", "float64"):
             ratios = [row[column] if row["dtype"] == dtype else np.nan for row in found]
-            for number in np.argsort(-np.nan_to_num(ratios))[: config.climbs]:
-                rng = np.random.default_rng([config.seed, 1, int(number)])
-                yield from climb(rng, at(int(number)), column, config.changes)
-        print(f"climbed by {column}", flush=True)
+            worst = np.argsort(-np.nan_to_num(ratios))[: config.climbs]
+            climbs += [(jobs[number], column, config.changes) for number in worst]
+    for rows in pool.map(_climbed, climbs):
+        yield from rows
+    print(f"{len(climbs)} climbs", flush=True)
     for n, count in config.larger:
-        for number in range(count):
-            yield judge(random_case(np.random.default_rng([config.seed, 2, n, number]), n, small=False))
+        yield from pool.map(_larger, [(config.seed, 2, number, n) for number in range(count)])
         print(f"{count} cases of {n} points", flush=True)
 
 
