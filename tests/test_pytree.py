@@ -112,5 +112,7 @@ def test_objects_unknown_to_jax_are_named_where_they_are(thing, where, kind):
 
 def test_a_kernel_unknown_to_jax_is_named_by_the_sum():
     x = jnp.eye(3)
-    with pytest.raises(ValueError, match="Bare must be a number, an array or an object registered with JAX"):
+    with pytest.raises(
+        ValueError, match="kernel must be a number, an array or an object registered with JAX"
+    ):
         ct.log_partition(x, x, Bare())

@@ -28,12 +28,12 @@ def test_holds_too(name):
 
 def test_verdict_turns_when_an_energy_is_broken(monkeypatch):
     """A cross-entropy 2 % too strong changes the curvatures by as much."""
-    whole = energies.CrossEntropy.terms
+    whole = energies.CrossEntropy.terms.bare  # what both the terms and their sum are made of
 
     def too_strong(self, clouds):
         return {name: 1.02 * value for name, value in whole(self, clouds).items()}
 
-    monkeypatch.setattr(energies.CrossEntropy, "terms", too_strong)
+    monkeypatch.setattr(energies.CrossEntropy.terms, "bare", too_strong)
     (finding,) = claims.verify(["convexity"])
     failed = [check.quantity for check in finding.evidence.checks if not check.passed]
     assert failed
