@@ -36,19 +36,28 @@ def _checked(method: Any) -> Any:
     return on_checked_clouds
 
 
-def _sum_of(terms: Any) -> Any:
+def _bare(method: Any) -> Any:
+    """The method on clouds that have been checked."""
+    return getattr(method, "bare", method)
+
+
+def _sum_of_terms(cls: Any) -> Any:
+    """The value of a class that defines terms only: the sum of those, also if they are replaced later."""
+
     def value(self, clouds):
         """The sum of the terms."""
-        return reduce(jnp.add, terms.bare(self, clouds).values())
+        return reduce(jnp.add, _bare(cls.terms)(self, clouds).values())
 
     return _checked(value)
 
 
-def _alone(value: Any) -> Any:
+def _only_term(cls: Any) -> Any:
+    """The terms of a class that defines its value only: that one, named after the class."""
+
     def terms(self, clouds):
         """The energy itself as the only term, named after the class."""
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
-        return {name: value.bare(self, clouds)}
+        return {name: _bare(cls.__call__)(self, clouds)}
 
     return _checked(terms)
 
@@ -72,8 +81,8 @@ class Energy:
         )
         own_value, own_terms = value is not cls.__call__, terms is not cls.terms
         if own_value or own_terms:
-            cls.__call__ = value if own_value else _sum_of(terms)
-            cls.terms = terms if own_terms else _alone(value)
+            cls.__call__ = value if own_value else _sum_of_terms(cls)
+            cls.terms = terms if own_terms else _only_term(cls)
 
     @_checked
     def __call__(self, clouds: Any) -> Scalar:
@@ -112,12 +121,12 @@ class Energy:
 
 def _value(energy: Energy, clouds: Any) -> Scalar:
     """The energy of clouds that have been checked."""
-    return type(energy).__call__.bare(energy, clouds)  # pyright: ignore[reportFunctionMemberAccess]
+    return _bare(type(energy).__call__)(energy, clouds)
 
 
 def _terms(energy: Energy, clouds: Any) -> dict[str, Scalar]:
     """Its terms on clouds that have been checked."""
-    return type(energy).terms.bare(energy, clouds)  # pyright: ignore[reportFunctionMemberAccess]
+    return _bare(type(energy).terms)(energy, clouds)
 
 
 def _prepared(energy: Energy, clouds: Any, name: str) -> Any:

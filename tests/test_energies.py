@@ -430,6 +430,14 @@ def test_a_subclass_that_defines_one_of_value_and_terms_has_the_other():
     np.testing.assert_allclose(sum(renamed.terms(a_pair(0)).values()), renamed(a_pair(0)), rtol=1e-12)
 
 
+def test_a_method_replaced_later_is_the_one_in_force(monkeypatch):
+    x = a_pair(0).x
+    monkeypatch.setattr(HeightTerms, "terms", lambda self, clouds: {"one": jnp.ones(())})
+    monkeypatch.setattr(Height, "__call__", lambda self, clouds: jnp.ones(()))
+    assert (HeightTerms() + Height())(x) == 2
+    assert (HeightTerms() + Height()).terms(x) == {"one": 1, "height": 1}
+
+
 @energies.pytree
 class Nothing(energies.Energy):
     """A user's energy that defines nothing."""
