@@ -30,7 +30,7 @@ def start(*arguments, devices=1):
 
 
 def finish(*processes):
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
     return outputs
 
