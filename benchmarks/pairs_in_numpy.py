@@ -1,4 +1,4 @@
-"""Sums over all pairs and their gradients, in NumPy float64: what the package's sums are compared with.
+"""Sums over all pairs and their gradients, in NumPy: what the package's sums are compared with.
 
 Nothing here is the package's.
 """
@@ -25,10 +25,10 @@ class Case(NamedTuple):
     exclude_self: bool
 
 
-def unit(z: np.ndarray) -> np.ndarray:
-    """Rows of unit length, float64."""
-    z = np.asarray(z, np.float64)
-    return z / np.linalg.norm(z, axis=1, keepdims=True)
+def unit(z: np.ndarray, precision: Any = np.float64) -> np.ndarray:
+    """Rows of unit length."""
+    z = np.asarray(z, precision)
+    return z / np.sqrt(np.sum(z * z, axis=1, keepdims=True))
 
 
 def _profiles(number: int, theta: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def _angles(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 class Exact(NamedTuple):
-    """Sums over all pairs in float64.
+    """Sums over all pairs.
 
     Attributes:
         field: f [n], relative to κ(1).
@@ -72,14 +72,14 @@ class Exact(NamedTuple):
     rows: tuple[np.ndarray, np.ndarray, float]
 
 
-def exact(case: Case, dtype: Any) -> Exact:
-    """The sums of a case whose numbers have been rounded to a dtype, in tiles of rows."""
-    x, y = (unit(np.asarray(z, dtype)) for z in (case.x, case.y))
-    w, g = (np.asarray(a, dtype).astype(np.float64) for a in (case.weights, case.cotangent))
-    h, m = float(np.asarray(case.width, dtype)), y.shape[0]
-    field, of_x = np.zeros(len(x)), np.zeros_like(x)
-    of_y, of_weights, of_h = np.zeros_like(y), np.zeros(m), 0.0
-    rows: list[Any] = [np.zeros(m), np.zeros(m), 0.0]
+def exact(case: Case, precision: Any = np.float64) -> Exact:
+    """The sums of a case, its numbers rounded to its dtype, in tiles of rows."""
+    x, y = (unit(np.asarray(z, case.dtype), precision) for z in (case.x, case.y))
+    w, g, h = (
+        np.asarray(a, case.dtype).astype(precision) for a in (case.weights, case.cotangent, case.width)
+    )
+    field, of_x, of_y, of_weights, of_h = (0 * a for a in (x[:, 0], x, y, w, h))
+    rows: list[Any] = [0 * w, 0 * w, 0 * h]
     for first in range(0, len(x), TILE):
         here = slice(first, first + TILE)
         theta = _angles(x[here], y)
@@ -90,7 +90,8 @@ def exact(case: Case, dtype: Any) -> Exact:
         field[here] = f = kernel @ w
         sine = np.sin(theta)
         # Over sin θ the slope multiplies P_x y, whose length is sin θ: 0 at coincident and antipodal points.
-        force = kernel * np.where(sine > 1e-15, -slope / np.where(sine > 1e-15, sine, 1), 0)
+        apart = sine > 4 * np.finfo(precision).eps
+        force = kernel * np.where(apart, -slope / np.where(apart, sine, 1), 0)
         pull = (force * w) @ y
         of_x[here] = (pull - np.sum(pull * x[here], axis=1, keepdims=True) * x[here]) / f[:, None]
         share = g[here] / f

@@ -111,50 +111,64 @@ def judge(case: Case) -> dict[str, Any]:
     x, y, w, g, width = (jnp.asarray(a, case.dtype) for a in (*case[:4], case.width))
     kernel = OneOf(width, jnp.asarray(float(case.kernel), case.dtype))
     sums = forward(x, y, w, kernel, **options)
-    proven = bool(proves(sums.bound, case.rtol))
-    found: dict[str, Any] = {"dtype": case.dtype, "proven": proven, "proven_backward": False}
-    found |= {f"{name}_over_{of}": np.nan for name in QUANTITIES for of in ("allowed", "bound")}
-    if not np.isfinite(float(sums.bound.value)):
-        return found
-    right = exact(case, case.dtype)
-    eps = float(jnp.finfo(case.dtype).eps)
-
-    def note(name: str, error: float, bound: Any, allowed: float, claimed: bool) -> None:
-        found[f"{name}_over_bound"] = error / max(float(bound), 1e-300)
-        if claimed:
-            found[f"{name}_over_allowed"] = error / allowed
-
-    log_field = np.log(np.maximum(right.field, 1e-300))
-    value = np.maximum(np.abs(np.asarray(sums.value, np.float64) - log_field) - eps * np.abs(log_field), 0)
-    slope = _beyond(sums.gradient, right.x, eps)
-    note("value", value.max(), sums.bound.value, case.rtol, proven)
-    note("x", slope.max(), sums.bound.gradient, GRADIENT_FACTOR * case.rtol, proven)
-    if not proven:
-        return found
-    (d_y, d_weights, d_kernel), bound = backward(x, y, w, kernel, sums.field, g, **options)
-    claimed = found["proven_backward"] = bool(proves(bound, case.rtol))
-    scale = np.abs(np.asarray(g, np.float64)).sum()
-    w64 = np.asarray(w, np.float64)
-    given = float(sums.bound.value)
-    # A point of weight 0 has no gradient; over its weight it is not seen.
-    per_weight = np.asarray(d_y, np.float64) / np.where(w64 > 0, w64, 1)[:, None]
-    off = {
-        "y": np.where(w64 > 0, _beyond(per_weight, right.y, eps) - given * right.rows[0], 0),
-        "weights": _beyond(d_weights, right.weights, eps) - given * right.rows[1],
-        "temperature": _beyond(float(d_kernel.width) * case.width, right.temperature, eps)
-        - given * right.rows[2],
-    }
-    for (name, error), limit in zip(off.items(), (bound.points, bound.weights, bound.kernel), strict=True):
-        note(name, max(float(np.max(error)), 0) / scale, limit, GRADIENT_FACTOR * case.rtol, claimed)
+    pulled = None
+    if proves(sums.bound, case.rtol):
+        pulled = backward(x, y, w, kernel, sums.field, g, **options)
+    found = _compared(case, sums, pulled, np.float64)
+    ratios = (found[f"{name}_over_bound"] for name in QUANTITIES)
+    if case.dtype == "float64" and np.nanmax([0, *ratios]) > 0.5:  # the judge has an error of its own
+        found = _compared(case, sums, pulled, np.longdouble)
     return found
 
 
-def _beyond(got: Any, right: Any, eps: float) -> np.ndarray:
-    """Distances of rows, less twice the rounding of what is right."""
-    got, right = (np.asarray(a, np.float64) for a in (got, right))
-    if right.ndim < 2:
-        got, right = got[..., None], right[..., None]
-    return np.maximum(np.linalg.norm(got - right, axis=-1) - 2 * eps * np.linalg.norm(right, axis=-1), 0)
+def _compared(case: Case, sums: Any, pulled: Any, precision: Any) -> dict[str, Any]:
+    """What `judge` returns, with sums over all pairs in a NumPy precision."""
+    claimed = pulled is not None and bool(proves(pulled[1], case.rtol))
+    found: dict[str, Any] = {
+        "dtype": case.dtype,
+        "proven": pulled is not None,
+        "proven_backward": claimed,
+    }
+    found |= {f"{name}_over_{of}": np.nan for name in QUANTITIES for of in ("allowed", "bound")}
+    if not np.isfinite(float(sums.bound.value)):
+        return found
+    right = exact(case, precision)
+    eps = float(jnp.finfo(case.dtype).eps)
+
+    def note(name: str, error: Any, bound: Any, allowed: float, claimed: bool) -> None:
+        found[f"{name}_over_bound"] = float(error) / max(float(bound), 1e-300)
+        if claimed:
+            found[f"{name}_over_allowed"] = float(error) / allowed
+
+    log_field = np.log(np.maximum(right.field, 1e-300))
+    value = np.maximum(np.abs(np.asarray(sums.value, precision) - log_field) - eps * np.abs(log_field), 0)
+    slope = _beyond(sums.gradient, right.x, eps)
+    note("value", value.max(), sums.bound.value, case.rtol, pulled is not None)
+    note("x", slope.max(), sums.bound.gradient, GRADIENT_FACTOR * case.rtol, pulled is not None)
+    if pulled is None:
+        return found
+    (d_y, d_weights, d_kernel), bound = pulled
+    w, scale, given = case.weights.astype(case.dtype), np.abs(case.cotangent).sum(), float(sums.bound.value)
+    # A point of weight 0 has no gradient; over its weight it is not seen.
+    per_weight = np.asarray(d_y, precision) / np.where(w > 0, w, 1)[:, None]
+    by_log_width = np.asarray(d_kernel.width, precision) * np.asarray(case.width, case.dtype)
+    off = {
+        "y": np.where(w > 0, _beyond(per_weight, right.y, eps) - given * right.rows[0], 0),
+        "weights": _beyond(d_weights, right.weights, eps) - given * right.rows[1],
+        "temperature": _beyond(by_log_width, right.temperature, eps) - given * right.rows[2],
+    }
+    for (name, error), limit in zip(off.items(), (bound.points, bound.weights, bound.kernel), strict=True):
+        note(name, max(np.max(error), 0) / scale, limit, GRADIENT_FACTOR * case.rtol, claimed)
+    return found
+
+
+def _beyond(got: Any, right: Any, eps: float) -> Any:
+    """Distances of rows or numbers, less twice the rounding of what is right."""
+    right = np.asarray(right)
+    off, size = np.asarray(got, right.dtype) - right, right
+    if right.ndim == 2:
+        off, size = (np.sqrt(np.sum(a * a, axis=1)) for a in (off, size))
+    return np.maximum(np.abs(off) - 2 * eps * np.abs(size), 0)
 
 
 # What it is tried with.
@@ -245,7 +259,7 @@ def through_the_door(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
         )
         if ct.partition.certify(x, x, ct.kernels.Exponential(float(tau))).method != "spectral":
             continue  # exact sums in tiles have the rounding of float32, and prove nothing
-        right, eps = exact(case, "float32"), float(np.finfo("float32").eps)
+        right, eps = exact(case), float(np.finfo("float32").eps)
         steepest = np.linalg.norm(right.x, axis=1) + np.linalg.norm(right.y, axis=1) * n
         total = right.x / n + right.y / n
         error = n * _beyond(of_x[number], total, eps) - rtol * (steepest + n * right.rows[0])

@@ -13,7 +13,7 @@ place: for m = 0, cos kθ; for odd m, sin kθ; for even m ≥ 2, sin θ·sin kθ
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,12 @@ from jaxtyping import Array, Float
 from scipy import special
 
 DEGREE_STEP = 8  # degrees come in multiples of this: few programs, and a power table in two levels
-_POLE = 1e-12  # a point nearer to a pole of S² is taken to lie this far (radians) from it
+
+
+def _least(dtype: Any) -> float:
+    """The smallest length whose square has all digits; points of S² nearer to a pole are moved so far."""
+    limits = jnp.finfo(dtype)
+    return math.sqrt(float(limits.tiny) / float(limits.eps))
 
 
 def _powers(c: Float[Array, " n"], s: Float[Array, " n"], degree: int) -> tuple[Array, Array]:
@@ -51,7 +56,7 @@ class Circle(NamedTuple):
     degree: int
 
     def _waves(self, z: Float[Array, "n 2"]) -> tuple[Array, Array]:
-        radius = jnp.maximum(jnp.sqrt(jnp.sum(z * z, axis=1)), _POLE)
+        radius = jnp.maximum(jnp.sqrt(jnp.sum(z * z, axis=1)), _least(z.dtype))
         return _powers(z[:, 0] / radius, z[:, 1] / radius, self.degree)
 
     def moments(self, z: Float[Array, "n 2"], weights: Float[Array, " n"]) -> Array:
@@ -105,9 +110,9 @@ class Sphere(NamedTuple):
     def _angles(self, z: Float[Array, "n 3"]) -> _Angles:
         x, y, height = z[:, 0], z[:, 1], z[:, 2]
         flat = jnp.sqrt(x * x + y * y)
-        away = jnp.maximum(flat, _POLE)
+        away = jnp.maximum(flat, _least(z.dtype))
         radius = jnp.sqrt(away * away + height * height)
-        at_pole = flat < _POLE
+        at_pole = flat < away
         polar = _powers(height / radius, away / radius, self.degree)
         azimuth = _powers(jnp.where(at_pole, 1, x / away), jnp.where(at_pole, 0, y / away), self.degree)
         return _Angles(*polar, *azimuth)
@@ -206,7 +211,10 @@ def _double_fourier(degree: int) -> np.ndarray:
     for m in range(1, degree + 1):
         factor = math.sqrt(2) / (np.sin(theta) if m % 2 == 0 else 1)
         table[m] = sines @ (legendre[:, m] * factor).T
-    return table
+    # The highest frequency in every wave; a harmonic has none above its degree, and none of the other parity.
+    frequency = k[None, :] + (k % 2 == 0)[:, None] * (k > 0)[:, None]
+    above = ell - frequency[:, :, None]
+    return np.where((above >= 0) & (above % 2 == 0), table, 0)
 
 
 class ZonalRule(NamedTuple):
