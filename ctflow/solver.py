@@ -243,6 +243,7 @@ def solve(
     return solution
 
 
+_LATE_SAVES = 4
 _FAILURES = {Status.NON_FINITE: NonFiniteError, Status.DIVERGED: DivergedError}
 
 
@@ -289,7 +290,7 @@ class _Run:
         bar = tqdm(total=num_steps, initial=self.steps[-1], disable=not progress, unit="step")
         try:
             while True:
-                if (status := self._verdict(num_steps)) or note.signum is not None:
+                if (status := self._verdict(num_steps, save_every)) or note.signum is not None:
                     if store is not None:
                         store.write(self.steps[-1], self._arrays())
                     return status or Status.INTERRUPTED
@@ -317,12 +318,15 @@ class _Run:
         seconds = num_steps * (time.perf_counter() - started)
         tqdm.write(f"{num_steps} steps, about {memory.seconds_in_words(seconds)}", file=sys.stderr)
 
-    def _verdict(self, num_steps: int) -> Status | None:
+    def _verdict(self, num_steps: int, save_every: int) -> Status | None:
         """Whether the run is at an end, by what was seen of it."""
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
         finished = self.steps[-1] >= num_steps
         ended = rule or finished
-        if (ended or rose(self.flow, self.state.clouds, self.energies)) and too_fast(
+        left = num_steps - self.steps[-1]
+        # At one moment alone, none of a few points may be near a well that steps too large throw them out of.
+        late = self.flow.stochastic and left < min(_LATE_SAVES * save_every, num_steps / 2)
+        if (ended or late or rose(self.flow, self.state.clouds, self.energies)) and too_fast(
             self.energy, self.flow, self.state.clouds
         ) is not None:
             return Status.DIVERGED
