@@ -59,3 +59,15 @@ class NonFiniteError(RunError):
 
 class DivergedError(RunError):
     """The step size is too large for the flow to settle."""
+
+
+def failure(solution: Solution, num_steps: int, advice: str) -> RunError:
+    """The error of a run that ended so, with what went wrong and what to do."""
+    step = solution.step
+    if solution.status is Status.DIVERGED:
+        return DivergedError(f"the run diverged by step {step} of {num_steps}: {advice}", solution)
+    return NonFiniteError(
+        f"step {step + 1} of {num_steps} came out non-finite; the state before it is in this error's "
+        f"`.solution`. {advice}",
+        solution,
+    )

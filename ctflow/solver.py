@@ -21,7 +21,7 @@ from ctflow.energies import check_energy
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned
-from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
+from ctflow.solution import Solution, Status, failure
 from ctflow.stopping import advice, rose, rounding, too_fast
 
 
@@ -239,12 +239,10 @@ def solve(
             saved = f"saved in {str(store.folder)!r}: go on with resume=True"
             print(f"interrupted at step {solution.step} of {num_steps}, {saved}", file=sys.stderr)
             raise interrupts.Interrupted(note.signum or 0, solution)
-    if status in _FAILURES and raise_on_failure:
-        raise _FAILURES[status](run.failure(status, num_steps), solution)
+    if status in (Status.NON_FINITE, Status.DIVERGED) and raise_on_failure:
+        text = advice(run.energy, run.flow, state.clouds, solution.cloud)
+        raise failure(solution, num_steps, text)
     return solution
-
-
-_FAILURES = {Status.NON_FINITE: NonFiniteError, Status.DIVERGED: DivergedError}
 
 
 class _Run:
@@ -252,7 +250,6 @@ class _Run:
 
     def __init__(self, energy: Any, flow: Flow, state: State, save: Any, stop: Any, time: Any):
         self.energy, self.flow, self.state, self.stop, self.time = energy, flow, state, stop, time
-        self.start = state
         self._save = partial(_report, energy) if save is None else jax.jit(save)
         self._reports = save is None
         self.steps: list[int] = []
@@ -290,7 +287,7 @@ class _Run:
         bar = tqdm(total=num_steps, initial=self.steps[-1], disable=not progress, unit="step")
         try:
             while True:
-                if (status := self._verdict(num_steps)) or note.signum is not None:
+                if (status := self._verdict(num_steps, save_every)) or note.signum is not None:
                     if store is not None:
                         store.write(self.steps[-1], self._arrays())
                     return status or Status.INTERRUPTED
@@ -318,20 +315,36 @@ class _Run:
         seconds = num_steps * (time.perf_counter() - started)
         tqdm.write(f"{num_steps} steps, about {memory.seconds_in_words(seconds)}", file=sys.stderr)
 
-    def _verdict(self, num_steps: int) -> Status | None:
+    def _verdict(self, num_steps: int, save_every: int) -> Status | None:
         """Whether the run is at an end, by what was seen of it."""
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
         finished = self.steps[-1] >= num_steps
         ended = rule or finished
-        if (ended or rose(self.flow, self.state.clouds, self.energies)) and too_fast(
-            self.energy, self.flow, self.state.clouds
-        ) is not None:
+        asked = ended or self._late(num_steps, save_every)
+        if (asked or rose(self.flow, self.state.clouds, self.energies)) and self._too_fast():
             return Status.DIVERGED
         if ended and self._dithers():
             return Status.DIVERGED
         if rule:
             return Status.CONVERGED
         return Status.FINISHED if finished else None
+
+    def _late(self, num_steps: int, save_every: int) -> bool:
+        """Whether a stochastic run is at one of its last saves.
+
+        At the end alone, none of a few points may be near a narrow well that steps too large throw them out
+        of. The fewer points there are, the more saves are looked at.
+        """
+        saves = max(4, 1000 // jax.tree.leaves(points(self.state.clouds))[0].shape[0])
+        left = num_steps - self.steps[-1]
+        return self.flow.stochastic and left < min(saves * save_every, num_steps / 2)
+
+    def _too_fast(self) -> bool:
+        """Whether the steps are too large here, or, without noise, a step later: there are cycles of two."""
+        states = [self.state.clouds]
+        if self.flow.stable_below is not None and not self.flow.stochastic:
+            states.append(_chunk(self.energy, self.flow, self.state, 1).clouds)
+        return too_fast(self.energy, self.flow, *states) is not None
 
     def _dithers(self) -> bool:
         """Whether the points still move though the energy is at rest: they jump to and fro over a minimum.
@@ -352,16 +365,6 @@ class _Run:
         )
         return float(sum(jax.tree.leaves(squares))) > 10 * rounding(self.state.clouds, energy) * float(
             step_size
-        )
-
-    def failure(self, status: Status, num_steps: int) -> str:
-        """What went wrong, and what to do."""
-        text = advice(self.energy, self.flow, self.start.clouds, self.state.clouds)
-        if status is Status.DIVERGED:
-            return f"the run diverged by step {int(self.state.step)} of {num_steps}: {text}"
-        return (
-            f"step {int(self.state.step) + 1} of {num_steps} came out non-finite; the state before it is in "
-            f"this error's `.solution`. {text}"
         )
 
     def solution(self, status: Status) -> Solution:

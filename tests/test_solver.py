@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -192,6 +193,26 @@ def test_every_flow_with_a_step_size_is_looked_at_when_it_ends():
             ends(flow, 0.004, 3)
 
 
+def test_a_narrow_well_that_few_points_are_near_is_not_overlooked():
+    """Steps this large throw every point out of a well of a fiftieth of the sphere; the law is all in it."""
+    well = energies.Potential(lambda z: -jnp.exp((z[0] - 1) / 0.02), temperature=0.002)
+    for seed in range(4):
+        start = ct.sphere.uniform(jax.random.key(seed), 50, 3)
+        with pytest.raises(ct.DivergedError):
+            ct.solve(well, start, flows.Langevin(8e-4), num_steps=300, key=jax.random.key(seed + 1))
+
+
+def test_a_cycle_of_two_is_found_from_its_gentle_state():
+    """Of the two states that such steps jump between, one has slow rates, and the energy fell."""
+    energy = energies.unimodal(WELLS, temperature=0.05)
+    start = ct.sphere.uniform(jax.random.key(0), 40, 3)
+    settled = ct.solve(energy, start, flows.GradientFlow(0.02), num_steps=1000, save_every=1000).cloud
+    flow = flows.GradientFlow(2.25 / float(ct.stopping.fastest_rate(energy, settled, iterations=64)))
+    for num_steps in (26, 27):  # an end in each of the two states
+        with pytest.raises(ct.DivergedError):
+            ct.solve(energy, start, flow, num_steps=num_steps, save_every=num_steps)
+
+
 def test_a_ridge_is_no_reason_to_refuse_a_law():
     """Between sharp wells displacements grow, ten times faster than they die in the wells."""
     wells = ct.potentials.VonMisesFisherMixture(np.eye(3)[:2], concentration=40.0)
@@ -254,7 +275,7 @@ class UnregisteredEnergy(energies.Energy):
         return {"zero": jnp.sum(0 * clouds)}
 
 
-def wrong(flow=ALL_FLOWS[0], energy=CUSP, start=START, **options):
+def wrong(flow: Any = ALL_FLOWS[0], energy: Any = CUSP, start: Any = START, **options):
     return ct.solve(energy, start, flow, **{"num_steps": 2, **options})
 
 
@@ -264,7 +285,9 @@ REFUSED = {
         "start must be a cloud, a Pair or a tuple of clouds, got a State; pass start=sol.state.clouds",
     ),
     "solution as start": (
-        lambda: wrong(start=ct.Solution(START, *[None] * 5)),
+        lambda: wrong(
+            start=ct.Solution(START, np.zeros(1), None, None, ct.Status.FINISHED, ALL_FLOWS[0].init(START))
+        ),
         "got a Solution; pass start=sol.cloud for a new run",
     ),
     "traced start": (
