@@ -6,9 +6,10 @@ H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). An energy knows nothing of t
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import KW_ONLY
 from functools import reduce, wraps
-from itertools import count, product
+from itertools import chain, count, product
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,7 +47,10 @@ def _sum_of_terms(cls: Any) -> Any:
 
     def value(self, clouds):
         """The sum of the terms."""
-        return reduce(jnp.add, _bare(cls.terms)(self, clouds).values())
+        try:
+            return reduce(jnp.add, _bare(cls.terms)(self, clouds).values())
+        except RecursionError:
+            raise _calls_itself(cls, "terms", "__call__") from None
 
     return _checked(value)
 
@@ -57,9 +61,20 @@ def _only_term(cls: Any) -> Any:
     def terms(self, clouds):
         """The energy itself as the only term, named after the class."""
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
-        return {name: _bare(cls.__call__)(self, clouds)}
+        try:
+            return {name: _bare(cls.__call__)(self, clouds)}
+        except RecursionError:
+            raise _calls_itself(cls, "__call__", "terms") from None
 
     return _checked(terms)
+
+
+def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
+    """The error of a class that defines one method by the other, which it does not inherit."""
+    return TypeError(
+        f"{cls.__name__}.{defined} never ends: it calls self.{other}, which a class that defines {defined} "
+        f"anew does not inherit; call super().{other}(clouds), or define both"
+    )
 
 
 class Energy:
@@ -140,6 +155,20 @@ def _prepared(energy: Energy, clouds: Any, name: str) -> Any:
     return clouds
 
 
+def _merged(parts: Iterable[dict[str, Scalar]]) -> dict[str, Scalar]:
+    """Terms of several energies; a name that comes again gets a number, and so does that of their sum."""
+    merged: dict[str, Scalar] = {}
+    for name, value in chain.from_iterable(part.items() for part in parts):
+        names = chain([name], (f"{name} ({number})" for number in count(2)))
+        merged[next(key for key in names if key not in merged and key != "energy")] = value
+    return merged
+
+
+def report(energy: Energy, clouds: Any) -> dict[str, Scalar]:
+    """The energy, as `energy`, and its terms."""
+    return {"energy": energy(clouds), **_merged([energy.terms(clouds)])}
+
+
 def _parts(energy: Energy) -> tuple[Energy, ...]:
     return energy.parts if isinstance(energy, Sum) else (energy,)
 
@@ -156,13 +185,7 @@ class Sum(Energy):
 
     def terms(self, clouds):
         """The terms of every part; a name that comes again gets a number."""
-        merged: dict[str, Scalar] = {}
-        for part in self.parts:
-            for name, value in _terms(part, clouds).items():
-                numbered = (f"{name} ({number})" for number in count(2))
-                taken = name in merged or name == "energy"  # `ct.solve` saves the sum under this name
-                merged[next(key for key in numbered if key not in merged) if taken else name] = value
-        return merged
+        return _merged(_terms(part, clouds) for part in self.parts)
 
     def check(self, clouds):
         """Check every part."""

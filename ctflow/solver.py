@@ -17,7 +17,7 @@ from ctflow import checkpoints, interrupts, memory, run_checks
 from ctflow._pytree import check_registered
 from ctflow.checks import check_numbers
 from ctflow.clouds import as_dtype, points, weights
-from ctflow.energies import check_energy
+from ctflow.energies import check_energy, report
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned
@@ -125,11 +125,7 @@ def _chunk(energy: Any, flow: Flow, state: State, count: Any) -> State:
     return jax.lax.fori_loop(0, count, lambda _, s: _guarded_step(energy, flow, s), state)
 
 
-@jax.jit
-def _report(energy: Any, clouds: Any) -> dict[str, Any]:
-    return {"energy": energy(clouds), **energy.terms(clouds)}
-
-
+_report = jax.jit(report)
 _energy = jax.jit(lambda energy, clouds: energy(clouds))
 
 

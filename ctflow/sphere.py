@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow.checks import check_count, check_key, check_positive, is_concrete
-from ctflow.clouds import check_cloud
+from ctflow.clouds import as_jax, check_cloud
 from ctflow.memory import check_array
 
 
@@ -23,7 +23,7 @@ def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     Raises:
         ValueError: a row is zero or not finite, so that it has no direction (not seen under jit).
     """
-    x = jnp.asarray(x)
+    x = as_jax("x", x)
     x = x / jnp.max(jnp.abs(x), axis=-1, keepdims=True)  # so that no square under- or overflows
     unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
     if is_concrete(unit) and not bool(jnp.isfinite(unit).all()):

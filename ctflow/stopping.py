@@ -179,13 +179,13 @@ def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | Non
     limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
     if limit is None or step_size is None:
         return None
-    step_size, largest = float(step_size), 0.97 * limit
+    step_size = float(step_size)
     for iterations in (8, 64):
         looked = (fastest_rate(energy, z, _STEPS_AHEAD * step_size, iterations=iterations) for z in states)
         rate = max(map(float, looked))
-        if not 0.7 * largest < step_size * rate <= largest:  # else too close to tell by a few iterations
+        if not 0.7 < step_size * rate / limit <= 1:  # else too close to tell by a few iterations
             break
-    return (step_size, rate) if step_size * rate > largest else None
+    return (step_size, rate) if step_size * rate > 0.995 * limit else None  # the rate is from below
 
 
 def advice(energy: Any, flow: Flow, *states: Any) -> str:

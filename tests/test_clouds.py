@@ -38,6 +38,7 @@ DOORS = {
     "weights": lambda z, w: clouds.check_cloud("cloud", ct.WeightedCloud(jnp.asarray(z), w)),
     "log_partition": lambda z, w: ct.log_partition(jnp.asarray(z), z, ct.kernels.Exponential(0.5)),
     "rows in a list": lambda z, w: clouds.check_cloud("cloud", list(z)),
+    "normalize": lambda z, w: ct.sphere.normalize(2 * z),
 }
 
 

@@ -430,6 +430,46 @@ def test_a_subclass_that_defines_one_of_value_and_terms_has_the_other():
     np.testing.assert_allclose(sum(renamed.terms(a_pair(0)).values()), renamed(a_pair(0)), rtol=1e-12)
 
 
+@energies.pytree
+class Doubled(energies.Potential):
+    """A user's energy whose value is written by terms that it does not have."""
+
+    def __call__(self, clouds):
+        """Without end."""
+        return 2 * sum(self.terms(clouds).values())
+
+
+@energies.pytree
+class Circular(energies.Potential):
+    """The same the other way round."""
+
+    def terms(self, clouds):
+        """Without end."""
+        return {"potential": self(clouds)}
+
+
+def test_a_value_and_terms_that_call_each_other_are_named():
+    x = a_pair(0).x
+    for kind, calls in ((Doubled, "terms"), (Circular, "__call__")):
+        energy = kind(FIELD, temperature=0.5)
+        for method in (energy, energy.terms):
+            with pytest.raises(TypeError, match=rf"never ends: it calls self\.{calls}.*call super\(\)"):
+                method(x)
+
+
+def test_a_term_named_energy_does_not_replace_the_energy():
+    @energies.pytree
+    class Named(energies.Potential):
+        def terms(self, clouds):
+            return {"energy": jnp.mean(clouds[:, 0]), "other": jnp.mean(clouds[:, 1])}
+
+    x, energy = a_pair(0).x, Named(FIELD, temperature=0.5)
+    saved = ct.solve(energy, x, flows.GradientFlow(0.01), num_steps=1).saved
+    assert list(saved) == ["energy", "energy (2)", "other"]
+    assert saved["energy"][0] == energy(x)
+    assert saved["energy (2)"][0] == jnp.mean(x[:, 0])
+
+
 def test_a_method_replaced_later_is_the_one_in_force(monkeypatch):
     x = a_pair(0).x
     monkeypatch.setattr(HeightTerms, "terms", lambda self, clouds: {"one": jnp.ones(())})
