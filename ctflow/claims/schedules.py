@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims import pairs
+from ctflow.claims import pairs, ring
 from ctflow.claims.evidence import Check, at_least, close
 from ctflow.sweeps import sweep
 
@@ -17,7 +17,7 @@ SIGMA = 0.5
 def annealed(n: int, num_steps: int, seeds: int, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
     """From overlap at a falling temperature, and at the last one throughout: neither ends overlapping."""
     stages = 8
-    star, law = pairs.critical_temperature(SIGMA), pairs.ring_law(n, SIGMA)
+    star, law = ring.critical_temperature(SIGMA), ring.law(n, SIGMA)
     schedules = {"annealed": np.geomspace(2, 0.3, stages), "fixed": np.full(stages, 0.3)}
 
     def run(inputs):
@@ -33,7 +33,7 @@ def annealed(n: int, num_steps: int, seeds: int, seed: int) -> tuple[list[Check]
         return ct.diagnostics.energy_distance(*clouds, estimator="v")
 
     labels = [(name, repeat) for name in schedules for repeat in range(seeds)]
-    starts = [pairs.rings(n, 3, (0.0, 0.0), np.random.default_rng([seed, r]), 0.01) for _, r in labels]
+    starts = [ring.rings(n, 3, (0.0, 0.0), np.random.default_rng([seed, r]), 0.01) for _, r in labels]
     x, y = (np.stack(clouds) for clouds in zip(*starts, strict=True))
     temperatures = np.stack([schedules[name] * star for name, _ in labels])
     inputs = np.broadcast_to(law, (len(labels), n, n)), temperatures, x, y
@@ -53,7 +53,7 @@ def learned(n: int, num_steps: int, seed: int) -> tuple[list[Check], list[dict[s
     From above it falls to τ* and stops: the energy is flat below. Set out below, with rings at rest there,
     it stays where it is, and so does the gap.
     """
-    star, law, saves = pairs.critical_temperature(SIGMA), pairs.ring_law(n, SIGMA), 25
+    star, law, saves = ring.critical_temperature(SIGMA), ring.law(n, SIGMA), 25
 
     def run(inputs):
         law, tau, x, y = inputs
@@ -75,7 +75,7 @@ def learned(n: int, num_steps: int, seed: int) -> tuple[list[Check], list[dict[s
     ratios = np.array([2.0, 1.4, 0.7, 0.4])
     heights = [np.sqrt(max(0.0, 1 - ratio)) for ratio in ratios]
     rng = np.random.default_rng(seed)
-    starts = [pairs.rings(n, 3, (height, -height), rng) for height in heights]
+    starts = [ring.rings(n, 3, (height, -height), rng) for height in heights]
     x, y = (np.stack(clouds) for clouds in zip(*starts, strict=True))
     inputs = np.broadcast_to(law, (len(ratios), n, n)), ratios * star, x, y
     taus, gaps = sweep(run, tuple(np.asarray(part, np.float32) for part in inputs))

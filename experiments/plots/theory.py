@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.ticker import NullFormatter
 
 from ctflow import plotting as pl
-from ctflow.claims.pairs import critical_temperature, ring_gap
+from ctflow.claims.ring import critical_temperature, gap
 from ctflow.experiment import Result
 
 SPHERES = {2: "S¹", 3: "S²"}
@@ -332,7 +332,7 @@ def initialisation(tables: dict) -> pl.Picture:
             ax.set_xlabel("centroid gap at the start")
             ax.set_ylim(-0.05, 2.15)
         row[0].legend()
-    axes[0, 1].axhline(ring_gap(0.5, 0.1), color="black", linewidth=1, linestyle="--")
+    axes[0, 1].axhline(gap(0.5, 0.1), color="black", linewidth=1, linestyle="--")
     axes[0, 0].set_ylabel("centroid gap at the end; dashed: 2√(1 − τ/τ*)", fontsize=7)
     axes[1, 0].set_ylabel("energy distance at the end")
     return pl.Picture(figure)
