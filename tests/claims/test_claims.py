@@ -115,7 +115,7 @@ def test_two_clusters_have_a_symmetric_law_with_uniform_marginals():
 
 @pytest.fixture(scope="module")
 def hessian():
-    """Of J^Sym at the flat ring of n points, in displacements (cloud, along or out, point): [2, 2, n] twice."""
+    """Of J^Sym at the flat ring, in displacements (cloud, along or out, point), [2, 2, n, 2, 2, n]."""
     n = 40
     angle = 2 * np.pi * np.arange(n) / n
 
