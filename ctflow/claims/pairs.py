@@ -58,9 +58,8 @@ def energy_of(kind: str, law: Any, tau: Any) -> Any:
 
 def level(kind: str, law: Any, log_tau: Any, clouds: Any) -> Any:
     """J + log V of a pair of clouds, differentiable in log τ."""
-    moved: Any = jnp.exp(log_tau)
-    d, dtype = clouds.x.shape[1], clouds.x.dtype
-    return energy_of(kind, law, moved)(clouds) + Exponential(moved).log_volume(d, dtype)
+    tau: Any = jnp.exp(log_tau)
+    return (energy_of(kind, law, tau) + ct.energies.LogVolume(Exponential(tau)))(clouds)
 
 
 def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
