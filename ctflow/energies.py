@@ -348,7 +348,7 @@ class CrossEntropy(Energy):
 
 @pytree
 class LogVolume(Energy):
-    """log V of the kernel, of any clouds: no force on points, but the slope in the temperature that J leaves out.
+    """log V of the kernel: no force on any point, but the part of the loss's slope in τ that J leaves out.
 
     InfoNCE's loss tends to J + log V + log N (arXiv 2601.19597). With the kernel's temperature learned,
     descend J + log V: dJ/dτ alone is not the loss's slope, and descending J in τ does not stop where the

@@ -42,7 +42,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     rates = _rates((0.5, 0.8) if quick else SIGMAS, (0.8, 1.2), range(4) if quick else range(7))
     checks = [
         close(
-            f"S², σ = {r['sigma']:g}, {r['ratio']:g} τ*, {r['kind'].replace('_', ' ')}, mode {r['mode']}: rate",
+            "S², σ = {sigma:g}, τ = {ratio:g} τ*, {kind}, mode {mode}: rate".format(**r).replace("_", " "),
             r["predicted"],
             r["simulated"],
             relative=0.01,
