@@ -31,7 +31,7 @@ def unit(z: np.ndarray, precision: Any = np.float64) -> np.ndarray:
     return z / np.sqrt(np.sum(z * z, axis=1, keepdims=True))
 
 
-def _profiles(number: int, theta: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _profiles(number: int, theta: np.ndarray, h: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log κ - log κ(1) at angles, its derivative in the angle, and in log h."""
     half = np.sin(theta / 2) ** 2
     if number == 0:

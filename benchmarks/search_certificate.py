@@ -309,7 +309,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
         for name in (f"{q}_over_{over}" for over in ("allowed", "bound") for q in QUANTITIES):
             facts[f"{name}_{dtype}"] = float(np.max(np.nan_to_num(table[name][of]), initial=0))
     for way in dict.fromkeys(row["way"] for row in door):
-        facts[f"{way}, over allowed"] = float(max(row["ratio"] for row in door if row["way"] == way))
+        facts[f"{way}, over allowed"] = float(max(0, *(row["ratio"] for row in door if row["way"] == way)))
     print("\n".join(f"{name:40} {value}" for name, value in facts.items()))
     return Result({"search_certificate": _quantiles(table)}, _kept(table), facts)
 
@@ -417,7 +417,7 @@ def plot(result: Result) -> dict[str, Any]:
         ax.set(xscale="log", xlabel="error / claimed bound", title=dtype)
     axes[0, 0].set_ylabel("cases (%)")
     axes[0, 1].legend(title="error of")
-    return {"search_certificate": pl.Picture(figure)}
+    return {"search_certificate.png": pl.Picture(figure)}
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def check_numbers(tree: Any) -> None:
     """Check every `positive` field in a tree of these dataclasses, JAX arrays included; tracers pass."""
-    if dataclasses.is_dataclass(tree):
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for field in dataclasses.fields(tree):
             value = getattr(tree, field.name)
             if field.metadata.get("positive") and is_concrete(value):

@@ -8,12 +8,13 @@ H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). An energy knows nothing of t
 import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY
-from functools import reduce, wraps
+from functools import partial, reduce, wraps
 from itertools import chain, count, product
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ctflow._pytree import check_registered, positive, pytree, static
@@ -22,20 +23,41 @@ from ctflow.clouds import WeightedCloud, check_clouds, described, is_pair, mean,
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.kernels import Exponential, Kernel
 from ctflow.partition import log_partition
+from ctflow.partition.plan import check_kernel
 from ctflow.potentials import as_potential, check_parameters, evaluate
 
 Scalar = Float[Array, ""]
 
 
-def _checked(method: Any) -> Any:
-    """An energy's method as it is called from outside: it checks the clouds first; `.bare` does not."""
+def _checked(method: Any, name: str) -> Any:
+    """An energy's method as it is called from outside: it checks clouds and result; `.bare` does not."""
 
     @wraps(method)
     def on_checked_clouds(self, clouds):
-        return method(self, _prepared(self, clouds, "clouds"))
+        found = method(self, _prepared(self, clouds, "clouds"))
+        return _scalars(f"{type(self).__name__}.{name}", found)
 
     setattr(on_checked_clouds, "bare", method)  # noqa: B010
     return on_checked_clouds
+
+
+def _scalars(name: str, found: Any) -> Any:
+    """What a method of an energy returned, once it is a number or, of `terms`, a dict of such."""
+    terms = isinstance(found, dict)
+    if name.endswith(".terms") and not (terms and found):
+        raise ValueError(f"{name} must return a dict of numbers, at least one, got {found!r}")
+    for key, value in found.items() if terms else (("", found),):
+        kind = getattr(value, "dtype", type(value).__name__)
+        real = isinstance(value, int | float) or (
+            hasattr(value, "dtype") and jnp.issubdtype(kind, jnp.floating)
+        )
+        if not real or jnp.shape(value) != ():
+            where = f" for {key!r}" if terms else ""
+            raise ValueError(
+                f"{name} must return one real number{where}, got {kind} of shape {np.shape(value)}; take a "
+                "mean over the points, say"
+            )
+    return found
 
 
 def _bare(method: Any) -> Any:
@@ -49,11 +71,12 @@ def _sum_of_terms(cls: Any) -> Any:
     def value(self, clouds):
         """The sum of the terms."""
         try:
-            return reduce(jnp.add, _bare(cls.terms)(self, clouds).values())
+            terms = _scalars(f"{cls.__name__}.terms", _bare(cls.terms)(self, clouds))
+            return reduce(jnp.add, terms.values())
         except RecursionError:
             raise _calls_itself(cls, "terms", "__call__") from None
 
-    return _checked(value)
+    return _checked(value, "__call__")
 
 
 def _only_term(cls: Any) -> Any:
@@ -67,7 +90,7 @@ def _only_term(cls: Any) -> Any:
         except RecursionError:
             raise _calls_itself(cls, "__call__", "terms") from None
 
-    return _checked(terms)
+    return _checked(terms, "terms")
 
 
 def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
@@ -90,17 +113,20 @@ class Energy:
     dataclass.
     """
 
+    __array_ufunc__ = None  # NumPy's numbers leave arithmetic with energies to them
+
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
         value, terms = (
-            method if hasattr(method, "bare") else _checked(method) for method in (cls.__call__, cls.terms)
+            method if hasattr(method, "bare") else _checked(method, name)
+            for method, name in ((cls.__call__, "__call__"), (cls.terms, "terms"))
         )
         own_value, own_terms = value is not cls.__call__, terms is not cls.terms
         if own_value or own_terms:
             cls.__call__ = value if own_value else _sum_of_terms(cls)
             cls.terms = terms if own_terms else _only_term(cls)
 
-    @_checked
+    @partial(_checked, name="__call__")
     def __call__(self, clouds: Any) -> Scalar:
         """The energy of the clouds, in nats.
 
@@ -109,7 +135,7 @@ class Energy:
         """
         raise NotImplementedError
 
-    @_checked
+    @partial(_checked, name="terms")
     def terms(self, clouds: Any) -> dict[str, Scalar]:
         """Named scalars that add up to the energy.
 
@@ -127,7 +153,11 @@ class Energy:
         return Sum(_parts(self) + _parts(other))
 
     def __mul__(self, weight: Any) -> "Energy":
-        return NotImplemented if isinstance(weight, Energy) else Scaled(self, weight=weight)
+        if isinstance(weight, Energy | str):
+            return NotImplemented
+        if np.ndim(weight) != 0:
+            raise ValueError(f"an energy is scaled by one number, got shape {np.shape(weight)}")
+        return Scaled(self, weight=weight)
 
     __rmul__ = __mul__
 
@@ -446,6 +476,7 @@ class Symmetric(Energy):
 
         Exact for the `Exponential` kernel at the energy's own temperature.
         """
+        check_kernel(self.kernel)
         information = jnp.asarray(self.coupling.mutual_information(), dtype)
         return -information - self.kernel.log_volume(d, dtype)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ctflow import caps, partition
 from ctflow.adaptive import Boxes, resolve
-from ctflow.checks import check_count, check_key, check_positive
+from ctflow.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, mean, points, weights
 from ctflow.kernels import ChordalGaussian
 from ctflow.partition.spectral import wide
@@ -213,9 +213,7 @@ class GibbsMeasure:
         caps into strips on which ρ* is smooth.
         """
         centers = _on_sphere("centers", np.atleast_2d(np.asarray(centers)), self.d)
-        check_positive("radius", radius)
-        if radius > np.pi:
-            raise ValueError(f"radius must lie in (0, π] radians, got {radius}")
+        _check_radius(radius)
         sides = np.sign(centers @ self._axis)[:, None]
         if self.d > 3 and np.linalg.norm(centers - sides * self._axis, axis=1).max() > _ON_AXIS:
             raise ValueError("centers must lie on the potential's symmetry axis in d > 3")
@@ -306,10 +304,27 @@ def _smoothed_log_density(x: Any, y: Any, kernel: ChordalGaussian, w: Any) -> np
 
 
 def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:
-    """Mass of a cloud within `radius` (radians) of any of the centers [k, d]; jittable."""
+    """Mass of a cloud within `radius` (radians) of any of the centers [k, d]; jittable.
+
+    Raises:
+        ValueError: several clouds, points or centers off the sphere, or a radius out of (0, π].
+    """
+    cloud = check_cloud("cloud", cloud)
     z = points(cloud)
+    if is_concrete(centers):
+        centers = _on_sphere("centers", np.atleast_2d(np.asarray(centers)), z.shape[1])
+    _check_radius(radius)
     near = jnp.matmul(z, jnp.asarray(centers, z.dtype).T, precision="highest") > math.cos(radius)
     return mean(cloud, jnp.any(near, axis=1).astype(z.dtype))
+
+
+def _check_radius(radius: Any) -> None:
+    """Raise ValueError unless it is one number in (0, π]."""
+    if np.ndim(radius) != 0:
+        raise ValueError(f"radius must be one number in (0, π] radians, got shape {np.shape(radius)}")
+    check_positive("radius", radius)
+    if radius > np.pi:
+        raise ValueError(f"radius must lie in (0, π] radians, got {radius}")
 
 
 def _on_sphere(name: str, z: Any, d: int) -> np.ndarray:

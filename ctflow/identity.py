@@ -41,8 +41,9 @@ _APART = {"ctflow", *(f"ctflow.{name}" for name in _SHOWING + _KEEPING + _CHECKI
 def identity(*, roots: tuple[str, ...] = (), **parts: Any) -> dict[str, str]:
     """A line of text for every setting in the parts, by its place, with versions, code and device.
 
-    Arrays are told apart by shape, dtype and the SHA-256 of their bytes; functions and methods by their code
-    and what they close over, not by the globals they read.
+    Arrays are told apart by shape, dtype and the SHA-256 of their bytes; functions and methods by their code,
+    what they close over, and the globals of the caller's own modules that they name; not by global lists and
+    sets, which programs write their logs into.
 
     Args:
         roots: the modules of ctflow that do the run; they, what they import, and the modules of the parts
@@ -168,21 +169,25 @@ def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int], met: set
     if isinstance(value, types.FunctionType):
         lines[name] += f", code {_code(value.__code__)}"
     elif methods := _methods(type(value)):
-        lines[name] += f", code {methods}"
+        codes = [f"{key} {_code(function.__code__)}" for key, function in methods]
+        lines[name] += f", code {hashlib.sha256(repr(codes).encode()).hexdigest()[:12]}"
+        for key, function in methods:
+            for label, held in _globals(function):
+                _walk(f"{name}.{key}{label}", held, lines, seen, met)
     for label, held in _held(value):
         _walk(f"{name}{label}", held, lines, seen, met)
 
 
-def _methods(cls: type) -> str:
-    """A digest of the methods of a class of the caller's own; packages are known by their versions."""
+def _methods(cls: type) -> list[tuple[str, types.FunctionType]]:
+    """The methods of a class of the caller's own; packages are known by their versions."""
     own = [base for base in cls.__mro__ if not _is_installed(base.__module__)]
-    codes = []
+    methods = []
     for key, member in (pair for base in own for pair in sorted(vars(base).items())):
         function = getattr(member, "fget", None) or getattr(member, "__func__", None) or member
         function = inspect.unwrap(function) if callable(function) else None
         if isinstance(function, types.FunctionType):
-            codes.append(f"{key} {_code(function.__code__)}")
-    return hashlib.sha256(repr(codes).encode()).hexdigest()[:12] if codes else ""
+            methods.append((key, function))
+    return methods
 
 
 def _is_installed(module: str) -> bool:
@@ -199,6 +204,7 @@ def _held(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, types.FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
         inside = [(f".{name}", cell.cell_contents) for name, cell in cells if _is_filled(cell)]
+        inside += _globals(value)
         defaults = [(f" default {i}", v) for i, v in enumerate(value.__defaults__ or ())]
         return inside + defaults + [(f" default {k}", v) for k, v in (value.__kwdefaults__ or {}).items()]
     if isinstance(value, types.MethodType):
@@ -215,6 +221,32 @@ def _held(value: Any) -> list[tuple[str, Any]]:
         names = getattr(value, "_fields", None)
         return [(f".{names[i]}" if names else f"[{i}]", held) for i, held in enumerate(value)]
     return [(f".{key}", held) for key, held in getattr(value, "__dict__", {}).items()]
+
+
+def _globals(function: types.FunctionType) -> list[tuple[str, Any]]:
+    """What a function of the caller's own names outside of itself, also through the caller's own modules."""
+    if _is_installed(function.__module__ or ""):
+        return []
+    names, found = _names(function.__code__), []
+    for name in names:
+        held = function.__globals__.get(name)
+        if isinstance(held, types.ModuleType):
+            if not _is_installed(held.__name__):
+                found += [(f" {name}.{of}", vars(held)[of]) for of in names if of in vars(held)]
+        elif name in function.__globals__ and not (isinstance(held, list | set) or _is_known(held)):
+            found.append((f" {name}", held))
+    return found
+
+
+def _is_known(held: Any) -> bool:
+    """Whether it is a function or class that is known by the version of its package."""
+    return callable(held) and _is_installed(getattr(held, "__module__", None) or "")
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """Names of globals and attributes in compiled code, nested functions included."""
+    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _names(c)]
+    return sorted({*code.co_names, *inner})
 
 
 def _is_filled(cell: Any) -> bool:
@@ -236,6 +268,16 @@ def _array(value: Any) -> str:
 
 def _code(code: types.CodeType) -> str:
     """A digest of compiled code, nested functions included; where it was written does not matter."""
-    constants = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    held = code.co_consts[_has_docstring(code) :]
+    constants = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in held]
     told = (code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+def _has_docstring(code: types.CodeType) -> bool:
+    """Whether the first constant is a docstring, or the None that Python before 3.14 writes in its place."""
+    if code.co_name.startswith("<") or not code.co_flags & inspect.CO_NEWLOCALS or not code.co_consts:
+        return False
+    if sys.version_info >= (3, 14):
+        return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)  # pyright: ignore[reportAttributeAccessIssue]
+    return code.co_consts[0] is None or isinstance(code.co_consts[0], str)

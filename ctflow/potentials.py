@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import positive, pytree, static
+from ctflow._pytree import check_registered, positive, pytree, static
 from ctflow.checks import check_numbers, is_concrete
 from ctflow.clouds import check_cloud, check_weights
 
@@ -196,6 +196,7 @@ def _rounded(parameter: Any) -> Any:
 def check_potential(potential: Any, d: int) -> None:
     """Raise ValueError unless `potential` is one whose parameters are in range and that takes points [d]."""
     check_parameters(potential)
+    check_registered("potential", potential)
     jax.eval_shape(partial(evaluate, potential), jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
 
 
@@ -222,6 +223,8 @@ def evaluate(potential: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
             f"potential must return one number per point, shape ({z.shape[0]},) for points {z.shape}, "
             f"got shape {jnp.shape(values)}"
         )
+    if jnp.iscomplexobj(values):
+        raise ValueError(f"potential must return real numbers, got {values.dtype}; take jnp.real of them")
     return values
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctflow.checks import check_count, is_concrete
-from ctflow.clouds import points
+from ctflow.clouds import check_clouds, points
 from ctflow.energies import Energy, Scaled, Sum
 from ctflow.flows import Flow, State, jitted_velocity
 from ctflow.solution import Solution
@@ -34,13 +34,14 @@ def check_not_a_state(start: Any) -> None:
         )
 
 
-def check_state(state: Any) -> None:
-    """Raise ValueError unless `evolve` got the state of a flow."""
+def check_state(state: Any) -> State:
+    """The state with its clouds as JAX arrays; ValueError unless `evolve` got the state of a flow."""
     if not isinstance(state, State):
         raise ValueError(
             f"state must be a State, got {type(state).__name__}; make one by flow.init(clouds, key), or pass "
             "sol.state to continue a run"
         )
+    return state._replace(clouds=check_clouds("state.clouds", state.clouds))
 
 
 def check_flow(flow: Any) -> None:

@@ -47,6 +47,8 @@ def evolve(
 ) -> Any:
     """Run `num_steps` steps in one traced scan: pure, so it can be jitted, mapped and differentiated.
 
+    Whether the steps are too large is not looked at, as `solve` does.
+
     Args:
         energy: an energy of `ct.energies`.
         flow: a flow of `ct.flows`.
@@ -60,9 +62,9 @@ def evolve(
         length num_steps/save_every + 1, the start first.
 
     Raises:
-        ValueError: a state, flow, count or `save` of the wrong kind.
+        ValueError: a state, flow, count or `save` of the wrong kind; clouds off the sphere.
     """
-    run_checks.check_state(state)
+    state = run_checks.check_state(state)
     run_checks.check_flow(flow)
     run_checks.check_steps("num_steps", num_steps, minimum=0)
     if (save_every is None) != (save is None):

@@ -41,6 +41,7 @@ def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, 
 
     The result is renormalised, so that rounding does not carry a long flow off the sphere.
     """
+    z, v = as_jax("z", z), as_jax("v", v)
     angle = safe_norm(v)
     moved = jnp.cos(angle) * z + jnp.sinc(angle / jnp.pi) * v
     return moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
@@ -54,6 +55,7 @@ def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, 
     float32, 2e-15 in float64). Outside, the direction keeps its digits, since near -z it is taken from z + w;
     the gradient grows as π over the distance to -z.
     """
+    z, w = as_jax("z", z), as_jax("w", w)
     side = jnp.where(jnp.sum(z * w, axis=-1, keepdims=True) < 0, -1, 1).astype(z.dtype)
     # P_z w = P_z(w - z) = P_z(w + z): the shorter of the two is exact where w is near z or -z.
     tangent = project_tangent(z, w - side * z)
@@ -71,6 +73,7 @@ def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Flo
     Accurate at coincident and antipodal points, where arccos⟨z,w⟩ loses half its digits and its
     gradient is infinite; here the gradient there is 0.
     """
+    z, w = as_jax("z", z), as_jax("w", w)
     return 2 * jnp.arctan2(safe_norm(z - w), safe_norm(z + w))[..., 0]
 
 

@@ -174,18 +174,21 @@ def rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
 def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
     """Step size and fastest rate, where steps of that size do not settle at these clouds or on their way.
 
-    None where they do, and for a flow without a step size or a bound on it.
+    The rate is the energy's, or the flow's own if that is faster. None where they settle, and for a flow
+    without a step size or a bound on it.
     """
     limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
     if limit is None or step_size is None:
         return None
-    step_size = float(step_size)
+    step_size, own = float(step_size), flow.own_rate(jax.tree.leaves(points(states[0]))[0].shape[1])
+    if step_size * own > limit:
+        return step_size, own
     for iterations in (8, 64):
         looked = (fastest_rate(energy, z, _STEPS_AHEAD * step_size, iterations=iterations) for z in states)
         rate = max(map(float, looked))
         if not 0.7 < step_size * rate / limit <= 1:  # else too close to tell by a few iterations
             break
-    return (step_size, rate) if step_size * rate > 0.995 * limit else None  # the rate is from below
+    return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is from below
 
 
 def advice(energy: Any, flow: Flow, *states: Any) -> str:
@@ -197,6 +200,6 @@ def advice(energy: Any, flow: Flow, *states: Any) -> str:
     limit = flow.stable_below / rate
     fails, part = ("miss its law", 10) if flow.stochastic else ("do not settle", 2)
     return (
-        f"step_size={step_size:.3g} is too large: this energy's fastest rate is {rate:.3g}, and steps above "
-        f"{limit:.2g} {fails}. Try step_size={limit / part:.2g}."
+        f"step_size={step_size:.4g} is too large: the fastest rate is {rate:.4g}, and steps above "
+        f"{limit:.4g} {fails}. Try step_size={limit / part:.2g}."
     )

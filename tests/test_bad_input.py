@@ -78,6 +78,45 @@ CASES = {
         lambda: ct.flows.GradientFlow(float("nan")),
         "step_size must be finite and > 0, got nan",
     ),
+    "scaled by an array": (lambda: FLAT * np.ones(2), "an energy is scaled by one number, got shape (2,)"),
+    "an array by it": (lambda: np.ones(2) * FLAT, "an energy is scaled by one number, got shape (2,)"),
+    "complex potential": (
+        lambda: ct.energies.Potential(lambda z: jax.lax.complex(z[0], z[1]), temperature=0.5)(X),
+        "potential must return real numbers, got complex",
+    ),
+    "kernel class": (
+        lambda: ct.energies.SmoothedEntropy(ct.kernels.Exponential)(X),  # type: ignore
+        "kernel must be a kernel, got the class Exponential itself; call it with its settings",
+    ),
+    "kernel of the bound": (
+        lambda: ct.energies.symmetric(ct.couplings.paired(6), temperature=0.5, kernel="exp").lower_bound(3),  # type: ignore
+        "kernel must be a kernel of ct.kernels, got str",
+    ),
+    "evolve off the sphere": (
+        lambda: ct.evolve(FLAT, FLOW, FLOW.init(X)._replace(clouds=2 * X), num_steps=1),
+        "state.clouds must have rows of unit norm",
+    ),
+    "init off the sphere": (lambda: FLOW.init(2 * X), "clouds must have rows of unit norm"),
+    "velocity off the sphere": (lambda: ct.flows.velocity(FLAT, 2 * X), "clouds must have rows of unit norm"),
+    "several radii": (
+        lambda: ct.gibbs.GibbsMeasure(FLAT.potential, temperature=0.5, d=3).cap_mass(
+            np.eye(3),
+            radius=np.ones(2),  # type: ignore
+        ),
+        "radius must be one number in (0, π] radians, got shape (2,)",
+    ),
+    "fraction off the sphere": (
+        lambda: ct.gibbs.cap_fraction(X, 5 * np.eye(3), radius=0.5),
+        "centers must have rows of unit norm",
+    ),
+    "fraction of a pair": (
+        lambda: ct.gibbs.cap_fraction(PAIR, np.eye(3), radius=0.5),
+        "cloud must be one cloud [n, d], got a Pair",
+    ),
+    "fraction of several radii": (
+        lambda: ct.gibbs.cap_fraction(X, np.eye(3), radius=np.ones(2)),  # type: ignore
+        "radius must be one number in (0, π] radians, got shape (2,)",
+    ),
     # counts
     "num_steps zero": (lambda: solve(num_steps=0), "num_steps must be an integer >= 1, got 0"),
     "num_steps float": (lambda: solve(num_steps=2.5), "num_steps must be an integer >= 1, got 2.5"),

@@ -1,9 +1,11 @@
 """A run that was stopped, by whatever, goes on to the same bytes; what is not the same run is refused."""
 
+import importlib
 import json
 import os
 import shutil
 import signal
+import sys
 import warnings
 from pathlib import Path
 
@@ -239,6 +241,67 @@ def test_methods_of_ones_own_classes_are_compared():
     assert there["e"].split("code ")[1] != now["e"].split("code ")[1]
 
 
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A function that gives the identity of an energy from a user's own module, written with such a text."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def of(text):
+        (tmp_path / "helpers_of_mine.py").write_text("def scale(z):\n    return 3 * z\n")
+        (tmp_path / "script_of_mine.py").write_text(text)
+        for name in ("helpers_of_mine", "script_of_mine"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return identity(of=importlib.import_module("script_of_mine").well)
+
+    yield of
+    for name in ("helpers_of_mine", "script_of_mine"):
+        sys.modules.pop(name, None)
+
+
+SCRIPT = """
+import jax.numpy as jnp
+import helpers_of_mine
+DEPTH = 2.0
+PLACES = jnp.arange(3.0)
+WORDS = {"height": 1.0}
+LOG = []
+def helper(z):
+    return deeper(z) + WORDS["height"] + PLACES[0]
+def deeper(z):
+    return DEPTH * helpers_of_mine.scale(z[0])
+def unused(z):
+    return 0
+def well(z):
+    "A well."
+    LOG.append(1)
+    inner = lambda z: -helper(z)
+    return inner(z)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "other"),
+    [
+        ("DEPTH = 2.0", "DEPTH = 3.0", True),
+        ("arange(3.0)", "arange(4.0)", True),
+        ('"height": 1.0', '"height": 1.5', True),
+        ("z[0]", "z[1]", True),
+        ("helpers_of_mine.scale(z[0])", "helpers_of_mine.scale(z[0] + 1)", True),
+        ("-helper(z)", "-2 * helper(z)", True),
+        ('"A well."', '"Another word for it."', False),
+        ('    "A well."\n', "", False),
+        ("    return 0", "    return 1", False),
+        ("LOG = []", "LOG = [1]", False),
+        ("def helper", "# Why.\ndef helper", False),
+    ],
+)
+def test_what_a_users_function_names_outside_of_itself_counts(script, old, new, other):
+    assert old in SCRIPT
+    assert bool(differences(script(SCRIPT), script(SCRIPT.replace(old, new)))) == other
+
+
 def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):
     with checkpoints.held(tmp_path), pytest.raises(ValueError, match="is in use by another run"):
         solve(checkpoint=tmp_path)
@@ -249,7 +312,7 @@ def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):
         solve(resume=True)
 
 
-RAN = []  # a global, which a function is not compared by
+RAN = []  # a global list, which a function is not compared by
 
 
 def store(folder, **made_of):

@@ -38,6 +38,12 @@ DOORS = {
     "weights": lambda z, w: clouds.check_cloud("cloud", ct.WeightedCloud(jnp.asarray(z), w)),
     "log_partition": lambda z, w: ct.log_partition(jnp.asarray(z), z, ct.kernels.Exponential(0.5)),
     "rows in a list": lambda z, w: clouds.check_cloud("cloud", list(z)),
+    "init": lambda z, w: ct.flows.GradientFlow(0.1).init(z),
+    "velocity": lambda z, w: ct.flows.velocity(energies.Potential(FIELD, temperature=0.5), z),
+    "exp_map": lambda z, w: ct.sphere.exp_map(z, 0 * z),
+    "log_map": lambda z, w: ct.sphere.log_map(z, z),
+    "geodesic_distance": lambda z, w: ct.sphere.geodesic_distance(z, z),
+    "cap_fraction": lambda z, w: ct.gibbs.cap_fraction(z, np.eye(3), radius=0.5),
     "normalize": lambda z, w: ct.sphere.normalize(2 * z),
 }
 

@@ -502,6 +502,44 @@ def test_a_value_and_terms_that_call_each_other_are_named():
                 method(x)
 
 
+@pytest.mark.parametrize(
+    ("method", "returned", "message"),
+    [
+        (
+            "__call__",
+            lambda z: z[:1, 0],
+            r"__call__ must return one real number, got float64 of shape \(1,\)",
+        ),
+        ("__call__", lambda z: None, r"__call__ must return one real number, got NoneType"),
+        (
+            "__call__",
+            lambda z: jax.lax.complex(z[0, 0], z[0, 1]),
+            r"__call__ must return one real number, got complex128",
+        ),
+        (
+            "terms",
+            lambda z: {"a": z[:, 0]},
+            r"terms must return one real number for 'a', got float64 of shape",
+        ),
+        ("terms", lambda z: {}, r"terms must return a dict of numbers, at least one, got \{\}"),
+        ("terms", lambda z: None, r"terms must return a dict of numbers, at least one, got None"),
+    ],
+)
+def test_an_energy_that_returns_no_numbers_is_named(method, returned, message):
+    x = a_pair(0).x
+    kind = energies.pytree(
+        type(
+            "Odd", (energies.Energy,), {method: lambda self, clouds: returned(clouds), "__annotations__": {}}
+        )
+    )
+    for call in (
+        getattr(kind(), method),
+        lambda x: ct.solve(kind(), x, flows.GradientFlow(0.1), num_steps=1),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(x)
+
+
 def test_a_term_named_energy_does_not_replace_the_energy():
     @energies.pytree
     class Named(energies.Potential):

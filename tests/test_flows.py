@@ -234,3 +234,31 @@ def test_descent_takes_an_optimizer_and_says_what_came():
     for given, told in ((optax.adam, "adam"), (0.1, "0.1"), (None, "None")):
         with pytest.raises(ValueError, match=f"optimizer must be an optimizer of optax.*got '?{told}"):
             flows.Descent(given)  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("flow", "d", "tau", "finishes"),
+    [
+        (flows.Langevin(1.9), 3, 1.0, False),
+        (flows.Langevin(19.0), 3, 10.0, False),
+        (flows.Langevin(0.95), 8, 0.5, False),
+        (flows.Langevin(3.8), 2, 2.0, False),
+        (flows.Langevin(0.9), 3, 1.0, True),
+        (flows.WassersteinFisherRao(2.2, kernels.Exponential(0.1)), 3, 2.0, False),
+        (flows.WassersteinFisherRao(2.2, kernels.Exponential(0.1)), 2, 10.0, False),
+        (flows.WassersteinFisherRao(0.5, kernels.Exponential(0.1)), 3, 2.0, True),
+    ],
+)
+def test_steps_too_large_for_the_sphere_itself_are_refused(flow, d, tau, finishes):
+    """In a gentle potential it is noise, birth and death that a step must be small for."""
+    energy = energies.Potential(ct.potentials.Linear(jnp.eye(d)[0]), temperature=tau)
+    start = ct.sphere.uniform(jax.random.key(0), 50, d)
+
+    def run():
+        return ct.solve(energy, start, flow, num_steps=6, key=jax.random.key(1), save_every=6)
+
+    if finishes:
+        assert run().status is ct.Status.FINISHED
+    else:
+        with pytest.raises(ct.DivergedError, match="miss its law"):
+            run()

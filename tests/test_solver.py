@@ -213,6 +213,14 @@ def test_a_cycle_of_two_is_found_from_its_gentle_state():
             ct.solve(energy, start, flow, num_steps=num_steps, save_every=num_steps)
 
 
+def test_steps_just_below_the_limit_settle():
+    energy = energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=0.1)
+    start = ct.sphere.uniform(jax.random.key(0), 50, 3)
+    assert ct.solve(energy, start, flows.GradientFlow(0.1993), num_steps=4000, save_every=4000).status
+    with pytest.raises(ct.DivergedError, match=r"step_size=0\.2007 is too large.* above 0\.2 do not settle"):
+        ct.solve(energy, start, flows.GradientFlow(0.2007), num_steps=4000, save_every=4000)
+
+
 def test_a_ridge_is_no_reason_to_refuse_a_law():
     """Between sharp wells displacements grow, ten times faster than they die in the wells."""
     wells = ct.potentials.VonMisesFisherMixture(np.eye(3)[:2], concentration=40.0)

@@ -100,6 +100,11 @@ def tolerance(rtol: float | None, dtype: Any) -> float:
 
 def check_kernel(kernel: Any) -> None:
     """Raise ValueError unless it is a kernel whose numbers are in range."""
+    if isinstance(kernel, type) and issubclass(kernel, Kernel):
+        raise ValueError(
+            f"kernel must be a kernel, got the class {kernel.__name__} itself; call it with its settings, "
+            "such as ct.kernels.Exponential(0.1)"
+        )
     check_numbers(kernel)
     if not isinstance(kernel, Kernel):
         raise ValueError(
