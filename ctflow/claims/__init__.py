@@ -38,6 +38,7 @@ CLAIMS = (
     "initialisation",
     "directions",
     "mean_field",
+    "overlap",
     "phases",
 )
 """The claims' names, in the paper's order."""
