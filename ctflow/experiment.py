@@ -61,7 +61,8 @@ def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
 def beside(script: str, name: str) -> Any:
     """The module NAME.py in the folder of a script, loaded by its path as in `plot_of`."""
     module = ModuleType(f"experiments.plots.{name}")
-    SourceFileLoader(module.__name__, str(Path(script).resolve().parent / f"{name}.py")).exec_module(module)
+    module.__file__ = str(Path(script).resolve().parent / f"{name}.py")
+    SourceFileLoader(module.__name__, module.__file__).exec_module(module)
     return module
 
 
