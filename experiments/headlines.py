@@ -1,7 +1,7 @@
 """The headline numbers of the numerical section, and whether a new run of it gives them again.
 
-Each is a cell of an experiment's table with a spread over seeds beside it. Long runs amplify rounding, so that
-on another machine a seed ends elsewhere; what is reproduced is the law of the ends. The tolerance is four
+Each is a cell of an experiment's table with a spread over seeds beside it. Long runs amplify rounding: on
+another machine a seed ends elsewhere; what is reproduced is the law of the ends. The tolerance is four
 standard errors of the difference of two independent runs of as many seeds. A number without a spread is no
 headline.
 """

@@ -59,7 +59,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 def _rates(sigmas: Any, ratios: Any, modes: Any) -> list[dict[str, Any]]:
     """Growth of the amplitude of a single mode, displaced by a little."""
     angle = 2 * np.pi * np.arange(_N) / _N
-    cells = list(product(sigmas, ratios, ring.Growth._fields, modes))
+    cells: list[Any] = list(product(sigmas, ratios, ring.Growth._fields, modes))
     rows, displacements, inputs = [], [], []
     for sigma, ratio, kind, mode in cells:
         tau, along = ratio * ring.critical_temperature(sigma), kind.endswith("along")

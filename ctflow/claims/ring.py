@@ -159,7 +159,7 @@ def onset(sigma: float) -> tuple[float, int]:
     def largest(tau: float) -> float:
         return float(growth(sigma, tau, np.arange(MODES)).antiphase[2:].max())
 
-    tau = float(optimize.brentq(largest, star, 3 * star))
+    tau = optimize.root_scalar(largest, bracket=(star, 3 * star)).root
     return tau, 2 + int(np.argmax(growth(sigma, tau, np.arange(MODES)).antiphase[2:]))
 
 
@@ -177,7 +177,7 @@ def onset_along(sigma: float) -> tuple[float, int] | None:
     above = np.flatnonzero([largest(tau) > 0 for tau in taus])
     if len(above) == 0:
         return None
-    tau = float(optimize.brentq(largest, taus[above[-1]], taus[above[-1] + 1]))
+    tau = optimize.root_scalar(largest, bracket=(taus[above[-1]], taus[above[-1] + 1])).root
     return tau, int(np.argmax(growth(sigma, tau, np.arange(MODES)).antiphase_along))
 
 

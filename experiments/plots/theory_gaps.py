@@ -39,7 +39,7 @@ def initialisation(tables: dict) -> pl.Picture:
             ax.set_title(f"{latents}: {'matched pairs, σ = 0' if sigma == 0 else 'blurred pairs, σ = 0.5'}")
         row[0].set_ylabel("energy distance at the end")
     for ax in axes[1]:
-        ax.set_xlabel("start")
+        ax.set_xlabel("start; dotted: 0.01; what is below 1e-6 is drawn there", fontsize=8)
     axes[0, 1].legend(ncols=2)
     return pl.Picture(figure)
 
@@ -89,8 +89,16 @@ def overlap(tables: dict) -> pl.Picture:
         ax.axhline(0, color=pl.GREY, linewidth=0.8)
         ax.set(xlabel="mode m", title=f"flat ring, σ = {sigma:g}, τ = {of['ratio'][0]:g} τ*")
         ax.set_yscale("symlog", linthresh=1)
+        ax.set_xticks(np.unique(of["mode"]))
     axes[0, 0].set_ylabel("growth rate (1/time)")
-    axes[0, 1].legend(fontsize=7, title="bar: predicted, marker: run", title_fontsize=7)
+    figure.legend(
+        *axes[0, 1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        fontsize=7,
+        title="growth rates: bar predicted, marker run",
+        title_fontsize=7,
+    )
     left, right = axes[1]
     t, blur = tables["onsets"], np.linspace(0.2, 1.2, 60)
     ratios = [ring.onset(sigma)[0] / ring.critical_temperature(sigma) for sigma in blur]
@@ -119,7 +127,7 @@ def overlap(tables: dict) -> pl.Picture:
             **style | {"label": None},
             fillstyle="none",
         )
-    right.set(yscale="log", xlabel="blur σ (radians)", ylabel="gap at the end", ylim=(5e-8, 1))
+    right.set(yscale="log", xlabel="blur σ (radians)", ylabel="gap at the end (or 1e-7)", ylim=(5e-8, 1))
     right.set_title("full: between τ* and the onset, open: above")
     right.legend(fontsize=7)
     return pl.Picture(figure)
@@ -150,13 +158,10 @@ def _family(ax: Any, t: dict) -> None:
         ):
             ax.plot((a0, a), (b0, b), ":", color=pl.GREY, linewidth=0.8)
     ax.plot(t["a_start"], t["b_start"], "x", color="black", markersize=4, label="start")
-    ax.set(
-        xlabel="height a of ring 1",
-        ylabel="height b of ring 2",
-        title="ring: a/b is conserved",
-        aspect="equal",
-    )
-    ax.legend(fontsize=6, loc="upper right")
+    ax.set(xlabel="height a of ring 1", ylabel="height b of ring 2", aspect="equal", ylim=(-0.95, 1.8))
+    ax.set_title("ring: a/b is conserved")
+    ax.set_yticks([-0.5, 0, 0.5])
+    ax.legend(fontsize=6, loc="upper center")
 
 
 def _against_temperature(axes: Any, t: dict) -> None:
@@ -172,7 +177,7 @@ def _against_temperature(axes: Any, t: dict) -> None:
     for ax in axes:
         ax.axvline(1, color=pl.GREY, linewidth=0.8, linestyle="--")
         ax.set_xlabel("temperature over τ*")
-    axes[0].set(yscale="log", ylabel="energy distance at the end", title="ring: gap in law")
+    axes[0].set(yscale="log", ylabel="energy distance at the end (or 1e-6)", title="ring: gap in law")
     axes[1].set(ylabel="J$^{Sym}$ + log V + I(π) (nats)", ylim=(0, None), title="ring: energy")
     axes[1].legend(
         fontsize=6, title="full: near, open: far, half:\noverlap (left), equal heights", title_fontsize=6
