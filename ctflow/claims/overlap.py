@@ -4,10 +4,11 @@ Latents on a ring, pairs blurred by σ. Beyond the paper. Two overlapping clouds
 displacement in antiphase grows. At the flat ring every mode's rate is known (`ring.growth`), out of plane
 and along the ring, in antiphase and in phase. At τ*, where parallel rings find room, a wave with m >= 2
 grows already: two laws part above τ*, and their centroids do not, so that this gap is seen by the energy
-distance alone. For σ above about 0.68 the flat ring is the overlapping state there, and the onset has a
-closed form; below, the ring buckles in phase into a seam of lower energy, and the onset is where the seam's
-lowest antiphase curvature is zero (`ctflow.claims.criterion`). On the circle itself, with no dimension to
-spare, waves along the ring part the clouds once σ exceeds 0.50 and τ is low enough.
+distance alone. For σ above 0.57 the flat ring is the overlapping state there (though up to 0.68 it buckles
+at higher temperatures), and the onset has a closed form; below, the ring has buckled in phase into a seam
+of lower energy, and the onset is where the seam's lowest antiphase curvature is zero
+(`ctflow.claims.criterion`). On the circle itself, with no dimension to spare, waves along the ring part the
+clouds once σ exceeds 0.50 and τ is low enough.
 """
 
 from itertools import product
@@ -25,7 +26,7 @@ from ctflow.sweeps import sweep
 TITLE = "where overlap is lost"
 SOURCE = "second variation of J^Sym at the flat ring in closed form; at the best single cloud by its Hessian"
 SIGMAS = (0.3, 0.5, 0.8, 1.0)
-"""Of the onset; up to 0.5 the overlapping state is a seam, from 0.8 the flat ring."""
+"""Of the onset; at 0.3 and 0.5 the overlapping state is a seam, at 0.8 and 1 the flat ring."""
 _N = 48
 _SIZE = 1e-5
 _PER_RUN = 0.02

@@ -305,7 +305,7 @@ SEEN = {
     "stability": "Without pairs, overlap is lost in every mode at every temperature",
     "knife_edge": "Clouds stay overlapped under equal fields only",
     "barrier": "Each cloud is a barrier to the other",
-    "initialisation": "With a dimension to spare, matched pairs close the gap; blurred ones leave room for one",
+    "initialisation": "Given a spare dimension, matched pairs close the gap; blurred ones leave room for one",
     "directions": "One direction leaves a gap too; one cloud for both pays on two clusters",
     "mean_field": "Particles are within sampling error of the equations for densities",
     "overlap": "Overlap is lost above τ*, along waves that centroids do not show",
