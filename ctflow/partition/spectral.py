@@ -163,9 +163,14 @@ def _evaluate(h: Harmonics, z: Array, moments: Array, c: Array, *, gradient: boo
     return _in_chunks(at, z)[1]
 
 
+def _length(z: Array) -> Array:
+    """Of rows [n, d], column by column: XLA sums a short last axis entry after entry."""
+    return jnp.sqrt(sum(z[:, k] ** 2 for k in range(z.shape[1])))
+
+
 def _unit(z: Array) -> Array:
     z = z.astype(jnp.float64)
-    return z / jnp.sqrt(jnp.sum(z * z, axis=1, keepdims=True))
+    return z / _length(z)[:, None]
 
 
 class _Waves(NamedTuple):
@@ -256,8 +261,10 @@ def _probes(n: int, special: Array) -> Array:
 
 
 def _largest(a: Array) -> Array:
-    """Index of the largest entry, in 32 bits, since an argmax is lowered outside of `wide()`."""
-    return jax.lax.argmax(a.astype(jnp.float32), 0, jnp.int32)
+    """Index of the largest entry, in 32 bits, by two plain reductions: an argmax is slower on a CPU."""
+    a = a.astype(jnp.float32)
+    index = jax.lax.iota(jnp.int32, a.shape[0])
+    return jnp.min(jnp.where(a == jnp.max(a), index, jnp.int32(a.shape[0] - 1)))
 
 
 def _gathered(tree: Any, axis: str | None) -> Any:
@@ -324,18 +331,20 @@ def spectral_sum(
     with wide():
         kernel = as_dtype(kernel, jnp.float64)
         c = coefficients(kernel, d, degree)
-        unit_x, unit_y, wide_weights = _unit(x), _unit(y), weights.astype(jnp.float64)
+        unit_y, wide_weights = _unit(y), weights.astype(jnp.float64)
         waves = _Waves.of(h, y, wide_weights, dtype, axis)
         result = _evaluate(h, x.astype(dtype), waves.moments, c, gradient=gradient)
-        whole, slope = as_dtype(result, jnp.float64)
-        f, steep = whole, jnp.zeros_like(x, jnp.float64) if slope is None else slope
+        f, slope = as_dtype(result, jnp.float64)
+        steep = jnp.zeros_like(x, jnp.float64) if slope is None else slope
+        whole = result[0], jnp.zeros_like(x) if slope is None else result[1]
         if exclude_self:
+            unit_x = _unit(x)
             own, pull = jax.vjp(lambda x: _own(x, unit_y, wide_weights, kernel), unit_x)
             f, steep = f - own, steep - sphere.project_tangent(unit_x, pull(jnp.ones_like(own))[0])
 
-        steepness = jnp.sqrt(jnp.sum(steep**2, axis=1))
+        steepness = _length(steep)
         index = _probes(n, _largest(-f))
-        looked_at = unit_x[index], whole[index], (steep * 0 if slope is None else slope)[index]
+        looked_at = (_unit(x[index]), *as_dtype([part[index] for part in whole], jnp.float64))
         doubts = _doubts(kernel, _Side(unit_y, wide_weights, axis), *_gathered(looked_at, axis))
         rounding = _rounding(c, waves, dtype)
         error, slope_error = map(_error, _truncation(kernel, d, c), doubts, rounding)
@@ -433,15 +442,16 @@ def spectral_pull(
         p, as_kernel = ravel_pytree(as_dtype(kernel, jnp.float64))
         kernel = as_kernel(p)
         c = coefficients(kernel, d, degree)
-        unit_x, unit_y, (wide_weights, g) = _unit(x), _unit(y), as_dtype((weights, cotangent), jnp.float64)
+        unit_x, (wide_weights, g) = _unit(x), as_dtype((weights, cotangent), jnp.float64)
         share = g / sum(as_dtype(field, jnp.float64))
         shares = _Waves.of(h, x, share, dtype, axis)
         result = _evaluate(h, y.astype(dtype), shares.moments, c, gradient=True)
         d_weights, slope = as_dtype(result, jnp.float64)
         d_y, d_p = slope * wide_weights[:, None], jnp.zeros_like(p)
 
-        index = _probes(y.shape[0], _largest(jnp.sum(slope**2, axis=1)))
-        looked_at = _gathered((unit_y[index], d_weights[index], slope[index]), axis)
+        index = _probes(y.shape[0], _largest(_length(result[1])))
+        looked_at = (_unit(y[index]), *as_dtype([part[index] for part in result], jnp.float64))
+        looked_at = _gathered(looked_at, axis)
         side = _Side(unit_x, share, axis)
         scale = over_devices(jnp.sum(jnp.abs(g)))
         cut = [a * shares.mass for a in _truncation(kernel, d, c)]
@@ -454,6 +464,7 @@ def spectral_pull(
         else:
             errors.append(jnp.zeros_like(scale))
         if exclude_self:
+            unit_y = _unit(y)
 
             def own(y, weights, p):
                 return _own(unit_x, y, weights, as_kernel(p))
