@@ -57,7 +57,7 @@ def plot_gap(result: Result) -> pl.Picture:
     ):
         mean, error = summary[f"{name}_mean"], summary[f"{name}_sem"]
         means.errorbar(sigma, mean, yerr=error, color=color, fmt="o", capsize=2, label=label)
-    means.set_title("the same: mean ± standard error, carried by collapsed runs", fontsize=8)
+    means.set_title("the same: mean ± SE, carried by collapsed runs")
     exact.plot(sigma, summary["minibatches_exact_gap"], color=pl.BLUE, marker="o", label="minibatches")
     exact.plot(sigma, summary["population_exact_gap"], color=pl.GREEN, marker="s", label="population")
     dashed = {"color": pl.ORANGE, "linestyle": "--", "label": "the data, not encoded"}
