@@ -127,7 +127,7 @@ STATEMENTS = {
             sigma=0,
         )
     ],
-    "is {:.3f} τ* at σ = 0.8 and {:.3f} τ* at σ = 1, in closed form, and {:.2f} τ* and {:.2f} τ* at": lambda: [
+    "is {:.3f} τ* at σ = 0.8 and {:.3f} τ* at σ = 1, in closed form, and {:.2f} τ* and {:.2f} τ*": lambda: [
         *map(onset, (0.8, 1, 0.3, 0.5))
     ],
     "below τ*: at {:.3f} τ* for σ = 0.5": lambda: [
