@@ -51,24 +51,6 @@ def start(kind: str, n: int, d: int, rng: np.random.Generator) -> tuple[np.ndarr
     return cloud(1), cloud(-1)
 
 
-def many_latents(stars: dict[int, dict[float, float]]) -> dict[float, tuple[float, float]]:
-    """τ* of very many latents, and its uncertainty, by σ: a straight line in 1/n² through n >= 40.
-
-    Args:
-        stars: `critical_temperatures` by n. The latents are quantiles of a smooth law, hence the power.
-
-    Returns:
-        By σ, the intercept and the largest distance of a value from the line.
-    """
-    sizes = np.array([n for n in stars if n >= 40])
-    found = {}
-    for sigma in SIGMAS:
-        values = np.array([stars[n][sigma] for n in sizes])
-        slope, intercept = np.polyfit(1.0 / sizes**2, values, 1)
-        found[sigma] = float(intercept), float(np.abs(values - intercept - slope / sizes**2).max())
-    return found
-
-
 @cache
 def critical_temperatures(n: int, d: int, seed: int = 0) -> dict[float, float]:
     """τ* by σ, of `SIGMAS`: where the lowest antiphase curvature of the best single cloud crosses zero.
