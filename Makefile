@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: help figures smoke test test-long test-slow bench lint clean
 
 help:
-	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 25 minutes on 2 cores)"
+	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 40 minutes on 2 cores)"
 	@echo "make smoke      the same, tiny, into runs/ (about two minutes)"
 	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
 	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"

@@ -12,6 +12,7 @@ from functools import partial, reduce, wraps
 from itertools import chain, count, product
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -375,6 +376,23 @@ class CrossEntropy(Energy):
         _check_pair(clouds)
 
 
+@pytree
+class LogVolume(Energy):
+    """log V of the kernel: no force on any point, but the part of the loss's slope in τ that J leaves out.
+
+    InfoNCE's loss tends to J + log V + log N (arXiv 2601.19597). With the kernel's temperature learned,
+    descend J + log V: dJ/dτ alone is not the loss's slope, and descending J in τ does not stop where the
+    loss does.
+    """
+
+    kernel: Kernel
+
+    def terms(self, clouds):
+        """`log_volume`: log V, in nats."""
+        z = jax.tree.leaves(points(clouds))[0]
+        return {"log_volume": self.kernel.log_volume(z.shape[1], z.dtype)}
+
+
 def _mean_log_densities(clouds: Any, kernel: Kernel) -> dict[str, Scalar]:
     """∫log ρ̃_b dq_a for every pair of clouds, keyed `ab`."""
     named = dict(zip("12", clouds, strict=True))
@@ -401,7 +419,11 @@ class SymmetricDivergence(Energy):
 
 @pytree
 class Symmetric(Energy):
-    """J^Sym = ½(J_{1→2} + J_{2→1}), the large-batch limit of the symmetric InfoNCE loss on two clouds."""
+    """J^Sym = ½(J_{1→2} + J_{2→1}), the large-batch limit of the symmetric InfoNCE loss on two clouds.
+
+    The loss itself tends to J^Sym + log V + log N. Where the temperature is learned, add
+    `LogVolume(kernel)`: the slope of J^Sym in τ alone is not that of the loss.
+    """
 
     coupling: Coupling
     _: KW_ONLY
@@ -481,7 +503,10 @@ def directional(
 
 
 def symmetric(coupling: Coupling, *, temperature: float, kernel: Kernel | None = None) -> Symmetric:
-    """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair, with InfoNCE's own kernel `Exponential(τ)` by default."""
+    """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair, with InfoNCE's own kernel `Exponential(τ)` by default.
+
+    To learn τ, descend `symmetric(coupling, temperature=tau) + LogVolume(Exponential(tau))` in it.
+    """
     kernel = Exponential(temperature) if kernel is None else kernel
     return Symmetric(coupling, temperature=temperature, kernel=kernel)
 

@@ -55,9 +55,15 @@ def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
     It is loaded by its path, so that a script works both run and imported, from anywhere.
     """
     path = Path(script).resolve()
-    module = ModuleType(f"experiments.plots.{path.stem}")
-    SourceFileLoader(module.__name__, str(path.parent / "plots" / path.name)).exec_module(module)
-    return module.plot
+    return beside(str(path.parent / "plots" / path.name), path.stem).plot
+
+
+def beside(script: str, name: str) -> Any:
+    """The module NAME.py in the folder of a script, loaded by its path as in `plot_of`."""
+    module = ModuleType(f"experiments.plots.{name}")
+    module.__file__ = str(Path(script).resolve().parent / f"{name}.py")
+    SourceFileLoader(module.__name__, module.__file__).exec_module(module)
+    return module
 
 
 def part(checkpoint: Path | None, name: str) -> dict[str, Any]:

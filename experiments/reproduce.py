@@ -3,6 +3,8 @@
 Runs the experiments one after the other, each into its own folder, and writes README.md beside them: claim,
 published number, number found here, exact value where one is known, seconds. With `--resume` an experiment
 whose saved settings are those asked for is only drawn again, and one that was interrupted is gone on with.
+At the end the headline numbers are compared with the committed ones (`headlines.py`); `--check` does that
+alone.
 
     python experiments/reproduce.py --preset paper --out figures
 """
@@ -54,6 +56,8 @@ class Options:
     out: Annotated[Path, tyro.conf.arg(help="folders and README.md go here")] = Path("runs")
     resume: Annotated[bool, tyro.conf.arg(help="go on where an earlier call was interrupted")] = False
     force: Annotated[bool, tyro.conf.arg(help="run even if memory may not do")] = False
+    check: Annotated[bool, tyro.conf.arg(help="run nothing: compare the results in --out")] = False
+    accept: Annotated[bool, tyro.conf.arg(help="run nothing: commit the headlines of --out")] = False
 
 
 def module_of(name: str) -> Any:
@@ -316,13 +320,30 @@ def reproduce(options: Options) -> None:
     with io.atomic(options.out / "README.md") as file:
         file.write(page(options.out, options.preset).encode())
     print(f"wrote {options.out / 'README.md'}")
+    if options.preset == "paper":
+        compare(options.out)
+
+
+def compare(folder: Path) -> bool:
+    """Print the headlines of a folder beside the committed ones; whether all agree."""
+    headlines = module_of("headlines")
+    compared = headlines.compare(folder)
+    print(headlines.page(compared), end="")
+    return all(of.agrees for of in compared)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run from the command line."""
     words = sys.argv[1:] if argv is None else argv
     with guarded(shlex.join(["python", sys.argv[0], *words])):
-        reproduce(tyro.cli(Options, args=argv, description=__doc__, prog="reproduce.py"))
+        options = tyro.cli(Options, args=argv, description=__doc__, prog="reproduce.py")
+        if options.accept:
+            module_of("headlines").accept(options.out)
+        elif options.check:
+            if not compare(options.out):
+                raise SystemExit(1)
+        else:
+            reproduce(options)
 
 
 if __name__ == "__main__":

@@ -436,7 +436,9 @@ def test_jobs_that_are_done_are_not_run_again(tmp_path):
 
 def test_findings_survive_bit_for_bit():
     curves = {"c": {"x": np.array([1 / 3, np.nan, np.inf]), "n": np.array([1, 2]), "name": np.array(["a"])}}
-    finding = claims.Finding("n", "t", "s", Evidence([Check("q", 1 / 3, 0.1, 0.0, "r", True)], curves), 1.5)
+    finding = claims.Finding(
+        "n", "t", "s", Evidence([Check("q", 1 / 3, 0.5, 0.1, 0.0, "r", True)], curves), 1.5
+    )
     (back,) = claims._unpacked(claims._packed([finding]))
     assert (back.name, back.seconds, back.evidence.checks) == ("n", 1.5, finding.evidence.checks)
     for name, column in curves["c"].items():

@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 import ctflow as ct
 from ctflow import clouds as clouds_module
 from ctflow import couplings, energies, flows, kernels
+from ctflow.claims import ring
 from tests.draws import uniform
 
 velocity = jax.jit(flows.velocity)  # one program an energy's kind, whatever its numbers
@@ -446,6 +447,50 @@ class Circular(energies.Potential):
     def terms(self, clouds):
         """Without end."""
         return {"potential": self(clouds)}
+
+
+def test_learning_the_temperature_stops_where_the_loss_does():
+    """Parallel rings of squared radius p rest at τ = p τ*, by J + log V and by InfoNCE's loss; J runs on."""
+    n, p, sigma = 24, 0.8, 0.8
+    clouds = ct.Pair(
+        *map(jnp.asarray, ring.rings(n, 3, (0.2**0.5, -(0.2**0.5)), np.random.default_rng(0), 0.0))
+    )
+    rest = p * ring.critical_temperature(sigma)
+    rows, cols = (index.ravel().astype(np.int32) for index in np.indices((n, n)))
+    pi = ct.couplings.Coupling(rows, cols, ring.law(n, sigma).ravel(), shape=(n, n), complete=True)
+
+    def energy(log_tau):
+        tau = jnp.exp(log_tau)
+        return (energies.symmetric(pi, temperature=tau) + energies.LogVolume(kernels.Exponential(tau)))(
+            clouds
+        )
+
+    def loss(log_tau):
+        options = {"temperature": jnp.exp(log_tau), "num_negatives": 500, "positive_in_denominator": False}
+        keys = jax.random.split(jax.random.key(0), 8)
+        return jnp.mean(jax.vmap(lambda key: ct.infonce.loss(key, clouds, pi, **options))(keys))
+
+    def j_alone(log_tau):
+        return energies.symmetric(pi, temperature=jnp.exp(log_tau))(clouds)
+
+    slope = jax.jit(lambda value: [jax.grad(part)(value) for part in (energy, loss, j_alone)])
+    below, at, above = (slope(jnp.log(rest * ratio)) for ratio in (0.97, 1.0, 1.03))
+    assert abs(at[0]) < 1e-9
+    for part in range(2):  # up from below, down from above: descending stops between
+        assert below[part] < 0 < above[part]
+    assert at[2] > 1
+    # Alike away from rest too; the loss is off by its variance over N, and by the draw.
+    assert slope(jnp.log(2 * rest))[1] == pytest.approx(float(slope(jnp.log(2 * rest))[0]), abs=0.01)
+
+
+def test_log_volume_is_a_constant_of_any_clouds():
+    kernel = kernels.Exponential(0.3)
+    for clouds in (a_pair(0), a_pair(0).x):
+        assert energies.LogVolume(kernel)(clouds) == kernel.log_volume(3, jnp.float64)
+    assert list((energies.LogVolume(kernel) + energies.SmoothedEntropy(kernel)).terms(a_pair(0).x)) == [
+        "log_volume",
+        "negative_entropy",
+    ]
 
 
 def test_a_value_and_terms_that_call_each_other_are_named():

@@ -21,6 +21,7 @@ OBJECTS = [
     ct.energies.SmoothedEntropy(ct.kernels.Exponential(0.1)),
     ct.energies.SmoothedEntropy(ct.kernels.ChordalGaussian(0.1)),
     ct.energies.SymmetricDivergence(ct.kernels.Exponential(0.1)),
+    ct.energies.LogVolume(ct.kernels.Exponential(0.1)),
     ct.energies.CrossEntropy(ct.kernels.Exponential(0.1), direction="12"),
     ct.energies.CrossEntropy(ct.kernels.Exponential(0.1), direction="21"),
     ct.energies.symmetric(PI, temperature=0.1),

@@ -38,6 +38,7 @@ CLAIMS = (
     "initialisation",
     "directions",
     "mean_field",
+    "overlap",
     "phases",
 )
 """The claims' names, in the paper's order."""
@@ -79,7 +80,7 @@ def verify(
 
     Args:
         names: which, of `CLAIMS`.
-        quick: smaller samples and fewer settings, about two minutes in all; else about a quarter of an hour.
+        quick: smaller samples and fewer settings, two to five minutes in all; else under half an hour on two cores.
         seed: of the random numbers.
         done: called with every finding, in the order of `names`.
         checkpoint: a folder for the findings; those that are there already are not run again. Ctrl-C and

@@ -2,7 +2,7 @@
 
 J_{1→2} + log V >= -I(π) as for J^Sym, by Gibbs' variational inequality in each row, with equality where
 s_ij = τ·PMI_ij + c_i: a free constant a row, where J^Sym leaves one in all. On the ring both have the same
-stationary parallel rings (`ctflow.claims.pairs`), so that both leave a gap below the same τ*, of the same
+stationary parallel rings (`ctflow.claims.ring`), so that both leave a gap below the same τ*, of the same
 width, where there is room and the start makes use of it. One cloud for both modalities (the unimodal energy
 of the same pairs) has no gap to make, reaches the same energy, and lifts off its plane by √(1 - τ/τ*). On
 latents of a mixture, below their critical temperature (`ctflow.claims.mixtures`), both directions leave a
@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 import ctflow as ct
-from ctflow.claims import mixtures, pairs
+from ctflow.claims import criterion, mixtures, pairs, ring
 from ctflow.claims.evidence import Evidence, at_least, close, table
 from ctflow.claims.pairs import Cell
 
@@ -29,31 +29,33 @@ RATIOS = (0.3, 0.6, 0.9, 1.2)
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Three energies at four temperatures from the same start, and the directional bound."""
     n, num_steps = (48, 1500) if quick else (96, 4000)
-    law, star = pairs.ring_law(n, SIGMA), pairs.critical_temperature(SIGMA)
-    starts = [pairs.rings(n, 3, (0.4, -0.4), np.random.default_rng([seed, i])) for i in range(len(RATIOS))]
+    law, star = ring.law(n, SIGMA), ring.critical_temperature(SIGMA)
+    starts = [ring.rings(n, 3, (0.4, -0.4), np.random.default_rng([seed, i])) for i in range(len(RATIOS))]
     cells = [Cell(SIGMA, ratio * star, *start) for ratio, start in zip(RATIOS, starts, strict=True)]
     rows, checks = [], []
     for kind in ("symmetric", "one-directional"):
         ends = pairs.descend(kind, [law] * len(cells), cells, num_steps=num_steps)
         for ratio, cell, gap, energy in zip(RATIOS, cells, ends.centroid_gap, ends.energy, strict=True):
-            predicted = pairs.ring_gap(SIGMA, cell.tau)
+            predicted = ring.gap(SIGMA, cell.tau)
             rows.append({"kind": kind, "ratio": ratio, "predicted": predicted, "gap": gap, "energy": energy})
             name = f"S², τ = {ratio:g} τ*, {kind}"
             checks += [
                 close(f"{name}: centroid gap", predicted, gap, absolute=0.03),
-                close(f"{name}: J + log V", pairs.ring_energy(SIGMA, cell.tau), energy, absolute=5e-3),
+                close(f"{name}: J + log V", ring.energy(SIGMA, cell.tau), energy, absolute=5e-3),
             ]
     taus = np.array([cell.tau for cell in cells])
-    alone = pairs.descend_together([law] * len(cells), taus, [cell.x for cell in cells], num_steps=num_steps)
+    alone = criterion.descend_together(
+        [law] * len(cells), taus, [cell.x for cell in cells], num_steps=num_steps
+    )
     for ratio, cell, z in zip(RATIOS, cells, alone, strict=True):
         height = np.linalg.norm(z.mean(axis=0))
         energy = float(pairs.level("symmetric", jnp.asarray(law), np.log(cell.tau), _twice(z)))
-        predicted = pairs.ring_gap(SIGMA, cell.tau) / 2
+        predicted = ring.gap(SIGMA, cell.tau) / 2
         rows.append({"kind": "one modality", "ratio": ratio, "predicted": 0.0, "gap": 0.0, "energy": energy})
         name = f"S², τ = {ratio:g} τ*, one cloud for both"
         checks += [
             close(f"{name}: height off its plane", predicted, height, absolute=0.03),
-            close(f"{name}: J + log V", pairs.ring_energy(SIGMA, cell.tau), energy, absolute=5e-3),
+            close(f"{name}: J + log V", ring.energy(SIGMA, cell.tau), energy, absolute=5e-3),
         ]
     found, mixed = _on_mixture(n, num_steps, seed)
     return Evidence(checks + _bound(law, seed) + found, {"runs": table(rows), "mixture": table(mixed)})
@@ -83,7 +85,7 @@ def _on_mixture(n: int, num_steps: int, seed: int):
             at_least(f"{where}, {kind}: least energy distance", 0.02, min(ends.energy_distance)),
             at_least(f"{where}, {kind}: lowest J + log V", -information - 1e-4, lowest[kind]),
         ]
-    clouds = pairs.descend_together(
+    clouds = criterion.descend_together(
         [law] * len(cells), [star / 3] * len(cells), [cell.x for cell in cells], num_steps=num_steps
     )
     alone = [float(pairs.level("symmetric", jnp.asarray(law), np.log(star / 3), _twice(z))) for z in clouds]

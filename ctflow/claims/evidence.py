@@ -11,7 +11,8 @@ class Check(NamedTuple):
 
     Attributes:
         quantity: what it is, and where: "S², τ = 0.1, degree 2: growth".
-        predicted: by theory; for a bound, the bound.
+        predicted: by theory; NaN where there is a bound only.
+        bound: that must not be passed; NaN where there is a prediction.
         simulated: what came out.
         error: standard error of `simulated`; 0 where nothing is random.
         rule: how the two are compared, in words.
@@ -20,6 +21,7 @@ class Check(NamedTuple):
 
     quantity: str
     predicted: float
+    bound: float
     simulated: float
     error: float
     rule: str
@@ -49,7 +51,9 @@ def within(
     """Simulated within `sigmas` standard errors of predicted, plus a known systematic error `slack`."""
     p, s, e = float(predicted), float(simulated), float(error)
     more = f" + {slack:.2g}" if slack else ""
-    return Check(quantity, p, s, e, f"within {sigmas:g}σ{more}", bool(abs(s - p) <= sigmas * e + slack))
+    return Check(
+        quantity, p, np.nan, s, e, f"within {sigmas:g}σ{more}", bool(abs(s - p) <= sigmas * e + slack)
+    )
 
 
 def close(
@@ -58,19 +62,19 @@ def close(
     """Simulated equal to predicted up to a relative or absolute difference, where nothing is random."""
     p, s = float(predicted), float(simulated)
     rule = f"within {relative:.2g} of it" if relative else f"within {absolute:.2g}"
-    return Check(quantity, p, s, 0.0, rule, bool(abs(s - p) <= relative * abs(p) + absolute))
+    return Check(quantity, p, np.nan, s, 0.0, rule, bool(abs(s - p) <= relative * abs(p) + absolute))
 
 
 def at_most(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sigmas: float = 4.0) -> Check:
     """Simulated not above a bound by more than `sigmas` standard errors."""
     b, s, e = float(bound), float(simulated), float(error)
-    return Check(quantity, b, s, e, "at most", bool(s <= b + sigmas * e))
+    return Check(quantity, np.nan, b, s, e, "at most", bool(s <= b + sigmas * e))
 
 
 def at_least(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sigmas: float = 4.0) -> Check:
     """Simulated not below a bound by more than `sigmas` standard errors."""
     b, s, e = float(bound), float(simulated), float(error)
-    return Check(quantity, b, s, e, "at least", bool(s >= b - sigmas * e))
+    return Check(quantity, np.nan, b, s, e, "at least", bool(s >= b - sigmas * e))
 
 
 def sphere(d: int) -> str:

@@ -1,7 +1,7 @@
 """Not an artifact of the start: heterogeneity makes room for a gap, and the start decides how it is used.
 
 Two rings of latents, blurred by σ, set out overlapping, on one side of their plane, or apart. With matched
-pairs (σ = 0) the critical temperature is 0 (`ctflow.claims.pairs`): wherever there is a dimension to spare
+pairs (σ = 0) the critical temperature is 0 (`ctflow.claims.ring`): wherever there is a dimension to spare
 every start ends without a gap. With σ = 0.5 below τ* the room is 1 - τ/τ*, and on S² clouds that set out on
 opposite sides end 2√(1 - τ/τ*) apart, however far apart they set out; those on one side end together. So
 the paper's wording holds in one half: a start makes no gap where heterogeneity makes no room for it. But
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.claims import mixtures, pairs
+from ctflow.claims import mixtures, pairs, ring
 from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere, table
 from ctflow.claims.pairs import Cell
 
@@ -76,7 +76,7 @@ def _rows(d: int, n: int, num_steps: int, seeds: int, seed: int) -> list[dict[st
             if d > 2 or start == "overlap":
                 for repeat in range(seeds):
                     rng = np.random.default_rng([seed, repeat])
-                    cells.append(Cell(sigma, _TAU, *pairs.rings(n, d, heights, rng, 0.01)))
+                    cells.append(Cell(sigma, _TAU, *ring.rings(n, d, heights, rng, 0.01)))
                     labels.append({"d": d, "sigma": sigma, "start": start, "seed": repeat})
         if d == 2:
             for repeat in range(seeds):
@@ -84,7 +84,7 @@ def _rows(d: int, n: int, num_steps: int, seeds: int, seed: int) -> list[dict[st
                 arcs = [np.pi * side + 0.3 * rng.standard_normal(n) for side in (0, 1)]
                 cells.append(Cell(sigma, _TAU, *(np.column_stack([np.cos(a), np.sin(a)]) for a in arcs)))
                 labels.append({"d": d, "sigma": sigma, "start": "far apart", "seed": repeat})
-    laws = {sigma: pairs.ring_law(n, sigma) for sigma in (0.0, 0.5)}
+    laws = {sigma: ring.law(n, sigma) for sigma in (0.0, 0.5)}
     ends = pairs.descend("symmetric", [laws[cell.sigma] for cell in cells], cells, num_steps=num_steps)
     return [
         {
@@ -100,7 +100,7 @@ def _checks(rows: list[dict[str, Any]]) -> list[Check]:
     def of(d, sigma, *starts):
         return [r for r in rows if r["d"] == d and r["sigma"] == sigma and r["start"] in starts]
 
-    checks, room = [], pairs.ring_gap(0.5, _TAU)
+    checks, room = [], ring.gap(0.5, _TAU)
     for d in sorted({row["d"] for row in rows} - {2}):
         for start in STARTS:
             worst = max(row["centroid_gap"] for row in of(d, 0.0, start))

@@ -1,22 +1,18 @@
 """Two modalities of latents in two clusters, and the temperature below which one cloud splits in two.
 
-Latents are n equally likely angles of 0.7·vM(0, 6) + 0.3·vM(π, 6), pairs are blurred by σ (balanced, so that
-both marginals are uniform). π is symmetric, so J^Sym(x, y) = J^Sym(y, x): the best single cloud for both
-modalities, x = y = z*, is stationary, and a displacement of the two is the sum of one in phase and one in
-antiphase that do not mix. The gap opens where the lowest curvature of ε ↦ J^Sym(z* + εu, z* - εu) crosses
-zero: this is `critical_temperatures`, from a single cloud, with no gap in it.
+Latents are n equally likely angles of 0.7·vM(0, 6) + 0.3·vM(π, 6), pairs are blurred by σ (balanced, so
+that both marginals are uniform). The temperature τ* at which overlap is lost follows from the best single
+cloud for both modalities (`ctflow.claims.criterion`). It depends on n: the few latents between the clusters
+weigh.
 """
 
 from functools import cache
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims import pairs
+from ctflow.claims.criterion import crossing, descend_together, lowest_curvatures
 from ctflow.latents import VonMisesMixture
-from ctflow.sweeps import sweep
 
 SIGMAS = (0.3, 0.5, 1.0)
 STARTS = ("overlap", "random", "opposite cones")
@@ -55,32 +51,6 @@ def start(kind: str, n: int, d: int, rng: np.random.Generator) -> tuple[np.ndarr
     return cloud(1), cloud(-1)
 
 
-def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) -> np.ndarray:
-    """The least curvature of ε ↦ J^Sym(z + εu, z - εu) over tangent u of mean square 1, [runs].
-
-    Args:
-        laws: π of every run, [runs, n, n], symmetric.
-        taus: temperatures, [runs].
-        clouds: z, stationary for one cloud as both modalities, [runs, n, d].
-    """
-    _, n, d = clouds.shape
-    tangents = np.linalg.svd(clouds[..., None, :])[2][..., 1:, :]
-
-    def lowest(inputs):
-        pi, tau, z, basis = inputs
-        energy = pairs.energy_of("symmetric", pi, tau)
-
-        def apart(coordinates):
-            u = jnp.einsum("nk,nkd->nd", coordinates, basis)
-            length = jnp.sqrt(1 + jnp.sum(u * u, axis=1, keepdims=True))
-            return energy(ct.Pair((z + u) / length, (z - u) / length))
-
-        hessian = jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
-        return n * jnp.linalg.eigvalsh(hessian)[0]  # u of mean square 1 has the squared length n
-
-    return sweep(lowest, (np.asarray(laws, np.float64), np.asarray(taus, np.float64), clouds, tangents))
-
-
 @cache
 def critical_temperatures(n: int, d: int, seed: int = 0) -> dict[float, float]:
     """τ* by σ, of `SIGMAS`: where the lowest antiphase curvature of the best single cloud crosses zero.
@@ -90,14 +60,6 @@ def critical_temperatures(n: int, d: int, seed: int = 0) -> dict[float, float]:
     shape = len(SIGMAS), len(_TEMPERATURES)
     laws, taus = np.repeat([law(n, s) for s in SIGMAS], shape[1], axis=0), np.tile(_TEMPERATURES, shape[0])
     one = start("overlap", n, d, np.random.default_rng(seed))[0]
-    best = pairs.descend_together(laws, taus, np.broadcast_to(one, (len(taus), n, d)), num_steps=4000)
-    best = best.astype(np.float64)
-    best /= np.linalg.norm(best, axis=-1, keepdims=True)
-    stars = {}
-    for sigma, found in zip(SIGMAS, lowest_curvatures(laws, taus, best).reshape(shape), strict=True):
-        below = np.flatnonzero(found < 0)
-        if len(below) == 0 or below[-1] == shape[1] - 1:
-            raise ValueError(f"no critical temperature in [0.15, 1] for σ = {sigma:g} and d = {d}")
-        pair = slice(below[-1], below[-1] + 2)
-        stars[sigma] = float(np.interp(0.0, found[pair], _TEMPERATURES[pair]))
-    return stars
+    best = descend_together(laws, taus, np.broadcast_to(one, (len(taus), n, d)), num_steps=4000)
+    found = lowest_curvatures(laws, taus, best).reshape(shape)
+    return {sigma: crossing(_TEMPERATURES, of) for sigma, of in zip(SIGMAS, found, strict=True)}

@@ -1,15 +1,4 @@
-"""Two modalities of a latent angle: pairs on a ring, blurred by σ, and clouds that descend on them.
-
-Latents are n equally spaced angles; the partner of one is displaced by a normal angle of standard deviation
-σ (wrapped). Both marginals are uniform, the coupling is known exactly, and so is what follows.
-
-Take rings x = (r cos θ, r sin θ, a), y = (r cos θ, r sin θ, b) with |a|² = |b|² = 1 - r². Then
-s_ij = r² cos(θ_i - θ_j) + ⟨a, b⟩, and J^Sym does not see the constant: it is stationary when
-I_1(κ)/I_0(κ) = e^{-σ²/2} at κ = r²/τ. With κ* its solution, τ* = 1/κ* is critical: above it r = 1 and the
-rings overlap; below it r² = τ/τ*, so that the temperature they feel, τ/r², stays at τ*, and there is room
-off the plane, 1 - τ/τ*. How the two use it is neutral: both on one side (no gap), or apart by up to
-2√(1 - τ/τ*).
-"""
+"""Two modalities whose pairs have known probabilities, and clouds that descend on them."""
 
 from typing import Any, NamedTuple
 
@@ -17,12 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import optimize, special
+from scipy import special
 
 import ctflow as ct
-from ctflow._pytree import pytree
 from ctflow.couplings import Coupling
-from ctflow.energies import Energy
 from ctflow.kernels import Exponential
 from ctflow.sweeps import sweep
 
@@ -54,61 +41,10 @@ class Ends(NamedTuple):
     y: Any
 
 
-def ring_law(n: int, sigma: float) -> np.ndarray:
-    """Probabilities π_ij [n, n] of pairs of angles; matched pairs at σ = 0."""
-    if sigma == 0:
-        return np.eye(n) / n
-    angle = 2 * np.pi * np.arange(n) / n
-    apart = angle[:, None] - angle
-    turns = 2 * np.pi * np.arange(-4, 5)[:, None, None]
-    weights = np.exp(-((apart + turns) ** 2) / (2 * sigma**2)).sum(axis=0)
-    return weights / weights.sum()
-
-
 def information(law: np.ndarray) -> float:
     """I(π) in nats."""
     outer = law.sum(axis=1)[:, None] * law.sum(axis=0)
     return float(special.xlogy(law, law / outer).sum())
-
-
-def mean_cosine(kappa: Any) -> Any:
-    """I_1(κ)/I_0(κ), the mean cosine of a von Mises law."""
-    return special.ive(1, kappa) / special.ive(0, kappa)
-
-
-def critical_temperature(sigma: float) -> float:
-    """τ* = 1/κ* with I_1(κ*)/I_0(κ*) = e^{-σ²/2}."""
-    target = np.exp(-(sigma**2) / 2)
-    found = optimize.root_scalar(lambda kappa: mean_cosine(kappa) - target, bracket=(1e-9, 1e6))
-    return 1 / float(found.root)
-
-
-def ring_gap(sigma: float, tau: float) -> float:
-    """The widest distance of two parallel rings, 2√(1 - τ/τ*), or 0 above τ*."""
-    return 2 * max(0.0, 1 - tau / critical_temperature(sigma)) ** 0.5
-
-
-def ring_energy(sigma: float, tau: float) -> float:
-    """J^Sym + log V of the two parallel rings (of many points): the same at every τ below τ*."""
-    kappa = 1 / max(tau, critical_temperature(sigma))
-    return float(np.log(special.ive(0, kappa)) + kappa * (1 - np.exp(-(sigma**2) / 2)))
-
-
-def rings(
-    n: int, d: int, heights: tuple[float, float], rng: np.random.Generator, noise: float = 0.003
-) -> tuple:
-    """Two parallel rings at heights along the last axis, shaken a little; in d = 2 heights are left out."""
-    angle = 2 * np.pi * np.arange(n) / n
-    clouds = []
-    for height in heights:
-        z = np.zeros((n, d))
-        z[:, 0], z[:, 1] = np.cos(angle), np.sin(angle)
-        if d > 2:
-            z[:, :2] *= np.sqrt(1 - height**2)
-            z[:, -1] = height
-        z += noise * rng.standard_normal(z.shape)
-        clouds.append(z / np.linalg.norm(z, axis=1, keepdims=True))
-    return tuple(clouds)
 
 
 def energy_of(kind: str, law: Any, tau: Any) -> Any:
@@ -122,24 +58,8 @@ def energy_of(kind: str, law: Any, tau: Any) -> Any:
 
 def level(kind: str, law: Any, log_tau: Any, clouds: Any) -> Any:
     """J + log V of a pair of clouds, differentiable in log τ."""
-    moved: Any = jnp.exp(log_tau)
-    d, dtype = clouds.x.shape[1], clouds.x.dtype
-    return energy_of(kind, law, moved)(clouds) + Exponential(moved).log_volume(d, dtype)
-
-
-@pytree
-class Shared(Energy):
-    """An energy of a Pair as one of a single cloud that is both: x = y."""
-
-    part: Energy
-
-    def __call__(self, clouds):
-        """The part's energy of (z, z)."""
-        return self.part(ct.Pair(clouds, clouds))
-
-    def terms(self, clouds):
-        """The part's terms."""
-        return self.part.terms(ct.Pair(clouds, clouds))
+    tau: Any = jnp.exp(log_tau)
+    return (energy_of(kind, law, tau) + ct.energies.LogVolume(Exponential(tau)))(clouds)
 
 
 def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
@@ -174,14 +94,3 @@ def measures(ends: Ends, index: int, law: np.ndarray) -> dict[str, Any]:
         "paired_cosine": ends.paired_cosine[index],
         "optimality_gap": ends.energy[index] + information(law),
     }
-
-
-def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
-    """J^Sym brought down by one cloud for both modalities, as in `descend`; the clouds [runs, n, d]."""
-
-    def run(inputs):
-        law, tau, z = inputs
-        energy = Shared(energy_of("symmetric", law, tau))
-        return ct.evolve(energy, FLOW, FLOW.init(z), num_steps=num_steps).clouds
-
-    return sweep(run, tuple(np.asarray(stack, np.float32) for stack in (laws, taus, starts)))

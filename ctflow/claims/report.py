@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ctflow.claims import Finding
 from ctflow.claims.evidence import Check
 
@@ -13,9 +15,11 @@ def verdict(passed: bool) -> str:
 
 
 def line(check: Check) -> str:
-    """One check: verdict, predicted, simulated ± error, rule, quantity."""
+    """One check: verdict, predicted (of a bound nothing), simulated ± error, rule, quantity."""
     simulated = f"{check.simulated:.5g}" + (f" ± {check.error:.1g}" if check.error else "")
-    numbers = f"{check.predicted:>11.5g}  {simulated:<21} {check.rule:<20}"
+    bounded = not np.isnan(check.bound)
+    predicted, rule = ("", f"{check.rule} {check.bound:.4g}") if bounded else (check.predicted, check.rule)
+    numbers = f"{predicted:>11{'' if bounded else '.5g'}}  {simulated:<21} {rule:<20}"
     return f"  {verdict(check.passed)}  {numbers} {check.quantity}"
 
 
@@ -36,6 +40,7 @@ def rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             "source": finding.source.replace(",", ";"),
             "quantity": check.quantity.replace(",", ";"),
             "predicted": check.predicted,
+            "bound": check.bound,
             "simulated": check.simulated,
             "error": check.error,
             "rule": check.rule,

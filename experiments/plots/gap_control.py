@@ -57,22 +57,34 @@ def _legend(figure, ax, title: str | None = None) -> None:
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=columns, title=title)
 
 
+def _course(ax, rows: dict, y: str, color: str, marker: str, label: str, over: str | None = None) -> None:
+    """One control's course as λ grows, with the 10 to 90 % range of its seeds; markers grow with λ."""
+    scale = 1 if over is None else rows[f"{over}_median"]
+    gap, middle = _gap(rows), rows[f"{y}_median"] / scale
+    spread = {"fmt": "none", "ecolor": color, "elinewidth": 0.8, "alpha": 0.6}
+    across = np.abs(np.maximum([rows["energy_distance_low"], rows["energy_distance_high"]], FLOOR) - gap)
+    ax.errorbar(
+        gap, middle, np.abs([rows[f"{y}_low"] / scale, rows[f"{y}_high"] / scale] - middle), across, **spread
+    )
+    ax.plot(gap, middle, color=color, linewidth=0.9, alpha=0.7)
+    ax.scatter(gap, middle, s=6 + 6 * np.arange(len(gap)), color=color, marker=marker, label=label, zorder=3)
+
+
+def _strengths(result: Result) -> str:
+    values = ", ".join(f"{value:g}" for value in np.unique(result.tables["summary"]["strength"]))
+    return f"markers grow with λ = {values}; bars: 10 to 90 % of seeds"
+
+
 def plot_cost(result: Result) -> pl.Picture:
-    """Energy above the bound against what is left of the gap; a line a control, λ beside its marks."""
+    """Energy above the bound against what is left of the gap, as λ grows."""
     figure, panels = _per_dimension(result, 3.5, 3.3)
     for ax, d in panels:
         for control, (color, marker) in CONTROLS.items():
             rows = _lines(result.tables["summary"], d, control, "same place")
-            ax.plot(_gap(rows), rows["above_bound_median"], color=color, marker=marker, label=control)
-            for i in (1, len(rows["strength"]) - 1):
-                place = _gap(rows)[i], rows["above_bound_median"][i]
-                text = f"λ={rows['strength'][i]:g}"
-                ax.annotate(text, place, textcoords="offset points", xytext=(4, 4), color=color, fontsize=7)
-        ax.set_xscale("log")
-        ax.set_yscale("log")
-        ax.set_xlabel("energy distance at the end")
+            _course(ax, rows, "above_bound", color, marker, control)
+        ax.set(xscale="log", yscale="log", xlabel="energy distance at the end")
     panels[0][0].set_ylabel("J$^{Sym}$ + log V + I(π) (nats)")
-    _legend(figure, panels[0][0])
+    _legend(figure, panels[0][0], _strengths(result))
     return pl.Picture(figure)
 
 
@@ -84,16 +96,23 @@ def plot_strength(result: Result) -> pl.Picture:
             for start, line in STARTS.items():
                 rows = _lines(result.tables["summary"], d, control, start)
                 label = control if line == "-" else None
-                ax.plot(rows["strength"], _gap(rows), color=color, marker=marker, linestyle=line, label=label)
+                style = {"color": color, "marker": marker, "linestyle": line, "label": label}
+                ax.plot(rows["strength"], _gap(rows), **style, linewidth=1)
+                low, high = (np.maximum(rows[f"energy_distance_{end}"], FLOOR) for end in ("low", "high"))
+                ax.vlines(rows["strength"], low, high, color=color, linewidth=0.8, alpha=0.6)
         ax.axvline(1, color=pl.GREY, linewidth=0.8, linestyle=":")
         ax.set_xscale("symlog", linthresh=0.01)
-        ax.set_xlim(left=-0.002)
+        ax.set_xlim(-0.002, 3)
         ax.set_yscale("log")
         ax.set_xlabel("strength λ (dotted: 1)")
     panels[0][0].set_ylabel("energy distance at the end")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=4, title="solid: same place; dashed: cones"
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=4,
+        title="solid: same place; dashed: opposite cones; bars: 10 to 90 % of seeds",
     )
     return pl.Picture(figure)
 
@@ -104,12 +123,11 @@ def plot_retrieval(result: Result) -> pl.Picture:
     for ax, d in panels:
         for control, (color, marker) in CONTROLS.items():
             rows = _lines(result.tables["summary"], d, control, "same place")
-            share = rows["recall@1_median"] / rows["best_recall@1_median"]
-            ax.plot(_gap(rows), share, color=color, marker=marker, label=control)
-        ax.set_xscale("log")
-        ax.set_xlabel("energy distance at the end")
+            _course(ax, rows, "recall@1", color, marker, control, over="best_recall@1")
+        ax.axhline(1, color=pl.GREY, linewidth=0.8, linestyle=":")
+        ax.set(xscale="log", xlabel="energy distance at the end")
     panels[0][0].set_ylabel("recall@1 over the best possible")
-    _legend(figure, panels[0][0])
+    _legend(figure, panels[0][0], _strengths(result))
     return pl.Picture(figure)
 
 
@@ -140,6 +158,10 @@ def plot_schedules(result: Result) -> pl.Picture:
     axes[1, 0].set_ylabel("recall@1 over the best possible")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=4, title="solid: same place; dashed: cones"
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=4,
+        title="solid: same place; dashed: opposite cones",
     )
     return pl.Picture(figure)

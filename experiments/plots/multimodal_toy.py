@@ -37,49 +37,44 @@ def _samples(result: Result, method: str, name: str) -> tuple[np.ndarray, np.nda
 def plot_gap(result: Result) -> pl.Picture:
     """The published curve taken apart, and the divergence that the energy itself contains."""
     summary = result.tables["summary"]
-    figure, axes = pl.panels(1, 2, size=(7.0, 4.3))
-    left, right = axes[0]
+    figure, axes = pl.panels(2, 2, size=(7.2, 6.0))
+    (medians, means), (exact, energy) = axes
     sigma, gap = _samples(result, METHODS[0], "gap")
-    pl.band(left, sigma, gap, color=pl.BLUE, label="minibatches: median, quartiles", shown=(0.25, 0.5, 0.75))
+    pl.band(medians, sigma, gap, color=pl.BLUE, label="minibatches", shown=(0.25, 0.5, 0.75))
     for shift, prefix, marker, label in (
-        (0.008, "published", "D", "published code, 20 seeds: the same"),
+        (0.008, "published", "D", "published code, 20 seeds"),
         (0.016, "all_published", "o", "published procedure, 80 seeds"),
     ):
         middle, low, high = (summary[f"{prefix}_{name}"] for name in ("median", "q25", "q75"))
         style: dict = {"fmt": marker, "color": "black", "markersize": 3, "linewidth": 1}
         errors = np.stack([middle - low, high - middle])
-        left.errorbar(sigma + shift, middle, yerr=errors, markerfacecolor="white", label=label, **style)
-    thin = {"linewidth": 0.8, "capsize": 2}
-    left.errorbar(
-        sigma,
-        summary["minibatches_gap_mean"],
-        yerr=summary["minibatches_gap_sem"],
-        color=pl.SKY,
-        label="minibatches: mean ± SEM",
-        **thin,
-    )
-    mean, error = summary["published_mean"], summary["published_sem"]
-    left.errorbar(sigma, mean, yerr=error, color=pl.GREY, label="published: mean ± SEM", **thin)
-    left.plot(sigma, summary["floor"], color=pl.GREY, linestyle=":", label="two samples of one law")
-    left.plot(
-        sigma, summary["minibatches_exact_gap"], color=pl.GREEN, marker="s", label="exact densities, median"
-    )
+        medians.errorbar(sigma + shift, middle, yerr=errors, markerfacecolor="white", label=label, **style)
+    medians.plot(sigma, summary["floor"], color=pl.GREY, linestyle=":", label="two samples of one law")
+    medians.set_title(f"published measure, {result.facts['num_bins']} bins: median, quartiles")
+    for name, color, label in (
+        ("minibatches_gap", pl.BLUE, "minibatches"),
+        ("published", "black", "published code"),
+    ):
+        mean, error = summary[f"{name}_mean"], summary[f"{name}_sem"]
+        means.errorbar(sigma, mean, yerr=error, color=color, fmt="o", capsize=2, label=label)
+    means.set_title("the same: mean ± SE, carried by collapsed runs")
+    exact.plot(sigma, summary["minibatches_exact_gap"], color=pl.BLUE, marker="o", label="minibatches")
+    exact.plot(sigma, summary["population_exact_gap"], color=pl.GREEN, marker="s", label="population")
     dashed = {"color": pl.ORANGE, "linestyle": "--", "label": "the data, not encoded"}
-    left.plot(sigma, np.maximum(summary["data_exact_gap"], 1e-4), **dashed)
-    left.set_ylim(8e-5, 100)
-    left.set_title(f"published measure: KL both ways, {result.facts['num_bins']} bins")
+    exact.plot(sigma, summary["data_exact_gap"], **dashed)
+    exact.set_title("KL both ways of the exact densities: median")
     for method in METHODS:
         sigma, values = _samples(result, method, "divergence")
-        values = np.maximum(values, 1e-6)
         style = {"color": COLORS[method], "marker": MARKERS[method], "label": method}
-        pl.band(right, sigma, values, shown=(0.25, 0.5, 0.75), **style)
-    right.plot(sigma, np.maximum(summary["data_divergence"], 1e-6), **dashed)
-    right.set_title("in the energy: D̃(1‖2) + D̃(2‖1) at τ")
-    for ax in (left, right):
-        ax.set_yscale("log")
-        ax.set_xlabel("misalignment σ (radians)")
-        ax.set_ylabel("nats")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
+        pl.band(energy, sigma, values, shown=(0.25, 0.5, 0.75), **style)
+    energy.plot(sigma, summary["data_divergence"], **dashed)
+    energy.set_title("in the energy: D̃(1‖2) + D̃(2‖1) at τ")
+    for ax, floor in zip(axes.ravel(), (2e-3, 5e-3, 1e-4, 1e-6), strict=True):
+        ax.set(yscale="log", xlabel="misalignment σ (radians)", ylabel="nats")
+        ax.set_ylim(bottom=floor)
+        ax.legend(fontsize=7)
+    energy.set_xlabel("misalignment σ (radians); below 1e-6 not shown")
+    exact.set_xlabel("misalignment σ (radians); below 1e-4 not shown")
     return pl.Picture(figure)
 
 

@@ -1,18 +1,20 @@
 """One figure a claim, drawn from the saved tables alone. Lines are predicted, markers simulated."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-from matplotlib.ticker import NullFormatter
 
 from ctflow import plotting as pl
-from ctflow.claims.pairs import critical_temperature, ring_gap
-from ctflow.experiment import Result
+from ctflow.experiment import Result, beside
 
-SPHERES = {2: "S¹", 3: "S²"}
-COLORS = (pl.BLUE, pl.RED, pl.GREEN, pl.PURPLE)
-MARKERS = "osv^"
+common, gaps = (beside(__file__, name) for name in ("common", "theory_gaps"))
+SPHERES, COLORS, MARKERS = common.SPHERES, common.COLORS, common.MARKERS
+groups, compare, logarithmic, two_spheres = (
+    common.groups,
+    common.compare,
+    common.logarithmic,
+    common.two_spheres,
+)
 
 
 @pl.styled
@@ -27,56 +29,9 @@ def plot(result: Result) -> dict:
         }
         if name in result.facts:
             figures[f"{name}.png"] = draw(tables)
-            facts = result.facts[name]
-            verdict = "holds" if facts["holds"] else "fails"
-            figures[f"{name}.png"].figure.suptitle(
-                f"{facts['title']} ({facts['numbers']} numbers: {verdict})"
-            )
+            fails = "" if result.facts[name]["holds"] else " (numbers are missed)"
+            figures[f"{name}.png"].figure.suptitle(SEEN[name] + fails)
     return figures
-
-
-def groups(table: dict, *names: str) -> Iterator[tuple[tuple, dict]]:
-    """The rows of a table with equal values of some columns, in the order of their first row."""
-    keys = list(zip(*(table[name] for name in names), strict=True))
-    for key in dict.fromkeys(keys):
-        pick = np.array([k == key for k in keys])
-        yield key, {name: column[pick] for name, column in table.items()}
-
-
-def compare(
-    ax: Any,
-    t: dict,
-    x: str,
-    index: int,
-    label: str,
-    *,
-    predicted: str = "predicted",
-    simulated: str = "simulated",
-) -> None:
-    """Predicted as a line, simulated as markers, in the index's colour; error bars of 2 standard errors."""
-    color, marker = COLORS[index % 4], MARKERS[index % 4]
-    order = np.argsort(t[x])
-    ax.plot(t[x][order], t[predicted][order], color=color, linewidth=1)
-    error = 2 * t["error"] if "error" in t else None
-    ax.errorbar(t[x], t[simulated], yerr=error, fmt=marker, color=color, label=label, elinewidth=0.8)
-
-
-def logarithmic(ax: Any, x: Any, *, y: bool = True) -> None:
-    """Log scales; ticks along x at the values that were run, lest figures between them overlap."""
-    ax.set_xscale("log")
-    if y:
-        ax.set_yscale("log")
-    ticks = np.unique(x)
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.xaxis.set_minor_formatter(NullFormatter())
-
-
-def two_spheres(size: tuple[float, float] = (6.8, 3.2), rows: int = 1) -> tuple[Any, dict]:
-    """A figure and its axes by dimension d."""
-    figure, axes = pl.panels(rows, 2, size=size)
-    for d, ax in zip((2, 3), axes[0], strict=True):
-        ax.set_title(SPHERES[d])
-    return figure, {d: axes[:, column] for column, d in enumerate((2, 3))}
 
 
 def consistency(tables: dict) -> pl.Picture:
@@ -318,112 +273,6 @@ def mean_field(tables: dict) -> pl.Picture:
     return pl.Picture(figure)
 
 
-def initialisation(tables: dict) -> pl.Picture:
-    """The gap at the end against that at the start, with matched and with blurred pairs."""
-    figure, axes = pl.panels(2, 2, size=(6.8, 5.4))
-    latents = (("ring", "runs", "centroid_gap"), ("two clusters", "mixture", "energy_distance"))
-    for row, (latent, name, measure) in zip(axes, latents, strict=True):
-        for ax, sigma in zip(row, (0.0, 0.5), strict=True):
-            for (d,), t in groups(tables[name], "d"):
-                pick, place = t["sigma"] == sigma, (2, 3, 8, 32).index(d)
-                style = {"color": COLORS[place], "label": f"d = {d}", "alpha": 0.8}
-                ax.plot(t["initial_gap"][pick], t[measure][pick], MARKERS[place], **style)
-            ax.set_title(f"{latent}, {'matched' if sigma == 0 else 'blurred'} pairs, σ = {sigma:g}")
-            ax.set_xlabel("centroid gap at the start")
-            ax.set_ylim(-0.05, 2.15)
-        row[0].legend()
-    axes[0, 1].axhline(ring_gap(0.5, 0.1), color="black", linewidth=1, linestyle="--")
-    axes[0, 0].set_ylabel("centroid gap at the end; dashed: 2√(1 − τ/τ*)", fontsize=7)
-    axes[1, 0].set_ylabel("energy distance at the end")
-    return pl.Picture(figure)
-
-
-def directions(tables: dict) -> pl.Picture:
-    """The gap left by three energies of the same pairs, against temperature."""
-    figure, axes = pl.panels(1, 1, size=(4.6, 3.2))
-    ax = axes[0, 0]
-    ratio = np.linspace(0.2, 1.3, 200)
-    ax.plot(ratio, 2 * np.sqrt(np.maximum(0, 1 - ratio)), color="black", linewidth=1, label="2√(1 − τ/τ*)")
-    for index, ((kind,), t) in enumerate(groups(tables["runs"], "kind")):
-        style = {"color": COLORS[index], "label": kind, "markersize": 8 - 2 * index, "fillstyle": "none"}
-        ax.plot(t["ratio"], t["gap"], MARKERS[index], **style)
-    ax.set_xlabel("temperature over τ*")
-    ax.set_ylabel("centroid gap")
-    ax.legend()
-    return pl.Picture(figure)
-
-
-def phases(tables: dict) -> pl.Picture:
-    """The gap against temperature over τ*, on a ring and on two clusters; the energy; τ learned."""
-    figure, axes = pl.panels(2, 3, size=(7.4, 5.6))
-    _ring(axes[0], tables["diagram"])
-    _two_clusters(axes[1, :2], tables["mixture"])
-    ax = axes[1, 2]
-    for index, ((start,), t) in enumerate(groups(tables["learned"], "start")):
-        steps, ratios = np.append(0, t["step"]), np.append(start, t["ratio"])
-        ax.plot(steps, ratios, "-" + MARKERS[index], color=COLORS[index], markersize=3)
-    ax.axhline(1, color="black", linewidth=1, linestyle="--")
-    ax.set_ylim(0, None)
-    ax.set_title("ring, τ learned", fontsize=9)
-    ax.set_xlabel("steps")
-    ax.set_ylabel("temperature over τ*")
-    return pl.Picture(figure)
-
-
-def _ring(axes: Any, t: dict) -> None:
-    """The gap on one curve; the critical line; the energy, flat below it."""
-    left, middle, right = axes
-    ratio = np.linspace(0.2, 1.6, 300)
-    left.plot(ratio, 2 * np.sqrt(np.maximum(0, 1 - ratio)), color="black", linewidth=1, label="2√(1 − τ/τ*)")
-    faces = {"near": "full", "far": "none", "one side": "left"}
-    for index, ((sigma,), of) in enumerate(groups(t, "sigma")):
-        for (start,), p in groups(of, "start"):
-            if start in faces:
-                label = f"σ = {sigma:g}" if start == "near" else None
-                style = {"color": COLORS[index], "fillstyle": faces[start], "label": label}
-                left.plot(p["ratio"], p["centroid_gap"], MARKERS[index], **style)
-        one = of["start"] == "near"
-        right.plot(of["ratio"][one], of["optimality_gap"][one], MARKERS[index], color=COLORS[index])
-        below = one & (of["ratio"] < 1)
-        star = 1 / np.mean((1 - of["centroid_gap"][below] ** 2 / 4) / of["tau"][below])
-        middle.plot(sigma, star, MARKERS[index], color=COLORS[index])
-    blur = np.linspace(0.05, 1.4, 200)
-    middle.plot(blur, [critical_temperature(sigma) for sigma in blur], color="black", linewidth=1)
-    middle.text(0.75, 0.12, "room for a gap", fontsize=8)
-    middle.text(0.1, 0.75, "overlap", fontsize=8)
-    left.set_title("ring of latents", fontsize=9)
-    left.set_xlabel("temperature over τ*")
-    left.set_ylabel("centroid gap (half filled: one side)", fontsize=8)
-    left.legend(fontsize=7)
-    middle.set_xlabel("blur σ of the pairs (radians)")
-    middle.set_ylabel("critical temperature τ*")
-    right.axvline(1, color=pl.GREY, linewidth=0.8, linestyle="--")
-    right.set_xlabel("temperature over τ*")
-    right.set_ylabel("J$^{Sym}$ + log V + I(π) (nats)")
-    right.set_ylim(0, None)
-
-
-def _two_clusters(axes: Any, table: dict) -> None:
-    """Energy distance and energy from three starts, over the predicted τ*."""
-    faces = {"overlap": "full", "random": "left", "opposite cones": "none"}
-    of_space = dict(groups(table, "d"))[(3,)]
-    for index, ((sigma,), of) in enumerate(groups(of_space, "sigma")):
-        for (start,), p in groups(of, "start"):
-            label = f"σ = {sigma:g}, τ* = {p['star'][0]:.2f}" if start == "overlap" else None
-            style = {"color": COLORS[index], "fillstyle": faces[start], "linestyle": "none", "label": label}
-            axes[0].plot(p["ratio"], np.maximum(p["energy_distance"], 0), marker=MARKERS[index], **style)
-            axes[1].plot(p["ratio"], p["optimality_gap"], marker=MARKERS[index], **style)
-    for ax, label in zip(axes, ("energy distance", "J$^{Sym}$ + log V + I(π) (nats)"), strict=True):
-        ax.axvline(1, color=pl.GREY, linewidth=0.8, linestyle="--")
-        ax.set_xlabel("temperature over predicted τ*")
-        ax.set_ylabel(label)
-    axes[0].set_yscale("symlog", linthresh=1e-3)
-    axes[0].set_ylim(-2e-4, None)
-    axes[0].set_title("two clusters of latents", fontsize=9)
-    axes[1].set_title("full: from overlap, half: random, open: cones", fontsize=7)
-    axes[0].legend(fontsize=6)
-
-
 DRAWN: dict[str, Callable[[dict], pl.Picture]] = {
     draw.__name__: draw
     for draw in (
@@ -437,9 +286,29 @@ DRAWN: dict[str, Callable[[dict], pl.Picture]] = {
         stability,
         knife_edge,
         barrier,
-        initialisation,
-        directions,
+        gaps.initialisation,
+        gaps.directions,
         mean_field,
-        phases,
+        gaps.overlap,
+        gaps.phases,
     )
 }
+
+SEEN = {
+    "consistency": "The loss tends to J + log(N V) as 1/N, its gradient's scatter vanishes as $N^{-1/2}$",
+    "convexity": "J is convex in every mode; J$^{Sym}$ is concave in antiphase",
+    "relaxation": "F − F* falls at twice the spectral gap, and particles keep to the exact curve",
+    "equilibrium": "Every start ends in one law; birth and death fill wells that noise alone cannot",
+    "low_temperature": "Mass gathers at the minimum only once 1/τ exceeds about d",
+    "tie_breaker": "Alignment fixes the valley, entropy the law inside it",
+    "sharpening": "A sharp kernel removes the smoothing, and leaves the divergence",
+    "stability": "Without pairs, overlap is lost in every mode at every temperature",
+    "knife_edge": "Clouds stay overlapped under equal fields only",
+    "barrier": "Each cloud is a barrier to the other",
+    "initialisation": "Given a spare dimension, matched pairs close the gap; blurred ones leave room for one",
+    "directions": "One direction leaves a gap too; one cloud for both pays on two clusters",
+    "mean_field": "Particles are within sampling error of the equations for densities",
+    "overlap": "Overlap is lost above τ*, along waves that centroids do not show",
+    "phases": "Below τ* there is room for a gap; on a ring the start decides on its use",
+}
+"""What each figure shows."""

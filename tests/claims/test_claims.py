@@ -1,13 +1,13 @@
 """Claims hold, and fail where the physics is broken on purpose."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
 
 import ctflow as ct
 from ctflow import claims, cli, energies
-from ctflow.claims import mixtures, pairs, report
+from ctflow.claims import criterion, mixtures, pairs, report, ring
 from ctflow.claims.evidence import at_least, at_most, close, within
 
 FAST = ("convexity",)
@@ -86,21 +86,21 @@ def test_unknown_claim_is_named(capsys):
 @pytest.mark.parametrize("sigma", [0.3, 1.0])
 def test_parallel_rings_are_stationary_below_the_critical_temperature(sigma):
     """The energy that the code computes has no slope there, in any direction, and does not see the level."""
-    n, star = 96, pairs.critical_temperature(sigma)
-    law, tau = pairs.ring_law(n, sigma), 0.6 * star
+    n, star = 96, ring.critical_temperature(sigma)
+    law, tau = ring.law(n, sigma), 0.6 * star
     height = (1 - tau / star) ** 0.5
     energy, rng = pairs.energy_of("symmetric", jnp.asarray(law), tau), np.random.default_rng(0)
     values = []
     for heights in ((height, -height), (height, height)):
-        clouds = ct.Pair(*map(jnp.asarray, pairs.rings(n, 3, heights, rng, noise=0.0)))
+        clouds = ct.Pair(*map(jnp.asarray, ring.rings(n, 3, heights, rng, noise=0.0)))
         values.append(float(energy(clouds) + ct.kernels.Exponential(tau).log_volume(3, jnp.float64)))
         assert np.abs(np.stack(ct.flows.velocity(energy, clouds))).max() < 1e-6 / tau
-    assert values == pytest.approx([pairs.ring_energy(sigma, tau)] * 2, abs=1e-6)
+    assert values == pytest.approx([ring.energy(sigma, tau)] * 2, abs=1e-6)
     assert -pairs.information(law) < values[0]
 
 
 def test_critical_temperature_vanishes_for_matched_pairs_and_diverges_for_unrelated_ones():
-    temperatures = [pairs.critical_temperature(sigma) for sigma in (0.05, 0.1, 0.5, 1.0, 3.0)]
+    temperatures = [ring.critical_temperature(sigma) for sigma in (0.05, 0.1, 0.5, 1.0, 3.0)]
     assert (np.diff(temperatures) > 0).all()
     assert temperatures[0] == pytest.approx(0.05**2, rel=0.01)  # κ* ≈ 1/σ² for small σ
     assert temperatures[-1] == pytest.approx(np.exp(4.5) / 2, rel=0.01)  # κ* ≈ 2e^{-σ²/2} for large σ
@@ -113,14 +113,71 @@ def test_two_clusters_have_a_symmetric_law_with_uniform_marginals():
     np.testing.assert_array_equal(mixtures.law(24, 0.0), np.eye(24) / 24)
 
 
+@pytest.fixture(scope="module")
+def hessian():
+    """Of J^Sym at the flat ring, in displacements (cloud, along or out, point), [2, 2, n, 2, 2, n]."""
+    n = 40
+    angle = 2 * np.pi * np.arange(n) / n
+
+    def value(moved, law, tau):
+        clouds = [
+            jnp.stack([jnp.cos(h) * jnp.cos(angle + a), jnp.cos(h) * jnp.sin(angle + a), jnp.sin(h)], axis=1)
+            for a, h in moved.reshape(2, 2, n)
+        ]
+        return pairs.energy_of("symmetric", law, tau)(ct.Pair(*clouds))
+
+    at = jax.jit(jax.hessian(value))
+    return lambda sigma, tau: np.asarray(at(jnp.zeros(4 * n), jnp.asarray(ring.law(n, sigma)), tau)).reshape(
+        2, 2, n, 2, 2, n
+    )
+
+
+@pytest.mark.parametrize(("sigma", "ratio"), [(0.3, 1.2), (0.5, 0.9), (1.0, 0.6)])
+def test_every_mode_of_the_flat_ring_grows_at_its_rate_in_closed_form(hessian, sigma, ratio):
+    tau = ratio * ring.critical_temperature(sigma)
+    found, modes = hessian(sigma, tau), np.arange(7)
+    n = found.shape[2]
+    waves = np.cos(modes[:, None] * 2 * np.pi * np.arange(n) / n)
+    rates = ring.growth(sigma, tau, modes)
+    for kind, exact in rates._asdict().items():
+        along, sign = int(not kind.endswith("along")), -1 if kind.startswith("antiphase") else 1
+        for wave, rate in zip(waves, exact, strict=True):
+            v = np.zeros((2, 2, n))
+            v[0, along], v[1, along] = wave, sign * wave
+            curvature = np.einsum("abi,abicdj,cdj", v, found, v) / (v**2).sum() * n
+            assert -curvature == pytest.approx(rate, abs=1e-11)
+
+
 def test_lowest_antiphase_curvature_of_a_ring_is_the_closed_form():
-    """Out of plane, mode m: -2(g_1 + g_m)/τ with g_m = I_m(1/τ)/I_0(1/τ) - e^{-m²σ²/2}."""
     n, sigma = 32, 0.5
-    law, angle = jnp.asarray(pairs.ring_law(n, sigma)), 2 * np.pi * np.arange(n) / n
-    ring = np.column_stack([np.cos(angle), np.sin(angle), 0 * angle])
-    tau = 0.6 * pairs.critical_temperature(sigma)
-    (found,) = mixtures.lowest_curvatures(law[None], np.array([tau]), ring[None])
-    modes = np.arange(n // 2)
-    excess = special.ive(modes, 1 / tau) / special.ive(0, 1 / tau) - np.exp(-((modes * sigma) ** 2) / 2)
-    exact = -2 * (excess[1] + excess.max()) / tau
-    assert found == pytest.approx(exact, rel=1e-6)
+    flat = ring.rings(n, 3, (0.0, 0.0), np.random.default_rng(0), noise=0.0)[0]
+    tau = 0.6 * ring.critical_temperature(sigma)
+    law = ring.law(n, sigma)
+    (found,) = criterion.lowest_curvatures(law[None], np.array([tau]), flat[None])
+    assert found == pytest.approx(-2 * ring.growth(sigma, tau, np.arange(n // 2)).antiphase.max(), rel=1e-6)
+
+
+def test_overlap_on_a_ring_is_lost_above_the_critical_temperature():
+    """Onsets over τ*, the mode, and whether the flat ring is the overlapping state there."""
+    for sigma, ratio, mode, flat in ((0.3, 1.0377, 9, False), (0.8, 1.1119, 3, True), (1.0, 1.1253, 2, True)):
+        tau, found = ring.onset(sigma)
+        assert (found, ring.is_flat(sigma, tau)) == (mode, flat)
+        assert tau / ring.critical_temperature(sigma) == pytest.approx(ratio, abs=1e-4)
+    assert ring.onset_along(0.49) is None
+    assert ring.onset_along(1.0) is not None
+
+
+@pytest.mark.parametrize("latitudes", [(0.5, -0.1), (0.3, 0.2), (-0.2, 0.9), (0.0, 0.4), (0.3, -0.3)])
+def test_unequal_rings_end_on_the_family_at_their_own_ratio(latitudes):
+    """The equation for densities, its conserved ratio, and the closed form of its end."""
+    sigma, start = 0.5, tuple(np.sin(latitudes))
+    tau = 0.8 * ring.critical_temperature(sigma)
+    a, b = ring.ends(sigma, tau, start)
+    assert (1 - a**2) * (1 - b**2) == pytest.approx(0.64, abs=1e-12)
+    assert a * start[1] == pytest.approx(b * start[0], abs=1e-12)
+    there = ring.latitudes(sigma, tau, start, np.array([3.0, 200.0]))
+    assert [there[0][-1], there[1][-1]] == pytest.approx([a, b], abs=1e-8)
+    assert there[0][0] * start[1] == pytest.approx(there[1][0] * start[0], abs=1e-9)
+    assert ring.ends(sigma, 1.1 * ring.critical_temperature(sigma), start) == (0.0, 0.0)
+    if latitudes == (0.5, -0.1):
+        assert a - b == pytest.approx(0.71494, abs=1e-5)  # and 0.1705 for 0.3, 0.2, by another's derivation

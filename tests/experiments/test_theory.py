@@ -31,4 +31,5 @@ def test_unknown_claims_are_named():
         theory.Config(claims=("luck",))
     with pytest.raises(ValueError, match="claims must not be empty"):
         theory.Config(claims=())
-    assert theory.PRESETS["paper"] == theory.Config()
+    assert theory.PRESETS["quick"] == theory.Config()
+    assert theory.PRESETS["paper"] == theory.Config(quick=False)

@@ -1,0 +1,134 @@
+"""Where two modalities part: the best single cloud for both, and when it turns unstable against parting.
+
+For a symmetric coupling J^Sym(x, y) = J^Sym(y, x), so that the best single cloud, x = y = z*, is
+stationary, and a displacement of the two is the sum of one in phase and one in antiphase that do not mix.
+Overlap is lost where the lowest curvature of ε ↦ J^Sym(z* + εu, z* - εu) crosses zero: this is said from a
+single cloud, with no gap in it. Nothing is said of a parted state of lower energy that may exist beside an
+overlap that is stable.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import ctflow as ct
+from ctflow._pytree import pytree
+from ctflow.claims import pairs
+from ctflow.energies import Energy
+from ctflow.sweeps import sweep
+
+STEP = 0.3
+"""Step size of the flows here over the temperature; the fastest rate of J^Sym is about 2/τ."""
+
+
+@pytree
+class Shared(Energy):
+    """An energy of a Pair as one of a single cloud that is both: x = y."""
+
+    part: Energy
+
+    def __call__(self, clouds):
+        """The part's energy of (z, z)."""
+        return self.part(ct.Pair(clouds, clouds))
+
+    def terms(self, clouds):
+        """The part's terms."""
+        return self.part.terms(ct.Pair(clouds, clouds))
+
+
+def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
+    """J^Sym brought down by one cloud for both modalities, as in `pairs.descend`; the clouds [runs, n, d]."""
+
+    def run(inputs):
+        law, tau, z = inputs
+        energy = Shared(pairs.energy_of("symmetric", law, tau))
+        return ct.evolve(energy, pairs.FLOW, pairs.FLOW.init(z), num_steps=num_steps).clouds
+
+    return sweep(run, tuple(np.asarray(stack, np.float32) for stack in (laws, taus, starts)))
+
+
+def settle(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
+    """The best single clouds near others [runs, n, d]: Adam first, then the gradient flow in float64."""
+
+    def run(inputs):
+        law, tau, z = inputs
+        energy, flow = Shared(pairs.energy_of("symmetric", law, tau)), ct.flows.GradientFlow(STEP / 2 * tau)
+        return ct.evolve(energy, flow, flow.init(ct.sphere.normalize(z)), num_steps=num_steps).clouds
+
+    best = descend_together(laws, taus, starts, num_steps=4000)
+    return sweep(run, tuple(np.asarray(stack, np.float64) for stack in (laws, taus, best)))
+
+
+def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) -> np.ndarray:
+    """The least curvature of ε ↦ J^Sym(z + εu, z - εu) over tangent u of mean square 1, [runs].
+
+    Args:
+        laws: π of every run, [runs, n, n], symmetric.
+        taus: temperatures, [runs].
+        clouds: z, stationary for one cloud as both modalities, [runs, n, d].
+    """
+    _, n, d = clouds.shape
+    clouds = np.asarray(clouds, np.float64)
+    clouds = clouds / np.linalg.norm(clouds, axis=-1, keepdims=True)
+    tangents = np.linalg.svd(clouds[..., None, :])[2][..., 1:, :]
+
+    def lowest(inputs):
+        pi, tau, z, basis = inputs
+        energy = pairs.energy_of("symmetric", pi, tau)
+
+        def apart(coordinates):
+            u = jnp.einsum("nk,nkd->nd", coordinates, basis)
+            length = jnp.sqrt(1 + jnp.sum(u * u, axis=1, keepdims=True))
+            return energy(ct.Pair((z + u) / length, (z - u) / length))
+
+        hessian = jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
+        return n * jnp.linalg.eigvalsh(hessian)[0]  # u of mean square 1 has the squared length n
+
+    return sweep(lowest, (np.asarray(laws, np.float64), np.asarray(taus, np.float64), clouds, tangents))
+
+
+def parting_rates(
+    laws: Any, taus: Any, clouds: np.ndarray, *, num_steps: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Rates [runs], 1/time, at which two clouds part under J^Sym that set out 1e-9 radians apart.
+
+    Of the second half of the steps, after which only the fastest of all antiphase displacements is left.
+    The flow is that of the theory, in float64.
+
+    Args:
+        laws: as in `lowest_curvatures`, which predicts minus a half of its value.
+        taus: temperatures, [runs].
+        clouds: z, [runs, n, d].
+        num_steps: of size `STEP`·τ.
+        rng: of the displacements.
+    """
+
+    def run(inputs):
+        law, tau, z, v = inputs
+        energy, flow = pairs.energy_of("symmetric", law, tau), ct.flows.GradientFlow(STEP * tau)
+        clouds = ct.Pair(ct.sphere.normalize(z + 1e-9 * v), ct.sphere.normalize(z - 1e-9 * v))
+
+        def distance(clouds):
+            return jnp.sqrt(jnp.mean(jnp.sum((clouds.x - clouds.y) ** 2, axis=1)))
+
+        half = ct.evolve(energy, flow, flow.init(clouds), num_steps=num_steps // 2)
+        end = ct.evolve(energy, flow, half, num_steps=num_steps // 2)
+        return jnp.log(distance(end.clouds) / distance(half.clouds)) / (num_steps // 2 * STEP * tau)
+
+    noise = np.broadcast_to(rng.standard_normal(clouds.shape[1:]), clouds.shape)
+    return sweep(run, tuple(np.asarray(stack, np.float64) for stack in (laws, taus, clouds, noise)))
+
+
+def crossing(taus: np.ndarray, curvatures: np.ndarray) -> float:
+    """The largest of ascending temperatures at which a curvature crosses zero, interpolated between two.
+
+    Raises:
+        ValueError: it does not cross zero there.
+    """
+    below = np.flatnonzero(np.asarray(curvatures) < 0)
+    if len(below) == 0 or below[-1] == len(taus) - 1:
+        raise ValueError(f"no critical temperature between τ = {taus[0]:g} and {taus[-1]:g}")
+    pair = slice(below[-1], below[-1] + 2)
+    return float(np.interp(0.0, np.asarray(curvatures)[pair], np.asarray(taus)[pair]))

@@ -1,0 +1,169 @@
+"""Where overlap is lost: every mode of the flat ring, and the onset from the best single cloud.
+
+Latents on a ring, pairs blurred by σ. Beyond the paper. Two overlapping clouds part as soon as some
+displacement in antiphase grows. At the flat ring every mode's rate is known (`ring.growth`), out of plane
+and along the ring, in antiphase and in phase. At τ*, where parallel rings find room, a wave with m >= 2
+grows already: two laws part above τ*, and their centroids do not, so that this gap is seen by the energy
+distance alone. For σ above 0.57 the flat ring is the overlapping state there (though up to 0.68 it buckles
+at higher temperatures), and the onset has a closed form; below, the ring has buckled in phase into a seam
+of lower energy, and the onset is where the seam's lowest antiphase curvature is zero
+(`ctflow.claims.criterion`). On the circle itself, with no dimension to spare, waves along the ring part the
+clouds once σ exceeds 0.50 and τ is low enough.
+"""
+
+from itertools import product
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import ctflow as ct
+from ctflow.claims import criterion, pairs, ring
+from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, table
+from ctflow.claims.pairs import Cell
+from ctflow.sweeps import sweep
+
+TITLE = "where overlap is lost"
+SOURCE = "second variation of J^Sym at the flat ring in closed form; at the best single cloud by its Hessian"
+SIGMAS = (0.3, 0.5, 0.8, 1.0)
+"""Of the onset; at 0.3 and 0.5 the overlapping state is a seam, at 0.8 and 1 the flat ring."""
+_N = 48
+_SIZE = 1e-5
+_PER_RUN = 0.02
+"""Logarithmic growth of a mode's amplitude in the whole of a run, in so many steps:"""
+_STEPS = 20
+_AROUND = np.array([0.96, 0.985, 1.015, 1.04])
+"""Temperatures at which the clouds are seen to part or not, over the predicted onset."""
+_STEPS_TO_PART = {0.3: 40_000, 0.5: 8000, 0.8: 3000, 1.0: 3000}
+"""How many of size 0.3τ, by σ: the soft displacements of a seam are many, and slow."""
+
+
+def run(*, quick: bool, seed: int = 0) -> Evidence:
+    """Rates of every mode; the onset from both sides of it; the circle."""
+    rates = _rates((0.5, 0.8) if quick else SIGMAS, (0.8, 1.2), range(4) if quick else range(7))
+    checks = [
+        close(
+            "S², σ = {sigma:g}, τ = {ratio:g} τ*, {kind}, mode {mode}: rate".format(**r).replace("_", " "),
+            r["predicted"],
+            r["simulated"],
+            relative=0.01,
+            absolute=1e-3,
+        )
+        for r in rates
+    ]
+    found, onsets, ends = _onsets((0.5, 0.8) if quick else SIGMAS, seed)
+    more, circle = _on_circle(quick, seed)
+    curves = {"rates": rates, "onsets": onsets, "ends": ends, "circle": circle}
+    return Evidence(checks + found + more, {name: table(part) for name, part in curves.items()})
+
+
+def _rates(sigmas: Any, ratios: Any, modes: Any) -> list[dict[str, Any]]:
+    """Growth of the amplitude of a single mode, displaced by a little."""
+    angle = 2 * np.pi * np.arange(_N) / _N
+    cells: list[Any] = list(product(sigmas, ratios, ring.Growth._fields, modes))
+    rows, displacements, inputs = [], [], []
+    for sigma, ratio, kind, mode in cells:
+        tau, along = ratio * ring.critical_temperature(sigma), kind.endswith("along")
+        predicted = float(getattr(ring.growth(sigma, tau, np.array([mode])), kind)[0])
+        wave, sign = np.cos(mode * angle), -1 if kind.startswith("antiphase") else 1
+        outwards = np.array([along * -np.sin(angle), along * np.cos(angle), (not along) + 0 * angle]).T
+        displacements.append(wave[:, None] * outwards)
+        rows.append({"sigma": sigma, "ratio": ratio, "kind": kind, "mode": mode, "predicted": predicted})
+        duration = min(_PER_RUN / max(abs(predicted), 1e-3), _STEPS * criterion.STEP * tau)
+        inputs.append((ring.law(_N, sigma), tau, sign, duration))
+    flat = jnp.asarray(ring.rings(_N, 3, (0.0, 0.0), np.random.default_rng(0), noise=0.0)[0])
+
+    def rate(given):
+        law, tau, sign, duration, shape = given
+        flow = ct.flows.GradientFlow(duration / _STEPS)
+        start = ct.Pair(*(ct.sphere.normalize(flat + s * _SIZE * shape) for s in (1.0, sign)))
+        end = ct.evolve(
+            pairs.energy_of("symmetric", law, tau), flow, flow.init(start), num_steps=_STEPS
+        ).clouds
+
+        def amplitude(clouds):
+            return jnp.sum(shape * (clouds.x - flat))
+
+        return jnp.log(amplitude(end) / amplitude(start)) / duration
+
+    laws, *numbers = zip(*inputs, strict=True)
+    stacks = (np.stack(laws), *(np.array(column, np.float64) for column in numbers), np.stack(displacements))
+    return [row | {"simulated": value} for row, value in zip(rows, sweep(rate, stacks), strict=True)]
+
+
+def _onsets(sigmas: Any, seed: int) -> tuple[list[Check], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Where the best single cloud turns unstable, and where clouds are seen to part."""
+    checks, onsets, ends = [], [], []
+    rng = np.random.default_rng([seed, 5])
+    for sigma in sigmas:
+        star, law, (closed, mode) = ring.critical_temperature(sigma), ring.law(_N, sigma), ring.onset(sigma)
+        taus = star * np.linspace(1.02, 1.4, 20)
+        start = ring.rings(_N, 3, (0.0, 0.0), rng, 0.05)[0]
+        one = np.broadcast_to(start, (len(taus), *start.shape))
+        laws = np.broadcast_to(law, (len(taus), *law.shape))
+        best = criterion.descend_together(laws, taus, one, num_steps=4000)
+        predicted = criterion.crossing(taus, criterion.lowest_curvatures(laws, taus, best))
+        flat = ring.is_flat(sigma, predicted)
+        name = f"S², σ = {sigma:g}"
+        if flat:
+            checks.append(
+                close(
+                    f"{name}: onset over τ*, from the Hessian",
+                    closed / star,
+                    predicted / star,
+                    relative=0.005,
+                )
+            )
+            predicted = closed
+        near, few = _AROUND * predicted, slice(len(_AROUND))
+        settled = criterion.settle(laws[few], near, one[few], num_steps=_STEPS_TO_PART[sigma])
+        rates = criterion.parting_rates(laws[few], near, settled, num_steps=_STEPS_TO_PART[sigma], rng=rng)
+        seen = criterion.crossing(near, -rates)
+        checks.append(
+            close(f"{name}: onset over τ*, where clouds part", predicted / star, seen / star, relative=0.01)
+        )
+        onsets.append(
+            {
+                "sigma": sigma,
+                "star": star,
+                "closed": closed,
+                "mode": mode,
+                "flat": flat,
+                "predicted": predicted,
+                "seen": seen,
+            }
+        )
+        ratios = np.array(
+            [0.5 * (1 + predicted / star), 1.02 * predicted / star]
+        )  # between τ* and onset; above
+        clouds = [ring.rings(_N, 3, (0.0, 0.0), rng, 0.01) for _ in ratios]
+        cells = [Cell(sigma, ratio * star, *pair) for ratio, pair in zip(ratios, clouds, strict=True)]
+        stop = pairs.descend("symmetric", [law] * len(cells), cells, num_steps=8000)
+        for i, ratio in enumerate(ratios):
+            measured = pairs.measures(stop, i, law)
+            ends.append({"sigma": sigma, "ratio": ratio, "onset": predicted / star, **measured})
+        checks += [
+            at_least(f"{name}, between τ* and the onset: energy distance", 1e-3, stop.energy_distance[0]),
+            at_most(f"{name}, there: centroid gap", 0.02, stop.centroid_gap[0]),
+            at_most(f"{name}, 2 % above the onset: energy distance", 1e-3, stop.energy_distance[1]),
+        ]
+    return checks, onsets, ends
+
+
+def _on_circle(quick: bool, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
+    """In d = 2 waves along the ring part the clouds where σ is large enough, and no others."""
+    rng, cells, rows = np.random.default_rng([seed, 6]), [], []
+    for sigma in (0.5, 1.0) if quick else (0.3, 0.5, 0.8, 1.0):
+        onset = ring.onset_along(sigma)
+        for tau in (0.03,) if onset is None else (0.8 * onset[0], 1.2 * onset[0]):
+            cells.append(Cell(sigma, tau, *ring.rings(_N, 2, (0.0, 0.0), rng, 0.01)))
+            rows.append({"sigma": sigma, "tau": tau, "onset": np.nan if onset is None else onset[0]})
+    laws = [ring.law(_N, cell.sigma) for cell in cells]
+    ends = pairs.descend("symmetric", laws, cells, num_steps=4000)
+    checks = []
+    for i, (row, law) in enumerate(zip(rows, laws, strict=True)):
+        row |= pairs.measures(ends, i, law)
+        name = f"S¹, σ = {row['sigma']:g}, τ = {row['tau']:.3g}: energy distance"
+        parts = row["tau"] < row["onset"]
+        checks.append((at_least if parts else at_most)(name, 1e-3, row["energy_distance"]))
+    return checks, rows
