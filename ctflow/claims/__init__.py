@@ -80,7 +80,8 @@ def verify(
 
     Args:
         names: which, of `CLAIMS`.
-        quick: smaller samples and fewer settings, two to five minutes in all; else under half an hour on two cores.
+        quick: smaller samples and fewer settings, two to five minutes in all on two cores; else under half an
+            hour.
         seed: of the random numbers.
         done: called with every finding, in the order of `names`.
         checkpoint: a folder for the findings; those that are there already are not run again. Ctrl-C and
