@@ -148,8 +148,8 @@ class Langevin(_Physical):
     stationary variance is off by the factor 4a·r²/(1 - r⁴) = 1 - (hk)²/8 + O((hk)³), where a = hk/2 and
     r = 1 - a + a²/2. It stays within a tenth of 1 up to h·k = 2, is 2.8 at h·k = 3, and infinite at 4. In a
     gentle potential it is the noise that must not take a point too far over the sphere before U is asked
-    again: under U = -z_1 at τ = 1 in d = 3 the mean height is off by 5 % at h(d-1) = 0.9, 13 % at 2 and 33 %
-    at 4.
+    again: under U = -z_1 at τ = 1 in d = 3 the mean height is off by 3 % at h(d-1) = 0.9, by 10 % at 2 and by
+    31 % at 3.8.
 
     Args:
         step_size: time a step h, > 0; keep h·k and h(d-1) below 0.2. `solve` refuses a law from steps with

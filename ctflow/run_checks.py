@@ -9,7 +9,7 @@ import numpy as np
 
 from ctflow.checks import check_count, is_concrete
 from ctflow.clouds import check_clouds, points
-from ctflow.energies import Energy, Scaled, Sum
+from ctflow.energy import Energy, Scaled, Sum
 from ctflow.flows import Flow, State, jitted_velocity
 from ctflow.solution import Solution
 

@@ -17,7 +17,7 @@ from ctflow import checkpoints, interrupts, memory, run_checks
 from ctflow._pytree import check_registered
 from ctflow.checks import check_numbers
 from ctflow.clouds import as_dtype, points, weights
-from ctflow.energies import check_energy, report
+from ctflow.energy import check_energy, report
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned

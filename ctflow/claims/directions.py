@@ -2,11 +2,11 @@
 
 J_{1→2} + log V >= -I(π) as for J^Sym, by Gibbs' variational inequality in each row, with equality where
 s_ij = τ·PMI_ij + c_i: a free constant a row, where J^Sym leaves one in all. On the ring both have the same
-stationary parallel rings (`ctflow.claims.ring`), so that both leave a gap below the same τ*, of the same
-width, where there is room and the start makes use of it. One cloud for both modalities (the unimodal energy
-of the same pairs) has no gap to make, reaches the same energy, and lifts off its plane by √(1 - τ/τ*). On
-latents of a mixture, below their critical temperature (`ctflow.claims.mixtures`), both directions leave a
-gap from every start, and one cloud pays for having none: its energy is higher.
+stationary parallel rings (`ctflow.claims.ring`), so that from mirror images both leave a gap of the same
+width below the same τ*. One cloud for both modalities (the unimodal energy of the same pairs) has no gap to
+make, reaches the same energy, and lifts off its plane by √(1 - τ/τ*). On latents of a mixture, below their
+critical temperature (`ctflow.claims.mixtures`), both directions leave a gap from every start, and one cloud
+pays for having none: its energy is higher.
 """
 
 import jax

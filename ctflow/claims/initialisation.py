@@ -2,8 +2,8 @@
 
 Two rings of latents, blurred by σ, set out overlapping, on one side of their plane, or apart. With matched
 pairs (σ = 0) the critical temperature is 0 (`ctflow.claims.ring`): wherever there is a dimension to spare
-every start ends without a gap. With σ = 0.5 below τ* the room is 1 - τ/τ*, and on S² clouds that set out on
-opposite sides end 2√(1 - τ/τ*) apart, however far apart they set out; those on one side end together. So
+every start ends without a gap. With σ = 0.5 below τ* the room is 1 - τ/τ*, and on S² mirror images end
+2√(1 - τ/τ*) apart, however far apart they set out; rings of equal height keep one centroid. So
 the paper's wording holds in one half: a start makes no gap where heterogeneity makes no room for it. But
 where there is room, the start decides. On the circle there is no room, and two arcs stay where they are.
 

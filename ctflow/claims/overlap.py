@@ -8,7 +8,7 @@ distance alone. For σ above 0.57 the flat ring is the overlapping state there (
 at higher temperatures), and the onset has a closed form; below, the ring has buckled in phase into a seam
 of lower energy, and the onset is where the seam's lowest antiphase curvature is zero
 (`ctflow.claims.criterion`). On the circle itself, with no dimension to spare, waves along the ring part the
-clouds once σ exceeds 0.50 and τ is low enough.
+clouds once σ exceeds 0.50 and τ is low enough (run at σ = 0.8 and 1).
 """
 
 from itertools import product
@@ -29,9 +29,8 @@ SIGMAS = (0.3, 0.5, 0.8, 1.0)
 """Of the onset; at 0.3 and 0.5 the overlapping state is a seam, at 0.8 and 1 the flat ring."""
 _N = 48
 _SIZE = 1e-5
-_PER_RUN = 0.02
-"""Logarithmic growth of a mode's amplitude in the whole of a run, in so many steps:"""
-_STEPS = 20
+_PER_RUN, _STEPS = 0.02, 20
+"""Logarithmic growth of a mode's amplitude over a run, at most, and the steps of a run."""
 _AROUND = np.array([0.96, 0.985, 1.015, 1.04])
 """Temperatures at which the clouds are seen to part or not, over the predicted onset."""
 _STEPS_TO_PART = {0.3: 40_000, 0.5: 8000, 0.8: 3000, 1.0: 3000}
@@ -133,9 +132,8 @@ def _onsets(sigmas: Any, seed: int) -> tuple[list[Check], list[dict[str, Any]], 
                 "seen": seen,
             }
         )
-        ratios = np.array(
-            [0.5 * (1 + predicted / star), 1.02 * predicted / star]
-        )  # between τ* and onset; above
+        # Half way between τ* and the onset, and above the onset.
+        ratios = np.array([0.5 * (1 + predicted / star), 1.02 * predicted / star])
         clouds = [ring.rings(_N, 3, (0.0, 0.0), rng, 0.01) for _ in ratios]
         cells = [Cell(sigma, ratio * star, *pair) for ratio, pair in zip(ratios, clouds, strict=True)]
         stop = pairs.descend("symmetric", [law] * len(cells), cells, num_steps=8000)

@@ -167,6 +167,31 @@ def test_overlap_on_a_ring_is_lost_above_the_critical_temperature():
     assert ring.onset_along(1.0) is not None
 
 
+def test_shaken_rings_keep_their_ratio_and_at_small_blur_lose_it():
+    """Gradient flow of particles from unequal heights, every point moved by 0.01 at random."""
+    n, steps, latitudes = 32, 3000, (0.7, -0.5)
+    cells = ((0.5, 0.8), (1.0, 0.6), (0.3, 0.6))
+    taus = np.array([ratio * ring.critical_temperature(sigma) for sigma, ratio in cells])
+    rng = np.random.default_rng(3)
+    starts = [ring.rings(n, 3, tuple(np.sin(latitudes)), rng, noise=0.01) for _ in cells]
+
+    def ended(inputs):
+        law, tau, x, y = inputs
+        flow = ct.flows.GradientFlow(60 / steps)
+        start = flow.init(ct.Pair(x, y))
+        end = ct.evolve(pairs.energy_of("symmetric", law, tau), flow, start, num_steps=steps).clouds
+        return ct.diagnostics.centroid_gap(*end)
+
+    laws = np.stack([ring.law(n, sigma) for sigma, _ in cells])
+    gaps = ct.sweep(ended, (laws, taus, *map(np.stack, zip(*starts, strict=True))))
+    ends = [
+        ring.ends(sigma, tau, tuple(np.sin(latitudes))) for (sigma, _), tau in zip(cells, taus, strict=True)
+    ]
+    off = np.abs(gaps - [abs(a - b) for a, b in ends])
+    assert (off[:2] < 0.015).all()
+    assert off[2] > 0.1
+
+
 @pytest.mark.parametrize("latitudes", [(0.5, -0.1), (0.3, 0.2), (-0.2, 0.9), (0.0, 0.4), (0.3, -0.3)])
 def test_unequal_rings_end_on_the_family_at_their_own_ratio(latitudes):
     """The equation for densities, its conserved ratio, and the closed form of its end."""

@@ -1,0 +1,247 @@
+"""What every energy is: a value and terms that agree, checked at the door, to be added and scaled."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import KW_ONLY
+from functools import partial, reduce, wraps
+from itertools import chain, count
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ctflow._pytree import check_registered, pytree
+from ctflow.checks import check_numbers
+from ctflow.clouds import check_clouds
+
+Scalar = Float[Array, ""]
+
+
+def _checked(method: Any, name: str) -> Any:
+    """An energy's method as it is called from outside: it checks clouds and result; `.bare` does not."""
+
+    @wraps(method)
+    def on_checked_clouds(self, clouds):
+        found = method(self, prepared(self, clouds, "clouds"))
+        return _scalars(f"{type(self).__name__}.{name}", found)
+
+    setattr(on_checked_clouds, "bare", method)  # noqa: B010
+    return on_checked_clouds
+
+
+def _scalars(name: str, found: Any) -> Any:
+    """What a method of an energy returned, once it is a number or, of `terms`, a dict of such."""
+    terms = isinstance(found, dict)
+    if name.endswith(".terms") and not (terms and found):
+        raise ValueError(f"{name} must return a dict of numbers, at least one, got {found!r}")
+    for key, value in found.items() if terms else (("", found),):
+        kind = getattr(value, "dtype", type(value).__name__)
+        real = isinstance(value, int | float) or (
+            hasattr(value, "dtype") and jnp.issubdtype(kind, jnp.floating)
+        )
+        if not real or jnp.shape(value) != ():
+            where = f" for {key!r}" if terms else ""
+            raise ValueError(
+                f"{name} must return one real number{where}, got {kind} of shape {np.shape(value)}; take a "
+                "mean over the points, say"
+            )
+    return found
+
+
+def _bare(method: Any) -> Any:
+    """The method on clouds that have been checked."""
+    return getattr(method, "bare", method)
+
+
+def _sum_of_terms(cls: Any) -> Any:
+    """The value of a class that defines terms only: the sum of those, also if they are replaced later."""
+
+    def value(self, clouds):
+        """The sum of the terms."""
+        try:
+            terms = _scalars(f"{cls.__name__}.terms", _bare(cls.terms)(self, clouds))
+            return reduce(jnp.add, terms.values())
+        except RecursionError:
+            raise _calls_itself(cls, "terms", "__call__") from None
+
+    return _checked(value, "__call__")
+
+
+def _only_term(cls: Any) -> Any:
+    """The terms of a class that defines its value only: that one, named after the class."""
+
+    def terms(self, clouds):
+        """The energy itself as the only term, named after the class."""
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+        try:
+            return {name: _bare(cls.__call__)(self, clouds)}
+        except RecursionError:
+            raise _calls_itself(cls, "__call__", "terms") from None
+
+    return _checked(terms, "terms")
+
+
+def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
+    """The error of a class that defines one method by the other, which it does not inherit."""
+    return TypeError(
+        f"{cls.__name__}.{defined} never ends: it calls self.{other}, which a class that defines {defined} "
+        f"anew does not inherit; call super().{other}(clouds), or define both"
+    )
+
+
+class Energy:
+    """Base of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
+
+    Both check the clouds first, in every subclass: shapes, dimension, dtype and how many clouds there are;
+    of clouds that are not traced also the numbers (finite, on the sphere).
+
+    A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only
+    term), or both. A class that defines one of them anew does not inherit the other, so that they always
+    agree. For `ct.solve` JAX must know the class: decorate it with `pytree`, which makes it a frozen
+    dataclass.
+    """
+
+    __array_ufunc__ = None  # NumPy's numbers leave arithmetic with energies to them
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        value, terms = (
+            method if hasattr(method, "bare") else _checked(method, name)
+            for method, name in ((cls.__call__, "__call__"), (cls.terms, "terms"))
+        )
+        own_value, own_terms = value is not cls.__call__, terms is not cls.terms
+        if own_value or own_terms:
+            cls.__call__ = value if own_value else _sum_of_terms(cls)
+            cls.terms = terms if own_terms else _only_term(cls)
+
+    @partial(_checked, name="__call__")
+    def __call__(self, clouds: Any) -> Scalar:
+        """The energy of the clouds, in nats.
+
+        Raises:
+            ValueError: clouds that are not of the kind this energy is for, or not on the sphere.
+        """
+        raise NotImplementedError
+
+    @partial(_checked, name="terms")
+    def terms(self, clouds: Any) -> dict[str, Scalar]:
+        """Named scalars that add up to the energy.
+
+        Raises:
+            ValueError: as the energy itself.
+        """
+        raise NotImplementedError
+
+    def check(self, clouds: Any) -> None:
+        """Raise ValueError if the clouds are not of the kind this energy is for."""
+
+    def __add__(self, other: "Energy") -> "Energy":
+        if not isinstance(other, Energy):
+            return NotImplemented
+        return Sum(_parts(self) + _parts(other))
+
+    def __mul__(self, weight: Any) -> "Energy":
+        if isinstance(weight, Energy | str):
+            return NotImplemented
+        if np.ndim(weight) != 0:
+            raise ValueError(f"an energy is scaled by one number, got shape {np.shape(weight)}")
+        return Scaled(self, weight=weight)
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: "Energy") -> "Energy":
+        return self + (-1.0) * other
+
+
+def value_of(energy: Energy, clouds: Any) -> Scalar:
+    """The energy of clouds that have been checked."""
+    return _bare(type(energy).__call__)(energy, clouds)
+
+
+def terms_of(energy: Energy, clouds: Any) -> dict[str, Scalar]:
+    """Its terms on clouds that have been checked."""
+    return _bare(type(energy).terms)(energy, clouds)
+
+
+def prepared(energy: Energy, clouds: Any, name: str) -> Any:
+    """The clouds as JAX arrays, once the energy's numbers and they are checked: whatever is not traced."""
+    kind = type(energy)
+    if kind.__call__ is Energy.__call__ and kind.terms is Energy.terms:
+        raise NotImplementedError(f"{kind.__name__} must define __call__(clouds) or terms(clouds)")
+    check_numbers(energy)
+    clouds = check_clouds(name, clouds)
+    energy.check(clouds)
+    return clouds
+
+
+def _merged(parts: Iterable[dict[str, Scalar]]) -> dict[str, Scalar]:
+    """Terms of several energies; a name that comes again gets a number, and so does that of their sum."""
+    merged: dict[str, Scalar] = {}
+    for name, value in chain.from_iterable(part.items() for part in parts):
+        names = chain([name], (f"{name} ({number})" for number in count(2)))
+        merged[next(key for key in names if key not in merged and key != "energy")] = value
+    return merged
+
+
+def report(energy: Energy, clouds: Any) -> dict[str, Scalar]:
+    """The energy, as `energy`, and its terms."""
+    return {"energy": energy(clouds), **_merged([energy.terms(clouds)])}
+
+
+def _parts(energy: Energy) -> tuple[Energy, ...]:
+    return energy.parts if isinstance(energy, Sum) else (energy,)
+
+
+@pytree
+class Sum(Energy):
+    """The sum E_1 + E_2 + … of energies."""
+
+    parts: tuple[Energy, ...]
+
+    def __call__(self, clouds):
+        """The sum of the parts."""
+        return reduce(jnp.add, (value_of(part, clouds) for part in self.parts))
+
+    def terms(self, clouds):
+        """The terms of every part; a name that comes again gets a number."""
+        return _merged(terms_of(part, clouds) for part in self.parts)
+
+    def check(self, clouds):
+        """Check every part."""
+        for part in self.parts:
+            part.check(clouds)
+
+
+@pytree
+class Scaled(Energy):
+    """weight · E, terms scaled alike."""
+
+    part: Energy
+    _: KW_ONLY
+    weight: float
+
+    def __call__(self, clouds):
+        """The part's energy times the weight."""
+        return self.weight * value_of(self.part, clouds)
+
+    def terms(self, clouds):
+        """The part's terms times the weight."""
+        return {name: self.weight * value for name, value in terms_of(self.part, clouds).items()}
+
+    def check(self, clouds):
+        """Check the part."""
+        self.part.check(clouds)
+
+
+def check_energy(energy: Any, clouds: Any, *, name: str = "start") -> Any:
+    """Check that JAX knows an energy, its numbers, and that the clouds are of its kind.
+
+    Returns:
+        The clouds as JAX arrays.
+    """
+    if not isinstance(energy, Energy):
+        raise ValueError(f"energy must be an Energy of ct.energies, got {type(energy).__name__}")
+    clouds = prepared(energy, clouds, name)
+    check_registered("energy", energy)
+    return clouds
