@@ -18,7 +18,11 @@ from ctflow.checks import check_choice, check_count
 from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.energy import Energy, Scalar, prepared, terms_of, value_of
-from ctflow.energy import check_energy as check_energy  # stays public here
+
+# Public here as well.
+from ctflow.energy import Scaled as Scaled
+from ctflow.energy import Sum as Sum
+from ctflow.energy import check_energy as check_energy
 from ctflow.kernels import Exponential, Kernel
 from ctflow.partition import log_partition
 from ctflow.partition.plan import check_kernel

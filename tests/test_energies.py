@@ -607,3 +607,8 @@ def test_a_users_energy_runs_and_reports_its_terms():
     solution = ct.solve(Height(), a_pair(0).x, flows.GradientFlow(0.1), num_steps=2)
     np.testing.assert_array_equal(solution.saved["height"], solution.saved["energy"])
     assert solution.saved["energy"][-1] < solution.saved["energy"][0]
+
+
+def test_what_users_import_from_here_is_here():
+    names = {"Energy", "Sum", "Scaled", "check_energy", "pytree", "static", "positive", "log_density"}
+    assert names <= set(dir(energies))
