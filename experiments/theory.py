@@ -30,7 +30,7 @@ from ctflow.experiment import Result, columns, main, plot_of
 
 @dataclass(frozen=True)
 class Config:
-    """Settings. The quick round takes two to five minutes on two cores, the full one under half an hour."""
+    """Settings. The quick round takes two minutes on two cores, the full one under half an hour."""
 
     quick: bool = True
     claims: tuple[str, ...] = claims.CLAIMS

@@ -80,7 +80,7 @@ def verify(
 
     Args:
         names: which, of `CLAIMS`.
-        quick: smaller samples and fewer settings, two to five minutes in all on two cores; else under half an
+        quick: smaller samples and fewer settings, two minutes in all on two cores; else under half an
             hour.
         seed: of the random numbers.
         done: called with every finding, in the order of `names`.

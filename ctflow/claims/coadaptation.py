@@ -6,7 +6,7 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims.evidence import Check, close, sphere
-from ctflow.claims.fields import Effective, Tilted, great_circle, zonal
+from ctflow.claims.fields import Effective, Tilted, great_circle, potential_at, zonal
 from ctflow.clouds import WeightedCloud
 from ctflow.energies import symmetric_in_fields
 from ctflow.kernels import Exponential
@@ -22,7 +22,7 @@ def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:
     The clouds set out as one density. What parts them is that U_12 - U_21 is not constant.
     """
     steps, fields = 48, (Tilted(), Tilted(0.5))
-    reference = GradientFlow(fields, temperature=tau, d=d, max_degree=32 if d == 2 else 14)
+    reference = GradientFlow(fields, temperature=tau, d=d, max_degree=32 if d == 2 else 8)
     grid, start = reference.grid, lambda z: 1 + 0.5 * z[:, 0]
     densities = reference.solve((start, start), TIMES)
     nodes = jnp.asarray(grid.nodes)
@@ -37,7 +37,7 @@ def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:
         exact = WeightedCloud(nodes, jnp.asarray(grid.weights * densities[index, 1]))
         predicted, simulated = (
             np.asarray(
-                Effective(fields[0], second, temperature=tau, kernel=Exponential(tau))(jnp.asarray(line))
+                potential_at(Effective(fields[0], second, temperature=tau, kernel=Exponential(tau)), line)
             )
             for second in (exact, state.clouds.y)
         )
@@ -81,7 +81,7 @@ def response(d: int, tau: float, degree: int) -> dict:
     nodes, size = jnp.asarray(grid.nodes), 1e-4
     cloud = WeightedCloud(nodes, jnp.asarray(grid.weights * (1 + size * mode)))
     v = Effective(ct.potentials.Linear(jnp.zeros(d)), cloud, temperature=tau, kernel=Exponential(tau))
-    density = np.exp(-np.asarray(v(nodes)))
+    density = np.exp(-np.asarray(potential_at(v, nodes)))
     density /= grid.weights @ density
     eigenvalue = Exponential(tau).degree_coefficients(d, degree)[degree]
     found = grid.weights @ (density * mode) / size

@@ -6,6 +6,7 @@ Numbers are leaves, so that one program serves them all.
 from dataclasses import KW_ONLY
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,6 +50,12 @@ class Effective(PotentialBase):
         rows = jnp.reshape(z, (-1, z.shape[-1]))
         barrier = log_density(rows, self.cloud, self.kernel)
         return self.potential(z) / self.temperature + jnp.reshape(barrier, z.shape[:-1])
+
+
+@jax.jit
+def potential_at(potential: Any, z: Any) -> Any:
+    """U at points [..., d]: one program for a kind of potential, called at many temperatures."""
+    return potential(z)
 
 
 def cluster(rng: np.random.Generator, center: Any, n: int, spread: float) -> np.ndarray:
