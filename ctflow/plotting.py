@@ -24,7 +24,8 @@ if _backend:
 from cycler import cycler
 from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ctflow import io
@@ -233,13 +234,17 @@ def globe_points(ax: Any, z: Any, *, color: Any, view: tuple[float, float], size
     ]
 
 
-def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Prepared 3-D axes' sphere coloured by a function of points [k, 3], dark where it is low."""
+def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> ScalarMappable:
+    """Prepared 3-D axes' sphere coloured by a function of points [k, 3], dark where it is low.
+
+    Returns:
+        What a colour bar needs to show the function's scale.
+    """
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 121), np.linspace(0, np.pi, 61))
     z = np.stack([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)], axis=-1)
     values = np.asarray(value_fn(z.reshape(-1, 3))).reshape(u.shape)
-    shade = (values - values.min()) / max(np.ptp(values), 1e-12)
-    colors = POTENTIAL_COLORS(shade)
+    scale = ScalarMappable(Normalize(values.min(), max(values.max(), values.min() + 1e-12)), POTENTIAL_COLORS)
+    colors = scale.to_rgba(values)
     ax.plot_surface(
         *np.moveaxis(z, -1, 0),
         facecolors=colors,
@@ -249,6 +254,7 @@ def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> None
         antialiased=False,
         zorder=_SURFACE,
     )
+    return scale
 
 
 def map_frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:

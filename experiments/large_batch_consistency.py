@@ -350,7 +350,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
             "slopes": slopes(config, limit),
         },
         {},
-        {"reference_size": config.reference_size},
+        {"reference_size": config.reference_size, "limit_draws": config.limit_draws},
     )
 
 

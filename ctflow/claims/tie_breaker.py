@@ -33,9 +33,11 @@ def uniformity(z) -> jax.Array:
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """The limit law at three temperatures, the spreading inside the valley, and without a potential."""
     n = 1_000 if quick else 8_000
-    checks, limits = _limit_law(n, seed)
+    checks, limits, exact = _limit_law(n, seed)
     found, along = _inside_the_valley(n, seed)
-    return Evidence(checks + found + _no_potential(n, seed), {"limit": limits, "valley": along})
+    return Evidence(
+        checks + found + _no_potential(n, seed), {"limit": limits, "exact": exact, "valley": along}
+    )
 
 
 def _limit_law(n: int, seed: int):
@@ -63,7 +65,11 @@ def _limit_law(n: int, seed: int):
         checks.append(close(f"{where}, Gibbs against the limit τ → 0", predicted, exact, absolute=tau))
     off = [abs(row["exact"] - predicted) for row in rows]
     checks.append(at_most("the same: how far τ = 0.1 is from the limit, over τ = 0.4", 0.5, off[2] / off[0]))
-    return checks, table(rows)
+    curve = [
+        {"tau": tau, "exact": ct.gibbs.GibbsMeasure(ring, temperature=tau, d=3).mean(lambda z: z[:, 0])}
+        for tau in np.geomspace(0.01, 0.5, 20)
+    ]
+    return checks, table(rows), table(curve)
 
 
 def _on_valley(key, n: int):
@@ -148,7 +154,8 @@ def _inside_the_valley(n: int, seed: int):
             saved["uniformity"][-1] - saved["uniformity"][0],
         )
     )
-    return checks, {"time": times, **saved}
+    predicted = {"along_predicted": radius * np.exp(-times), "uniformity_end": np.full(times.shape, ends)}
+    return checks, {"time": times, **saved, "potential_predicted": np.full(times.shape, even), **predicted}
 
 
 def _no_potential(n: int, seed: int) -> list:

@@ -79,27 +79,32 @@ def convexity(tables: dict) -> pl.Picture:
 
 
 def relaxation(tables: dict) -> pl.Picture:
-    """KL against time with the late slope, and the particles' mean height on the exact one."""
+    """KL against time with the predicted late slope, and the particles' mean height on the exact one."""
     figure, axes = two_spheres((6.8, 4.8), rows=2)
-    for (d,), of in groups(tables["decay"], "d"):
+    for (d,), of in groups(tables["exact"], "d"):
         top, bottom = axes[int(d)]
         for index, ((tau,), t) in enumerate(groups(of, "tau")):
-            top.semilogy(t["time"], t["kl"], color=COLORS[index], label=f"τ = {tau:g}")
-            slope = t["kl"][-1] * np.exp(t["slope"] * (t["time"] - t["time"][-1]))
-            top.semilogy(t["time"][4:], slope[4:], ":", color="black", linewidth=1)
-            t["error"] = t["standard_error"]
-            names = {"predicted": "height", "simulated": "height_particles"}
-            compare(bottom, t, "time", index, f"τ = {tau:g}", **names)
-        bottom.set_xlabel("time")
-    axes[2][0].set_ylabel("F − F* = KL (nats); dotted: 2·gap")
-    axes[2][1].set_ylabel("mean height ± 2 standard errors")
+            color, label = COLORS[index], f"τ = {tau:g}"
+            run = dict(groups(tables["decay"], "d", "tau"))[(d, tau)]
+            slope = run["slope"][0] * (t["time"] - t["time"][-1])
+            late = t["time"] > t["time"][-1] / 3
+            top.semilogy(
+                t["time"][late], t["kl"][-1] * np.exp(slope[late]), color=color, linewidth=5, alpha=0.3
+            )
+            top.semilogy(t["time"], t["kl"], color=color, linewidth=1, label=label)
+            bottom.plot(t["time"], t["height"], color=color, linewidth=1)
+            style = {"fmt": MARKERS[index], "color": color, "label": label, "elinewidth": 0.8}
+            bottom.errorbar(run["time"], run["height_particles"], yerr=2 * run["standard_error"], **style)
+        bottom.set_xlabel("time (diffusion at rate 1)")
+    axes[2][0].set_ylabel("F − F* = KL of exact densities (nats)\nwide: predicted slope −2 · gap", fontsize=8)
+    axes[2][1].set_ylabel("mean height; lines: exact,\nmarkers: run ± 2 standard errors", fontsize=8)
     axes[3][0].legend()
     return pl.Picture(figure)
 
 
 def equilibrium(tables: dict) -> pl.Picture:
     """How far every start's end is from the exact mean, and the unequal wells' masses in time."""
-    figure, axes = pl.panels(1, 2, size=(7.0, 3.4))
+    figure, axes = pl.panels(1, 2, size=(7.4, 3.9))
     left, right = axes[0]
     starts = list(dict.fromkeys(tables["starts"]["start"]))
     temperatures = list(dict.fromkeys(tables["starts"]["tau"]))
@@ -109,18 +114,28 @@ def equilibrium(tables: dict) -> pl.Picture:
         rows = np.array([starts.index(s) for s in t["start"]]) + 0.12 * (index - 2.5)
         left.plot(off, rows, marker, color=color, label=f"{SPHERES[int(d)]}, τ = {tau:g}")
     left.set_yticks(range(len(starts)), starts)
+    left.axvline(0, color="black", linewidth=0.8, zorder=0)
     left.axvspan(-2, 2, color=pl.GREY, alpha=0.15, linewidth=0)
-    left.set_xlim(-5, 5)
-    left.set_xlabel("mean U at the end: standard errors off")
-    left.legend(fontsize=7, loc="upper left")
+    left.set_xlim(-4, 4)
+    left.set_xlabel("mean U of the run less the exact one,\nin standard errors (grey: 95 %)")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=7)
     wells = tables["wells"]
-    right.plot(wells["time"], wells["exact"], "--", color="black", label="exact")
-    right.plot(wells["time"], wells["logit_law"], color=pl.BLUE, linewidth=1, label="logit law")
-    right.plot(wells["time"], wells["birth_death"], "o", color=pl.BLUE, label="birth and death")
-    right.plot(wells["time"], wells["langevin"], "s", color=pl.RED, label="Langevin")
+    right.plot(wells["time"], wells["exact"], "--", color="black", linewidth=1, label="Gibbs law")
+    right.plot(wells["time"], wells["logit_law"], color=pl.BLUE, linewidth=1, label="predicted: logit law")
+    right.plot(
+        wells["time"], wells["langevin_exact"], color=pl.RED, linewidth=1, label="predicted: Fokker–Planck"
+    )
+    some = slice(None, None, 3)
+    right.plot(
+        wells["time"][some], wells["birth_death"][some], "o", color=pl.BLUE, label="run: birth and death"
+    )
+    right.plot(wells["time"][some], wells["langevin"][some], "s", color=pl.RED, label="run: Langevin")
     right.set_xlabel("time")
     right.set_ylabel("mass of the deeper well")
-    right.legend(fontsize=7)
+    right.set_ylim(0.48, 0.83)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower right", ncols=2, fontsize=7)
     return pl.Picture(figure)
 
 
@@ -141,27 +156,35 @@ def low_temperature(tables: dict) -> pl.Picture:
 
 
 def tie_breaker(tables: dict) -> pl.Picture:
-    """The law on a valley of varying width, and alignment against uniformity inside an even one."""
-    figure, axes = pl.panels(1, 2, size=(6.8, 3.2))
-    left, right = axes[0]
-    t = tables["limit"]
-    left.plot(t["tau"], t["exact"], color=pl.BLUE, linewidth=1, label="Gibbs, quadrature")
-    style = {"fmt": "o", "color": pl.BLUE, "label": "particles ± 2 standard errors"}
+    """The law on a valley of varying width; alignment, spread and uniformity inside an even one."""
+    figure, axes = pl.panels(1, 3, size=(7.6, 3.0))
+    left, middle, right = axes[0]
+    t, curve = tables["limit"], tables["exact"]
+    left.plot(curve["tau"], curve["exact"], color=pl.BLUE, linewidth=1, label="predicted: Gibbs law")
+    style = {"fmt": "o", "color": pl.BLUE, "label": "run ± 2 standard errors"}
     left.errorbar(t["tau"], t["simulated"], yerr=2 * t["error"], **style)
-    left.axhline(t["limit"][0], color="black", linestyle="--", label="law on the valley")
+    left.plot(0, t["limit"][0], "*", markersize=9, color="black", label="predicted: τ → 0", clip_on=False)
     left.set_xlim(0, None)
-    left.set_ylim(-0.27, -0.08)
     left.set_xlabel("temperature τ")
-    left.set_ylabel("mean along the valley")
+    left.set_ylabel("mean along a valley of varying width")
     left.legend(fontsize=7, loc="upper left")
+    left.set_ylim(-0.26, -0.06)
     v = tables["valley"]
-    right.plot(v["time"], v["potential"], "o", color=pl.RED, label="alignment ⟨U⟩/τ")
-    right.axhline(0.5, color=pl.RED, linewidth=1)
-    right.plot(v["time"], v["along"], "s", color=pl.GREEN, label="mean along the valley")
-    right.plot(v["time"], np.exp(-v["time"]), color=pl.GREEN, linewidth=1)
-    right.plot(v["time"], v["uniformity"], "v", color=pl.BLUE, label="uniformity (low: even)")
-    right.set_xlabel("time")
+    for name, color, marker, label in (
+        ("potential", pl.RED, "o", "alignment ⟨U⟩/τ"),
+        ("along", pl.GREEN, "s", "mean along the valley"),
+    ):
+        middle.plot(v["time"], v[f"{name}_predicted"], color=color, linewidth=1)
+        middle.plot(v["time"], v[name], marker, color=color, label=label)
+    middle.set_ylabel("in an even valley; lines: predicted")
+    middle.set_ylim(-0.05, 1.15)
+    middle.legend(fontsize=7)
+    right.axhline(v["uniformity_end"][0], color=pl.BLUE, linewidth=1, label="predicted: Gibbs law")
+    right.plot(v["time"], v["uniformity"], "v", color=pl.BLUE, label="run")
+    right.set_ylabel("uniformity there (nats; low: even)")
     right.legend(fontsize=7)
+    for ax in (middle, right):
+        ax.set_xlabel("time (diffusion at rate 1)")
     return pl.Picture(figure)
 
 
@@ -221,34 +244,53 @@ def knife_edge(tables: dict) -> pl.Picture:
 
 
 def barrier(tables: dict) -> pl.Picture:
-    """The effective potential along a great circle, cloud 2 frozen and moving; where cloud 1 ends over it."""
-    figure, axes = two_spheres((6.8, 6.8), rows=3)
+    """The barrier a frozen cloud raises, V and U beside each other, both moving, and where cloud 1 ends."""
+    figure, axes = two_spheres((7.0, 8.6), rows=4)
     for (d,), of in groups(tables["map"], "d"):
-        top, middle, bottom = axes[int(d)]
+        wall, valley, moving, ends = axes[int(d)]
         for index, ((tau,), t) in enumerate(groups(of, "tau")):
-            top.plot(t["angle"], t["effective"], color=COLORS[index], label=f"V at τ = {tau:g}")
-            top.plot(t["angle"], t["field"], ":", color=COLORS[index], linewidth=1, label=f"U/τ at {tau:g}")
-        top.axvline(0.3, color=pl.GREY, linewidth=0.8, linestyle="--")
-        top.set_xlabel("angle (radians); dashed: frozen cloud 2")
-        moving = dict(groups(tables["run"], "d", "tau"))[(d, 0.3)]
-        for index, ((time,), t) in enumerate(groups(moving, "time")):
+            wall.plot(t["angle"], t["effective"] - t["field"], color=COLORS[index], label=f"τ = {tau:g}")
+        t = dict(groups(of, "tau"))[(0.3,)]
+        for name, style, label in (
+            ("field", ":", "U₁₂/τ alone"),
+            ("effective", "-", "V₁₂ = U₁₂/τ + barrier"),
+        ):
+            valley.plot(t["angle"], t[name], style, color=COLORS[2], label=label)
+            lowest = np.argmin(t[name])
+            valley.plot(t["angle"][lowest], t[name][lowest], "o", color=COLORS[2], markersize=6)
+        for ax in (wall, valley):
+            ax.axvline(0.3, color=pl.GREY, linewidth=0.8, linestyle="--")
+            ax.set_xlabel("angle from the field's pole (radians)")
+        run = dict(groups(tables["run"], "d", "tau"))[(d, 0.3)]
+        for index, ((time,), t) in enumerate(groups(run, "time")):
             field, style = -np.cos(t["angle"]) / 0.3, {"color": COLORS[index], "markersize": 3}
-            middle.plot(t["angle"], t["predicted"] - field, linewidth=1, **style)
+            moving.plot(t["angle"], t["predicted"] - field, linewidth=1, **style)
             seen = (t["simulated"] - field)[::9]
-            middle.plot(t["angle"][::9], seen, MARKERS[index], label=f"t = {time:g}", **style)
-        middle.set_xlabel("angle (radians); both clouds move, τ = 0.3")
-        ends = dict(groups(tables["ends"], "d"))[(d,)]
-        for index, name in enumerate(("start", "one_directional", "symmetric")):
-            places = np.arange(len(ends["tau"])) + 0.25 * (index - 1)
-            bottom.bar(places, ends[name], width=0.24, color=COLORS[index], label=name.replace("_", "-"))
-        bottom.axhline(0, color=pl.GREY, linewidth=0.8)
-        bottom.set_xticks(range(len(ends["tau"])), [f"τ = {tau:g}" for tau in ends["tau"]])
-    axes[2][0].set_ylabel("V₁₂ (nats)")
-    axes[2][1].set_ylabel("barrier V₁₂ − U₁₂/τ (nats)")
-    axes[2][2].set_ylabel("mean height of cloud 1\nover cloud 2")
-    axes[2][0].legend(fontsize=6)
-    axes[2][1].legend(fontsize=6)
-    figure.legend(*axes[3][2].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            moving.plot(t["angle"][::9], seen, MARKERS[index], label=f"t = {time:g}", **style)
+        moving.set_xlabel("angle from the field's pole (radians)")
+        t = dict(groups(tables["ends"], "d"))[(d,)]
+        for index, (name, label) in enumerate(
+            (("start", "start"), ("one_directional", "end, J₁→₂"), ("symmetric", "end, J$^{Sym}$"))
+        ):
+            places = np.arange(len(t["tau"]))
+            ends.plot(places, t[name], MARKERS[index], color=COLORS[index], markersize=7, label=label)
+        ends.axhline(0, color=pl.GREY, linewidth=0.8)
+        ends.set_xticks(range(len(t["tau"])), [f"τ = {tau:g}" for tau in t["tau"]])
+        ends.set_xlim(-0.4, len(t["tau"]) - 0.6)
+        ends.set_ylim(-1.1, 1.1)
+        valley.set_ylim(-4, 5)
+    for row, label in enumerate(
+        (
+            "barrier log ρ̃₂ (nats)\nof a frozen cloud 2 (dashed)",
+            "nats, τ = 0.3; dots: minima",
+            "barrier (nats), both moving, τ = 0.3\nlines: densities, markers: run",
+            "run: mean of ⟨z, cloud 2's centre⟩\nover cloud 1, cloud 2 frozen",
+        )
+    ):
+        axes[2][row].set_ylabel(label, fontsize=7.5)
+        white = {"frameon": True, "framealpha": 0.9, "edgecolor": "none"}
+        place = ("upper left", "upper center", "upper left", "lower center")[row]
+        axes[2][row].legend(fontsize=6.5, loc=place, **white)
     return pl.Picture(figure)
 
 
@@ -298,13 +340,13 @@ SEEN = {
     "consistency": "The loss tends to J + log(N V) as 1/N, its gradient's scatter vanishes as $N^{-1/2}$",
     "convexity": "J is convex in every mode; J$^{Sym}$ is concave in antiphase",
     "relaxation": "F − F* falls at twice the spectral gap, and particles keep to the exact curve",
-    "equilibrium": "Every start ends in one law; birth and death fill wells that noise alone cannot",
+    "equilibrium": "Every start ends in one law; birth and death balance wells long before noise",
     "low_temperature": "Mass gathers at the minimum only once 1/τ exceeds about d",
     "tie_breaker": "Alignment fixes the valley, entropy the law inside it",
     "sharpening": "A sharp kernel removes the smoothing, and leaves the divergence",
     "stability": "Without pairs, overlap is lost in every mode at every temperature",
     "knife_edge": "Clouds stay overlapped under equal fields only",
-    "barrier": "Each cloud is a barrier to the other",
+    "barrier": "Each cloud is a barrier to the other: it moves the minimum, and clouds are driven off it",
     "initialisation": "Given a spare dimension, matched pairs close the gap; blurred ones leave room for one",
     "directions": "One direction leaves a gap too; one cloud for both pays on two clusters",
     "mean_field": "Particles are within sampling error of the equations for densities",

@@ -12,11 +12,16 @@ METHODS = ("Langevin", "J flow: kernel τ", "J flow: fitted kernel")
 COLORS = dict(zip(METHODS, (pl.BLUE, pl.RED, pl.GREEN), strict=True))
 MARKERS = dict(zip(METHODS, "osv", strict=True))
 VIEW = (18.0, 35.0)
-# The paper's three arrangements: rows, and the temperatures beside the potential.
+# The paper's three choices of temperatures; a row of globes each for the exact law, Langevin and the paper.
 LAYOUTS = {
-    "grid": (2, (10.0, 5.0, 2.5, 1.0, 0.5, 0.2, 0.1)),
-    "row_of_five": (1, (10.0, 2.5, 0.5, 0.1)),
-    "row_of_four": (1, (10.0, 1.0, 0.1)),
+    "grid": (10.0, 5.0, 2.5, 1.0, 0.5, 0.2, 0.1),
+    "row_of_five": (10.0, 2.5, 0.5, 0.1),
+    "row_of_four": (10.0, 1.0, 0.1),
+}
+CLOUDS = {
+    "gibbs": ("exact Gibbs samples", "black"),
+    "langevin": ("Langevin particles", pl.BLUE),
+    "published": ("published procedure", pl.RED),
 }
 
 
@@ -26,8 +31,8 @@ def plot(result: Result) -> dict:
     figures = {"cap_mass.png": plot_cap_mass(result), "side_by_side.png": plot_side_by_side(result)}
     taus = set(result.tables["exact"]["tau"])
     figures |= {
-        f"layout_{name}.png": plot_layout(result, rows, wanted)
-        for name, (rows, wanted) in LAYOUTS.items()
+        f"layout_{name}.png": plot_layout(result, wanted)
+        for name, wanted in LAYOUTS.items()
         if taus >= set(wanted)
     }
     if "relaxation" in result.tables:
@@ -67,25 +72,29 @@ def plot_cap_mass(result: Result) -> pl.Picture:
 
 
 def plot_relaxation(result: Result) -> pl.Picture:
-    """F - F* = KL against time, particles on the exact curve, with the spectral slope."""
-    table = result.tables["relaxation"]
-    figure, axes = pl.panels(1, 2, size=(6.8, 3.4))
+    """F - F* = KL against time, exact and by particles, with the slope that the spectral gap predicts."""
+    table, curves = result.tables["relaxation"], result.tables["relaxation_exact"]
+    figure, axes = pl.panels(1, 2, size=(6.8, 3.6))
     for ax, kind in zip(axes[0], STARTS, strict=True):
         t = {name: column[table["start"] == kind] for name, column in table.items()}
-        ax.plot(t["time"], t["kl_exact"], color="black", label="Fokker–Planck, exact")
-        ax.plot(t["time"], t["kl_smoothed_exact"], color=pl.GREY, linestyle=":", label="the same, smoothed")
-        ax.plot(t["time"], t["kl_particles"], "o", color=pl.BLUE, label="Langevin particles, smoothed")
-        floor, slope = t["kl_floor_of_exact_samples"][0], t["late_slope"][0]
-        ax.axhline(floor, color=pl.ORANGE, linewidth=1, label="exact samples, as many")
-        anchor = len(t["time"]) // 3
-        line = t["kl_exact"][anchor] * np.exp(slope * (t["time"] - t["time"][anchor]))
-        ax.plot(t["time"], 2 * line, color=pl.RED, linestyle="--", label="slope −2·rate, raised twofold")
+        curve = {name: column[curves["start"] == kind] for name, column in curves.items()}
+        ax.plot(curve["time"], curve["kl"], color="black", linewidth=1, label="KL of the exact densities")
+        slope, last = t["late_slope"][0], curve["kl"][-1]
+        late = curve["time"] > 0.4 * curve["time"][-1]
+        line = last * np.exp(slope * (curve["time"] - curve["time"][-1]))
+        label = "predicted slope: −2 · rate"
+        ax.plot(curve["time"][late], line[late], color=pl.ORANGE, linewidth=5, alpha=0.4, label=label)
+        floor = t["kl_floor_of_exact_samples"]
+        label = "predicted for particles: smoothed, and their noise"
+        ax.plot(t["time"], t["kl_smoothed_exact"] + floor, "--", color=pl.BLUE, linewidth=1, label=label)
+        ax.plot(t["time"], t["kl_particles"], "o", color=pl.BLUE, label="run: Langevin particles")
+        ax.axhline(floor[0], color=pl.GREY, linestyle=":", linewidth=1, label="noise: as many exact samples")
         ax.set_yscale("log")
-        ax.set_ylim(floor / 3, 2 * t["kl_exact"].max())
-        ax.set_xlabel("time")
-        ax.set_title(f"start: {kind} (rate {-slope / 2:.3g})")
+        ax.set_ylim(floor[0] / 3, 2 * curve["kl"].max())
+        ax.set_xlabel("time (diffusion at rate 1)")
+        ax.set_title(f"start: {kind}; rate {-slope / 2:.3g}")
     axes[0, 0].set_ylabel("F − F* = KL to Gibbs (nats)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=7)
     return pl.Picture(figure)
 
 
@@ -143,27 +152,30 @@ def animate(result: Result) -> pl.Movie:
     return pl.Movie(figure, draw, frames=len(arrays["langevin_uniform"]), fps=8)
 
 
-def plot_layout(result: Result, rows: int, taus: tuple[float, ...]) -> pl.Picture:
-    """The potential, then exact Gibbs samples, Langevin and the published procedure's particles at each τ."""
-    columns = (len(taus) + 1) // rows
-    kinds = {
-        "gibbs": ("exact Gibbs samples", pl.GREY),
-        "langevin": ("Langevin particles", pl.BLUE),
-        "published": ("published procedure", pl.RED),
-    }
-    figure, axes = pl.panels(rows, columns, size=(7.0, 0.55 + 6.4 * rows / columns), projection="3d")
-    first, *others = axes.ravel()
-    pl.globe(first, view=VIEW)
-    pl.globe_surface(first, _potential_of(result))
-    first.set_title("potential U (dark: low)", y=0.97)
-    for ax, tau in zip(others, taus, strict=True):
+def plot_layout(result: Result, taus: tuple[float, ...]) -> pl.Picture:
+    """U with its scale; exact Gibbs samples, Langevin and the published procedure's particles at each τ."""
+    side = 1.05 if len(taus) > 4 else 1.45
+    figure, axes = pl.panels(
+        3, 1 + len(taus), size=(side * (1 + len(taus)) + 0.2, 3 * side + 0.2), projection="3d"
+    )
+    for ax in axes[1:, 0]:
+        ax.set_axis_off()
+    potential_fn = _potential_of(result)
+    pl.globe(axes[0, 0], view=VIEW)
+    shades = pl.globe_surface(axes[0, 0], potential_fn)
+    axes[0, 0].set_title("potential U", y=0.97)
+    scale = axes[1, 0].inset_axes((0.05, 0.85, 0.9, 0.1))
+    figure.colorbar(shades, cax=scale, orientation="horizontal", ticks=shades.get_clim(), format="%.2g")
+    for column, tau in enumerate(taus, start=1):
         at = np.flatnonzero(result.tables["exact"]["tau"] == tau)[0]
-        pl.globe(ax, view=VIEW)
-        for name, (_, color) in kinds.items():
-            pl.globe_points(ax, result.arrays[name][at], color=color, view=VIEW, size=4)
-        ax.set_title(f"τ = {tau:g}", y=0.97)
-    handles = [first.scatter([], [], [], color=color, s=14, label=label) for label, color in kinds.values()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        for ax, (name, (_, color)) in zip(axes[:, column], CLOUDS.items(), strict=True):
+            pl.globe(ax, view=VIEW)
+            pl.globe_points(ax, result.arrays[name][at], color=color, view=VIEW, size=2)
+        axes[0, column].set_title(f"τ = {tau:g}", y=0.97)
+    for ax, (label, color) in zip(axes[:, 1], CLOUDS.values(), strict=True):
+        ax.text2D(
+            -0.06, 0.5, label, color=color, rotation=90, va="center", fontsize=7, transform=ax.transAxes
+        )
     return pl.Picture(figure)
 
 
