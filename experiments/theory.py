@@ -75,6 +75,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
             "source": finding.source,
             "holds": finding.evidence.holds,
             "numbers": len(finding.evidence.checks),
+            "sample": finding.evidence.sample,
         }
         for finding in findings
     }

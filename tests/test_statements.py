@@ -1,6 +1,7 @@
 """Numbers in README.md are those of the committed tables: each sentence is written again from its cells."""
 
 import csv
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -132,6 +133,9 @@ STATEMENTS = {
     "τ* = {:.2f}, {:.2f}, {:.2f} for σ = 0.3, 0.5, 1 (96 particles on S²)": lambda: [
         cells(f"{THEORY}/phases_mixture.csv", "star", sigma=sigma, d=3)[0] for sigma in (0.3, 0.5, 1)
     ],
+    "infinitely many latents have {:.2f}, {:.2f}, {:.2f}": lambda: [
+        cells(f"{THEORY}/phases_sizes.csv", "limit", sigma=sigma)[0] for sigma in (0.3, 0.5, 1)
+    ],
     "the largest error was {:.2f} of what is allowed in float32 and {:.2f} in float64": lambda: [
         search("allowed", "float32"),
         search("allowed", "float64"),
@@ -146,6 +150,13 @@ STATEMENTS = {
 def test_the_sentence_is_what_its_table_says(sentence):
     written = sentence.format(*STATEMENTS[sentence]())
     assert written in README, f"README.md should say: {written}"
+
+
+def test_all_results_are_of_one_commit():
+    records = [json.loads(path.read_text()) for path in (ROOT / "figures").glob("*/run.json")]
+    assert len(records) == len(reproduce.EXPERIMENTS)
+    assert len({record["git"] for record in records}) == 1
+    assert {record["preset"] for record in records} == {"paper"}
 
 
 def test_the_summary_page_is_what_the_tables_say():

@@ -149,6 +149,6 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> list[Finding]:
 
     rows = json.loads(arrays["findings"].tobytes(), object_hook=restored)
     return [
-        Finding(name, title, source, Evidence([Check(*check) for check in checks], curves), seconds)
-        for name, title, source, (checks, curves), seconds in rows
+        Finding(name, title, source, Evidence([Check(*check) for check in checks], curves, sample), seconds)
+        for name, title, source, (checks, curves, sample), seconds in rows
     ]

@@ -50,7 +50,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
                 within(f"{where}: exponent of N in the gradient's scatter", -0.5, slope, error, slack=0.01)
             )
             rows += mine
-    return Evidence(checks, {"consistency": table(rows)})
+    sample = f"{draws} draws of up to {sizes[-1]:,} negatives"
+    return Evidence(checks, {"consistency": table(rows)}, sample)
 
 
 @partial(jax.jit, static_argnames="size")

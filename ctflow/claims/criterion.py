@@ -39,12 +39,15 @@ class Shared(Energy):
 
 
 def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
-    """J^Sym brought down by one cloud for both modalities, as in `pairs.descend`; the clouds [runs, n, d]."""
+    """J^Sym brought down by one cloud for both modalities, as in `pairs.descend`; the clouds [runs, n, d].
+
+    Points weigh what the marginal of π [n, n] says.
+    """
 
     def run(inputs):
         law, tau, z = inputs
-        energy = Shared(pairs.energy_of("symmetric", law, tau))
-        return ct.evolve(energy, pairs.FLOW, pairs.FLOW.init(z), num_steps=num_steps).clouds
+        energy, cloud = Shared(pairs.energy_of("symmetric", law, tau)), ct.WeightedCloud(z, law.sum(axis=1))
+        return ct.evolve(energy, pairs.FLOW, pairs.FLOW.init(cloud), num_steps=num_steps).clouds.points
 
     return sweep(run, tuple(np.asarray(stack, np.float32) for stack in (laws, taus, starts)))
 
@@ -65,7 +68,7 @@ def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) ->
     """The least curvature of ε ↦ J^Sym(z + εu, z - εu) over tangent u of mean square 1, [runs].
 
     Args:
-        laws: π of every run, [runs, n, n], symmetric.
+        laws: π of every run, [runs, n, n], symmetric; its marginal is what the points weigh.
         taus: temperatures, [runs].
         clouds: z, stationary for one cloud as both modalities, [runs, n, d].
     """
@@ -76,15 +79,16 @@ def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) ->
 
     def lowest(inputs):
         pi, tau, z, basis = inputs
-        energy = pairs.energy_of("symmetric", pi, tau)
+        energy, weights = pairs.energy_of("symmetric", pi, tau), pi.sum(axis=1)
 
-        def apart(coordinates):
-            u = jnp.einsum("nk,nkd->nd", coordinates, basis)
+        def apart(coordinates):  # u of mean square 1 has coordinates of length 1
+            u = jnp.einsum("nk,nkd->nd", coordinates, basis) / jnp.sqrt(weights)[:, None]
             length = jnp.sqrt(1 + jnp.sum(u * u, axis=1, keepdims=True))
-            return energy(ct.Pair((z + u) / length, (z - u) / length))
+            sides = ((z + u) / length, (z - u) / length)
+            return energy(ct.Pair(*(ct.WeightedCloud(side, weights) for side in sides)))
 
         hessian = jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
-        return n * jnp.linalg.eigvalsh(hessian)[0]  # u of mean square 1 has the squared length n
+        return jnp.linalg.eigvalsh(hessian)[0]
 
     return sweep(lowest, (np.asarray(laws, np.float64), np.asarray(taus, np.float64), clouds, tangents))
 

@@ -58,7 +58,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             close(f"{name}: J + log V", ring.energy(SIGMA, cell.tau), energy, absolute=5e-3),
         ]
     found, mixed = _on_mixture(n, num_steps, seed)
-    return Evidence(checks + _bound(law, seed) + found, {"runs": table(rows), "mixture": table(mixed)})
+    curves = {"runs": table(rows), "mixture": table(mixed)}
+    return Evidence(checks + _bound(law, seed) + found, curves, f"{n} particles a cloud, 1 seed")
 
 
 def _twice(z: np.ndarray) -> ct.Pair:

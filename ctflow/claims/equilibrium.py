@@ -78,8 +78,10 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         for tau in TEMPERATURES:
             found, more = _from_every_start(potential, clouds, tau, keys[-1])
             checks, rows = checks + found, rows + more
-    found, masses = _unequal_wells(400 if quick else 2_000, 2 if quick else 4, seed)
-    return Evidence(checks + found, {"starts": table(rows), "wells": masses})
+    more, repeats = (400, 2) if quick else (2_000, 4)
+    found, masses = _unequal_wells(more, repeats, seed)
+    sample = f"{n:,} particles a start; {repeats} runs of {more:,} in unequal wells"
+    return Evidence(checks + found, {"starts": table(rows), "wells": masses}, sample)
 
 
 def _from_every_start(potential, clouds: list[np.ndarray], tau: float, key):

@@ -34,10 +34,12 @@ class Evidence(NamedTuple):
     Attributes:
         checks: the numbers that decide.
         curves: tables of what a figure shows, by name.
+        sample: how many particles, draws and seeds it ran, in words.
     """
 
     checks: list[Check]
     curves: dict[str, dict[str, np.ndarray]]
+    sample: str = "quadrature, no samples"
 
     @property
     def holds(self) -> bool:

@@ -38,7 +38,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         *_checks(rows),
     ]
     found, mixed = _on_mixture((3, 8) if quick else (3, 8, 32), n, num_steps, seeds, seed)
-    return Evidence(checks + found, {"runs": table(rows), "mixture": table(mixed)})
+    curves = {"runs": table(rows), "mixture": table(mixed)}
+    return Evidence(checks + found, curves, f"{n} particles a cloud, {seeds} seeds a start")
 
 
 def _on_mixture(dims: tuple[int, ...], n: int, num_steps: int, seeds: int, seed: int):

@@ -59,7 +59,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             slope = np.polyfit(np.log(sizes), np.log(gaps), 1)[0]
             checks.append(close(f"{where}: exponent of ε in the distance", 1.0, slope, absolute=0.02))
             rows += [{"d": d, "tau": tau, "size": s, "distance": g} for s, g in zip(sizes, gaps, strict=True)]
-    return Evidence(checks, {"gaps": table(rows)})
+    return Evidence(checks, {"gaps": table(rows)}, f"{n} particles a cloud")
 
 
 def _moved(cloud: Any, first: Tilted, second: Tilted, tau: float, num_steps: int) -> ct.Pair:

@@ -43,7 +43,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     for d in (2, 3, 8, 64):
         masses = [r["simulated"] for r in rows if r["d"] == d]
         checks.append(at_least(f"d = {d}: gain of mass as τ falls", 0.0, min(np.diff(masses))))
-    return Evidence(checks, {"particles": table(rows), "exact": table(curve)})
+    return Evidence(checks, {"particles": table(rows), "exact": table(curve)}, f"{n:,} particles")
 
 
 def _exact(potential, tau: float, d: int) -> float:

@@ -27,14 +27,16 @@ _TIME = 0.15
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Three temperatures on S¹ and S²."""
+    sizes, repeats = (100, 400, 1600), 40 if quick else 200
     checks, sampling, fields = [], [], []
     for d in (2, 3):
         for tau in TEMPERATURES:
-            found, rows = _langevin(d, tau, (100, 400, 1600), 40 if quick else 200, seed)
+            found, rows = _langevin(d, tau, sizes, repeats, seed)
             checks, sampling = checks + found, sampling + rows
             found, rows = _flows(d, tau)
             checks, fields = checks + found, fields + rows
-    return Evidence(checks, {"sampling": table(sampling), "flows": table(fields)})
+    sample = f"{repeats} runs each of {', '.join(map(str, sizes))} particles; quadrature nodes"
+    return Evidence(checks, {"sampling": table(sampling), "flows": table(fields)}, sample)
 
 
 def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):

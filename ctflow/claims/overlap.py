@@ -53,7 +53,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     found, onsets, ends = _onsets((0.5, 0.8) if quick else SIGMAS, seed)
     more, circle = _on_circle(quick, seed)
     curves = {"rates": rates, "onsets": onsets, "ends": ends, "circle": circle}
-    return Evidence(checks + found + more, {name: table(part) for name, part in curves.items()})
+    tables = {name: table(part) for name, part in curves.items()}
+    return Evidence(checks + found + more, tables, f"{_N} particles a cloud, 1 seed")
 
 
 def _rates(sigmas: Any, ratios: Any, modes: Any) -> list[dict[str, Any]]:

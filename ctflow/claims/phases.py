@@ -36,7 +36,7 @@ from ctflow.claims.pairs import Cell
 from ctflow.sweeps import sweep
 
 TITLE = "phase diagram of the modality gap"
-SOURCE = "stationary parallel rings; second variation out of plane"
+SOURCE = "stationary parallel rings; curvature of the best single cloud"
 SIGMAS = (0.3, 0.5, 1.0)
 RATIOS = (0.3, 0.6, 0.8, 0.9, 1.1, 1.5)
 """Temperatures, over τ*."""
@@ -64,6 +64,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     for d in (3,) if quick else (3, 8):
         more, runs = _mixture(d, n, seeds, seed)
         mixed, gaps = mixed + more, gaps + runs
+    more, sizes = _sizes((24, 48) if quick else (24, 48, 80, 96, 160), n, seed)
+    mixed += more
     curves = {
         "family": ends,
         "diagram": rows,
@@ -71,10 +73,12 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         "annealed": annealed,
         "learned": learned,
         "mixture": gaps,
+        "sizes": sizes,
     }
     return Evidence(
         family + checks + found + slow + free + mixed,
         {name: table(part) for name, part in curves.items()},
+        f"{n} particles a cloud, {seeds} seeds a start",
     )
 
 
@@ -149,6 +153,27 @@ def _mixture(d: int, n: int, seeds: int, seed: int):
     checks = []
     for sigma, star in stars.items():
         checks += _opens(f"{sphere(d)}, mixture latents, σ = {sigma:g}", star, _of(rows, sigma))
+    return checks, rows
+
+
+def _sizes(sizes: tuple[int, ...], n: int, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
+    """Critical temperatures of two clusters by number of latents, beside those of infinitely many."""
+    stars = {size: mixtures.critical_temperatures(size, 3, seed) for size in sizes}
+    limits = mixtures.critical_temperatures(n, 3, seed, population=True)
+    checks = [
+        close(
+            f"S², mixture latents, σ = {sigma:g}: τ* of {n} latents over that of infinitely many",
+            1,
+            stars[n][sigma] / limit,
+            absolute=0.05,
+        )
+        for sigma, limit in limits.items()
+    ]
+    rows = [
+        {"sigma": sigma, "n": size, "star": of[sigma], "limit": limit}
+        for sigma, limit in limits.items()
+        for size, of in stars.items()
+    ]
     return checks, rows
 
 

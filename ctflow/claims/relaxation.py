@@ -49,6 +49,7 @@ def fisher_information(grid: HarmonicGrid, density: np.ndarray, log_gibbs: np.nd
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Three temperatures on S¹ and S²."""
+    n = 4_000 if quick else 100_000
     checks, rows, curves = [], [], []
     for d in (2, 3):
         for tau in (1.0, 0.5, 0.3):
@@ -56,10 +57,10 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             gibbs = ct.gibbs.GibbsMeasure(tilted_wells(d), temperature=tau, d=d)
             flow = FokkerPlanck(gibbs, max_degree=_DEGREE)
             checks += _identities(where, gibbs, flow)
-            found, along = _particles(where, gibbs, flow, 4_000 if quick else 100_000, seed)
+            found, along = _particles(where, gibbs, flow, n, seed)
             checks, rows = checks + found, rows + along
             curves += _curve(gibbs, flow)
-    return Evidence(checks, {"decay": table(rows), "exact": table(curves)})
+    return Evidence(checks, {"decay": table(rows), "exact": table(curves)}, f"{n:,} particles")
 
 
 def _identities(where: str, gibbs, flow: FokkerPlanck) -> list:

@@ -29,7 +29,8 @@ def text(finding: Finding) -> str:
     count = f"{sum(check.passed for check in checks)} of {len(checks)}, {finding.seconds:.0f} s"
     head = f"{finding.title}: {verdict(finding.evidence.holds)} ({count})"
     columns = f"         {'predicted':>11}  {'simulated':<21} {'rule':<20} quantity"
-    return "\n".join([head, f"  source: {finding.source}", columns, *map(line, checks), ""])
+    source = f"  source: {finding.source}; run: {finding.evidence.sample}"
+    return "\n".join([head, source, columns, *map(line, checks), ""])
 
 
 def rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         close(f"S¹, τ = {w['tau']:g}: degree that parts first", w["predicted"], w["simulated"], absolute=0.1)
         for w in winners
     ]
-    return Evidence(checks, {"rates": table(rows), "winners": table(winners)})
+    return Evidence(checks, {"rates": table(rows), "winners": table(winners)}, "weighted quadrature nodes")
 
 
 def _rows(grid: HarmonicGrid, kind: str, num_steps: int) -> list[dict]:

@@ -35,9 +35,8 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     n = 1_000 if quick else 8_000
     checks, limits, exact = _limit_law(n, seed)
     found, along = _inside_the_valley(n, seed)
-    return Evidence(
-        checks + found + _no_potential(n, seed), {"limit": limits, "exact": exact, "valley": along}
-    )
+    curves = {"limit": limits, "exact": exact, "valley": along}
+    return Evidence(checks + found + _no_potential(n, seed), curves, f"{n:,} particles")
 
 
 def _limit_law(n: int, seed: int):

@@ -113,6 +113,30 @@ def test_two_clusters_have_a_symmetric_law_with_uniform_marginals():
     np.testing.assert_array_equal(mixtures.law(24, 0.0), np.eye(24) / 24)
 
 
+def test_infinitely_many_latents_weigh_as_their_density_says_and_bound_every_curvature():
+    n, tau = 16, 0.5
+    law = mixtures.population_law(n, 0.5)
+    weights = law.sum(axis=1)
+    np.testing.assert_allclose(law, law.T, atol=1e-15)
+    density = ct.latents.VonMisesMixture().density(2 * np.pi * np.arange(n) / n)
+    np.testing.assert_allclose(weights, density / density.sum(), rtol=1e-9)
+    rng = np.random.default_rng(0)
+    z, energy = rng.standard_normal((n, 3)), pairs.energy_of("symmetric", jnp.asarray(law), tau)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    lowest = criterion.lowest_curvatures(law[None], np.array([tau]), z[None])[0]
+
+    def along(u, size):
+        sides = (ct.sphere.normalize(jnp.asarray(z + sign * size * u)) for sign in (1, -1))
+        return float(energy(ct.Pair(*(ct.WeightedCloud(side, jnp.asarray(weights)) for side in sides))))
+
+    for _ in range(10):
+        u = rng.standard_normal((n, 3))
+        u -= (u * z).sum(axis=1, keepdims=True) * z
+        u /= np.sqrt(weights @ (u**2).sum(axis=1))
+        curvature = (along(u, 1e-3) - 2 * along(u, 0.0) + along(u, -1e-3)) / 1e-6
+        assert curvature > lowest - 1e-4 * abs(lowest)
+
+
 @pytest.fixture(scope="module")
 def hessian():
     """Of J^Sym at the flat ring, in displacements (cloud, along or out, point), [2, 2, n, 2, 2, n]."""
