@@ -165,6 +165,80 @@ def test_the_summary_page_is_what_the_tables_say():
     assert page == (ROOT / "figures" / "README.md").read_text()
 
 
+PARTITION = "benchmarks/results/bench_partition/bench_partition.csv"
+
+
+def time_in_words(seconds):
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+MEASURED = (
+    *((10_000, 3, tau) for tau in (1, 0.1, 0.05, 0.01)),
+    *((16_384, d, 0.1) for d in (3, 512)),
+    *((n, 3, 0.05) for n in (100_000, 1_000_000)),
+)
+
+
+@pytest.mark.parametrize(("n", "d", "tau"), MEASURED)
+def test_the_benchmark_table_is_what_was_measured(n, d, tau):
+    where = {
+        "table": "growth" if n == 1_000_000 else "methods",
+        "d": d,
+        "n": n,
+        "tau": tau,
+        "dtype": "float32",
+    }
+    columns = []
+    for method in ("dense", "tiled", "spectral"):
+        try:
+            words = time_in_words(cell(PARTITION, "seconds", method=method, **where))
+            if method != "dense" and n <= 16_384:
+                times = cell(PARTITION, "times_faster_than_dense", method=method, **where)
+                words += f" ({times:.3g}×)"
+        except AssertionError:
+            words = "-"
+        columns.append(words)
+    assert f"| {n:,}, {d}, {tau:g} | {' | '.join(columns)} |" in README
+
+
+def test_runs_in_eight_dimensions_end_at_the_bound_with_a_gap_as_said():
+    said = float(re.search(r"end within ([0-9.]+) % of it, with a gap", README)[1]) / 100
+    rows = [row for row in table("figures/gap_formation/summary.csv") if row["d"] == "8"]
+    for row in rows:
+        if float(row["sigma"]) <= 0.5:
+            energy, bound = float(row["energy_median"]), float(row["bound_median"])
+            assert bound <= energy <= bound + said * abs(bound)
+            assert float(row["sigma"]) == 0 or float(row["energy_distance_median"]) > 0.05
+
+
+def test_gaps_on_two_clusters_open_where_predicted_as_said():
+    rows = [row for row in table(f"{THEORY}/claims.csv") if "where the gap opens" in row["quantity"]]
+    rows = [row for row in rows if row["quantity"].startswith("S²")]
+    assert len(rows) == 3
+    for row in rows:
+        assert float(row["simulated"]) == pytest.approx(float(row["predicted"]), rel=0.01)
+
+
+def test_free_particles_part_where_the_toy_says():
+    said = re.search(r"particles set free close it up to σ = ([0-9.]+) and part from ([0-9.]+) on", README)
+    closes, parts = float(said[1]), float(said[2])
+    for row in table("figures/multimodal_toy/summary.csv"):
+        for start in ("start", "trained"):
+            free, trained = (
+                float(row[f"{name}_divergence"]) for name in (f"particles_from_{start}", "population")
+            )
+            if float(row["sigma"]) <= closes:
+                assert free < trained + 1e-6  # of float32
+            if float(row["sigma"]) >= parts:
+                assert free > trained
+
+
+def test_a_checkpoint_costs_as_said():
+    said = float(re.search(r"a checkpoint at every save takes ([0-9.]+) % of the run", README)[1]) / 100
+    ratios = sorted(cells("benchmarks/results/bench_checkpoint/bench_checkpoint.csv", "ratio", n=100_000))
+    assert ratios[len(ratios) // 2] - 1 == pytest.approx(said, abs=0.005)
+
+
 def test_controls_do_not_raise_recall_as_said():
     said = float(re.search(r"no control raises recall by more than ([0-9.]+) %", README)[1]) / 100
     for row in table(CONTROL):
