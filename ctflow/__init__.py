@@ -10,10 +10,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DivergedError",
+    "Energy",
+    "Flow",
     "Interrupted",
+    "Kernel",
     "NonFiniteError",
     "Pair",
+    "Potential",
     "Solution",
+    "State",
     "Status",
     "WeightedCloud",
     "claims",
@@ -34,21 +39,34 @@ __all__ = [
     "latents",
     "log_partition",
     "meanfield",
+    "move",
     "partition",
     "plotting",
+    "positive",
     "potentials",
     "solve",
     "sphere",
+    "static",
     "stopping",
     "sweep",
+    "velocity",
 ]
 
 # Names that live in a module; every other name of __all__ is a module itself.
 _HOMES = {
+    "Energy": "energy",
+    "Flow": "flows",
+    "Kernel": "kernels",
     "Pair": "clouds",
+    "Potential": "potentials",
+    "State": "flows",
     "WeightedCloud": "clouds",
     "diagnose": "diagnostics.diagnose",
     "log_partition": "partition",
+    "move": "flows",
+    "positive": "_pytree",
+    "static": "_pytree",
+    "velocity": "flows",
     "DivergedError": "solution",
     "Interrupted": "interrupts",
     "NonFiniteError": "solution",
@@ -83,10 +101,15 @@ if TYPE_CHECKING:
         sphere,
         stopping,
     )
+    from ctflow._pytree import positive, static
     from ctflow.clouds import Pair, WeightedCloud
     from ctflow.diagnostics.diagnose import diagnose
+    from ctflow.energy import Energy
+    from ctflow.flows import Flow, State, move, velocity
     from ctflow.interrupts import Interrupted
+    from ctflow.kernels import Kernel
     from ctflow.partition import log_partition
+    from ctflow.potentials import PotentialBase as Potential
     from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
     from ctflow.solver import evolve, solve
     from ctflow.sweeps import sweep

@@ -1,6 +1,8 @@
 """Frozen dataclasses that JAX can trace: the shape of every kernel, potential, coupling, energy and flow."""
 
+import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -16,23 +18,33 @@ def positive(**kwargs: Any) -> Any:
     return dataclasses.field(metadata={"positive": True}, **kwargs)
 
 
+def converted(*, converter: Callable[[Any], Any], **kwargs: Any) -> Any:
+    """A field whose value is passed through `converter` first."""
+    return dataclasses.field(metadata={"converter": converter}, **kwargs)
+
+
 def static(**kwargs: Any) -> Any:
     """A field that is part of the program, not of the data: changing it traces anew."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(positive, static))
+@dataclass_transform(frozen_default=True, field_specifiers=(positive, static, converted))
 def pytree(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass registered with JAX.
 
     JAX rebuilds these objects with tracers or placeholders as leaves, so the constructor
     refuses plain Python and NumPy numbers only; `check_numbers` looks at the rest at a public door.
+    A class that is registered already is returned as it is.
     """
-    own = cls.__dict__.get("__post_init__")
+    if cls.__dict__.get("_registered"):
+        return cls
+    own = getattr(cls, "__post_init__", None)
 
     def check_and_adapt(self: Any) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if "converter" in field.metadata:
+                object.__setattr__(self, field.name, field.metadata["converter"](value))
             if field.metadata.get("positive") and isinstance(value, int | float | np.number | np.ndarray):
                 check_positive(field.name, value)
         if own is not None:
@@ -41,7 +53,22 @@ def pytree(cls: type[T]) -> type[T]:
     cls.__post_init__ = check_and_adapt  # pyright: ignore[reportAttributeAccessIssue]
     frozen = dataclasses.dataclass(frozen=True, eq=False)(cls)
     _register(frozen)
+    frozen._registered = True  # pyright: ignore[reportAttributeAccessIssue]
     return frozen
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(positive, static, converted))
+class Registered:
+    """Base of classes whose subclasses are pytrees without a decorator: annotated fields are their numbers.
+
+    A class with an `__init__` of its own, or with a metaclass (an `equinox.Module`), is left as it is, and so
+    is one declared with `abstract=True`, a base without fields.
+    """
+
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Any):
+        super().__init_subclass__(**options)
+        if not abstract and type(cls) in (type, abc.ABCMeta) and "__init__" not in cls.__dict__:
+            pytree(cls)
 
 
 def check_registered(name: str, node: Any) -> None:
@@ -56,8 +83,8 @@ def check_registered(name: str, node: Any) -> None:
             kind = type(leaf).__name__
             raise ValueError(
                 f"{name}{jax.tree_util.keystr(path)} must be a number, an array or an object registered with "
-                f"JAX, got an unregistered {kind}; decorate the class of an energy, kernel or flow with "
-                f"@ct.energies.pytree, and declare a field that is not a number with ct.energies.static()"
+                f"JAX, got an unregistered {kind}; declare the numbers of an energy, kernel, potential or "
+                f"flow as annotated fields instead of an __init__, and what is not a number by ct.static()"
             )
 
 

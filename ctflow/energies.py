@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import positive, pytree, static
+from ctflow._pytree import converted, positive, static
+from ctflow._pytree import pytree as pytree
 from ctflow.checks import check_choice, check_count
 from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
@@ -23,7 +24,7 @@ from ctflow.energy import Energy, Scalar, prepared, terms_of, value_of
 from ctflow.energy import Scaled as Scaled
 from ctflow.energy import Sum as Sum
 from ctflow.energy import check_energy as check_energy
-from ctflow.kernels import Exponential, Kernel
+from ctflow.kernels import Exponential, Kernel, as_kernel
 from ctflow.partition import log_partition
 from ctflow.partition.plan import check_kernel
 from ctflow.potentials import as_potential, check_parameters, evaluate
@@ -49,16 +50,12 @@ def _check_single(clouds: Any) -> None:
         )
 
 
-@pytree
 class Potential(Energy):
     """(1/τ)∫U dq, the alignment energy of one cloud in a potential."""
 
-    potential: Any
+    potential: Any = converted(converter=as_potential)
     _: KW_ONLY
     temperature: float = positive()
-
-    def __post_init__(self):
-        object.__setattr__(self, "potential", as_potential(self.potential))
 
     def terms(self, clouds):
         """`potential`: (1/τ)∫U dq."""
@@ -70,11 +67,10 @@ class Potential(Energy):
         check_parameters(self.potential)
 
 
-@pytree
 class SmoothedEntropy(Energy):
     """∫log ρ̃ dq = -H_×(q, ρ̃): minus the entropy of one cloud, smoothed by the kernel (the "blob" method)."""
 
-    kernel: Kernel
+    kernel: Kernel = converted(converter=as_kernel)
 
     def terms(self, clouds):
         """`negative_entropy`: ∫log ρ̃ dq."""
@@ -85,7 +81,6 @@ class SmoothedEntropy(Energy):
         _check_single(clouds)
 
 
-@pytree
 class Component(Energy):
     """A single-cloud energy of one cloud among several: E(clouds[index])."""
 
@@ -115,7 +110,6 @@ class Component(Energy):
         self.part.check(clouds[self.index])
 
 
-@pytree
 class Alignment(Energy):
     """(1/τ)∫U_{12} dq_1 = -E_π⟨x_i, y_j⟩/τ, the attraction of positive pairs."""
 
@@ -133,7 +127,6 @@ class Alignment(Energy):
         check_coupling(self.coupling, clouds)
 
 
-@pytree
 class CrossEntropy(Energy):
     """∫log ρ̃_b dq_a = -H_×(q_a, ρ̃_b): cloud a is pushed out of where cloud b is dense.
 
@@ -142,7 +135,7 @@ class CrossEntropy(Energy):
         direction: `12` for a = x, b = y; `21` for the other way.
     """
 
-    kernel: Kernel
+    kernel: Kernel = converted(converter=as_kernel)
     _: KW_ONLY
     direction: str = static(default="12")
 
@@ -160,7 +153,6 @@ class CrossEntropy(Energy):
         _check_pair(clouds)
 
 
-@pytree
 class LogVolume(Energy):
     """log V of the kernel: no force on any point, but the part of the loss's slope in τ that J leaves out.
 
@@ -169,7 +161,7 @@ class LogVolume(Energy):
     loss does.
     """
 
-    kernel: Kernel
+    kernel: Kernel = converted(converter=as_kernel)
 
     def terms(self, clouds):
         """`log_volume`: log V, in nats."""
@@ -185,11 +177,10 @@ def _mean_log_densities(clouds: Any, kernel: Kernel) -> dict[str, Scalar]:
     }
 
 
-@pytree
 class SymmetricDivergence(Energy):
     """½[D̃(1‖2) + D̃(2‖1)] with D̃(a‖b) = ∫log(ρ̃_a/ρ̃_b) dq_a: adding it holds two clouds together."""
 
-    kernel: Kernel
+    kernel: Kernel = converted(converter=as_kernel)
 
     def terms(self, clouds):
         """`symmetric_divergence`: ½[D̃(1‖2) + D̃(2‖1)]."""
@@ -201,7 +192,6 @@ class SymmetricDivergence(Energy):
         _check_pair(clouds)
 
 
-@pytree
 class Symmetric(Energy):
     """J^Sym = ½(J_{1→2} + J_{2→1}), the large-batch limit of the symmetric InfoNCE loss on two clouds.
 
@@ -212,7 +202,7 @@ class Symmetric(Energy):
     coupling: Coupling
     _: KW_ONLY
     temperature: float = positive()
-    kernel: Kernel
+    kernel: Kernel = converted(converter=as_kernel)
 
     def _sum(self) -> Energy:
         return (

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_registered, pytree
+from ctflow._pytree import Registered, check_registered, static
 from ctflow.checks import check_numbers
 from ctflow.clouds import check_clouds
 
@@ -90,7 +90,7 @@ def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
     )
 
 
-class Energy:
+class Energy(Registered, abstract=True):
     """Base of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
 
     Both check the clouds first, in every subclass: shapes, dimension, dtype and how many clouds there are;
@@ -98,8 +98,8 @@ class Energy:
 
     A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only
     term), or both. A class that defines one of them anew does not inherit the other, so that they always
-    agree. For `ct.solve` JAX must know the class: decorate it with `pytree`, which makes it a frozen
-    dataclass.
+    agree. Its annotated fields are its numbers (`ct.static()` for what is none): a subclass is a frozen
+    dataclass that JAX knows. Energies are added, subtracted, negated, and scaled by a number.
     """
 
     __array_ufunc__ = None  # NumPy's numbers leave arithmetic with energies to them
@@ -136,10 +136,15 @@ class Energy:
     def check(self, clouds: Any) -> None:
         """Raise ValueError if the clouds are not of the kind this energy is for."""
 
-    def __add__(self, other: "Energy") -> "Energy":
-        if not isinstance(other, Energy):
+    def __add__(self, other: Any) -> "Energy":
+        if not isinstance(other, Energy) and not _is_function(other):
             return NotImplemented
-        return Sum(_parts(self) + _parts(other))
+        return Sum(_parts(self) + _parts(as_energy(other)))
+
+    def __radd__(self, other: Any) -> "Energy":
+        if isinstance(other, int) and other == 0:  # what the built-in sum starts from
+            return self
+        return as_energy(other) + self if _is_function(other) else NotImplemented
 
     def __mul__(self, weight: Any) -> "Energy":
         if isinstance(weight, Energy | str):
@@ -150,8 +155,41 @@ class Energy:
 
     __rmul__ = __mul__
 
-    def __sub__(self, other: "Energy") -> "Energy":
-        return self + (-1.0) * other
+    def __truediv__(self, divisor: Any) -> "Energy":
+        if isinstance(divisor, Energy | str):
+            return NotImplemented
+        return self * (1 / divisor)
+
+    def __neg__(self) -> "Energy":
+        return -1.0 * self
+
+    def __sub__(self, other: Any) -> "Energy":
+        if not isinstance(other, Energy) and not _is_function(other):
+            return NotImplemented
+        return self + -as_energy(other)
+
+    def __rsub__(self, other: Any) -> "Energy":
+        return as_energy(other) - self if _is_function(other) else NotImplemented
+
+
+class Function(Energy):
+    """A plain function of the clouds as an energy; its only term has the function's name."""
+
+    fn: Any = static()
+
+    def terms(self, clouds):
+        """What the function returns, by its name."""
+        name = getattr(self.fn, "__name__", "function")
+        return {"function" if name == "<lambda>" else name: self.fn(clouds)}
+
+
+def _is_function(other: Any) -> bool:
+    return callable(other) and not isinstance(other, type | Energy)
+
+
+def as_energy(energy: Any) -> Any:
+    """Pass energies through and wrap any other function of the clouds in `Function`."""
+    return Function(energy) if _is_function(energy) else energy
 
 
 def value_of(energy: Energy, clouds: Any) -> Scalar:
@@ -193,7 +231,6 @@ def _parts(energy: Energy) -> tuple[Energy, ...]:
     return energy.parts if isinstance(energy, Sum) else (energy,)
 
 
-@pytree
 class Sum(Energy):
     """The sum E_1 + E_2 + … of energies."""
 
@@ -213,7 +250,6 @@ class Sum(Energy):
             part.check(clouds)
 
 
-@pytree
 class Scaled(Energy):
     """weight · E, terms scaled alike."""
 
@@ -241,7 +277,8 @@ def check_energy(energy: Any, clouds: Any, *, name: str = "start") -> Any:
         The clouds as JAX arrays.
     """
     if not isinstance(energy, Energy):
-        raise ValueError(f"energy must be an Energy of ct.energies, got {type(energy).__name__}")
+        kind = f"the class {energy.__name__}" if isinstance(energy, type) else type(energy).__name__
+        raise ValueError(f"energy must be an Energy of ct.energies or a function of the clouds, got {kind}")
     clouds = prepared(energy, clouds, name)
     check_registered("energy", energy)
     return clouds

@@ -4,7 +4,7 @@ A flow has `init(clouds, key) → State` and `step(energy, state) → State`. Ph
 Langevin, WassersteinFisherRao) have a time, `step_size` a step; `Descent` has iterations only.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from ctflow import sphere
-from ctflow._pytree import positive, pytree, static
+from ctflow._pytree import Registered, converted, positive, static
 from ctflow.checks import check_key
 from ctflow.clouds import Pair, WeightedCloud, check_clouds, points, weights, with_points
 from ctflow.energies import log_density
-from ctflow.kernels import Kernel
+from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.plan import check_kernel
 
 
@@ -71,13 +71,13 @@ def move(clouds: Any, displacement: Any) -> Any:
     return with_points(clouds, jax.tree.map(walk, points(clouds), displacement))
 
 
-class Flow:
+class Flow(Registered, abstract=True):
     """Base of flows."""
 
-    stochastic: bool = False
+    stochastic: ClassVar[bool] = False
     # Steps of a physical flow settle while step_size · (fastest rate of the energy) is below this; those of
     # a stochastic one also reach its law, up to a tenth of the variance.
-    stable_below: float | None = None
+    stable_below: ClassVar[float | None] = None
 
     def own_rate(self, d: int) -> float:
         """The rate, 1/time, at which the flow itself works on S^{d-1}, whatever the energy."""
@@ -105,7 +105,7 @@ class Flow:
         return None
 
 
-class _Physical(Flow):
+class _Physical(Flow, abstract=True):
     """Base of flows with a physical time, a `step_size` per step."""
 
     step_size: float
@@ -115,7 +115,6 @@ class _Physical(Flow):
         return np.asarray(self.step_size, np.float64) * np.asarray(steps)
 
 
-@pytree
 class GradientFlow(_Physical):
     """Deterministic Wasserstein gradient flow dz/dt = velocity(E, z), by exponential Euler steps.
 
@@ -134,7 +133,6 @@ class GradientFlow(_Physical):
         return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1)
 
 
-@pytree
 class Langevin(_Physical):
     """Langevin dynamics dz = velocity(E, z) dt + √2 dB on the sphere: the noise supplies the entropy.
 
@@ -188,7 +186,6 @@ class Langevin(_Physical):
         return move(clouds, back)
 
 
-@pytree
 class WassersteinFisherRao(_Physical):
     """Langevin transport plus birth and death, for the free energy F(ρ) = E(ρ) + ∫ρ log ρ dμ of one cloud.
 
@@ -209,7 +206,7 @@ class WassersteinFisherRao(_Physical):
     """
 
     step_size: float = positive()
-    kernel: Kernel
+    kernel: Kernel = converted(converter=as_kernel)
     resample_below: float = positive(default=0.5)
     stochastic = True
     stable_below = 2.0
@@ -259,7 +256,6 @@ def _resampled(key: Any, cloud: WeightedCloud) -> WeightedCloud:
     return WeightedCloud(cloud.points[jnp.minimum(chosen, n - 1)], jnp.full(n, 1 / n, dtype))
 
 
-@pytree
 class Descent(Flow):
     """Riemannian descent with an optax optimizer: fast to a minimum, but no physical time.
 

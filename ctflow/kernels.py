@@ -4,6 +4,7 @@ Each has its `log_kernel`, its volume V = ∫κ(z, w)dμ(w) against the uniform 
 (the same for every z), and its eigenvalues per spherical-harmonic degree (Funk-Hecke).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 from scipy import special
 
-from ctflow._pytree import positive, pytree
+from ctflow._pytree import Registered, positive, static
 from ctflow.checks import check_count
 from ctflow.clouds import as_dtype
 from ctflow.polar import polar_rule
@@ -29,7 +30,7 @@ def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle), log_weight
 
 
-class Kernel:
+class Kernel(Registered, abstract=True):
     """Base of zonal kernels: subclasses give `log_kernel` as a function of the cosine."""
 
     def log_kernel(self, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -65,6 +66,21 @@ class Kernel:
             zonal = special.eval_gegenbauer(degrees, d / 2 - 1, cosine)
             zonal = zonal / special.eval_gegenbauer(degrees, d / 2 - 1, 1.0)
         return zonal @ density
+
+
+class Function(Kernel):
+    """Any function log κ of the cosine as a kernel."""
+
+    fn: Callable[[Any], Any] = static()
+
+    def log_kernel(self, cosine):
+        """What the function returns."""
+        return self.fn(cosine)
+
+
+def as_kernel(kernel: Kernel | Callable[[Any], Any]) -> Any:
+    """Pass kernels through and wrap any other function of the cosine, log κ, in `Function`."""
+    return Function(kernel) if callable(kernel) and not isinstance(kernel, type | Kernel) else kernel
 
 
 @jax.custom_jvp
@@ -104,7 +120,6 @@ def _filled(tangent: Any) -> Any:
     return (np if tangent.dtype == jax.dtypes.float0 else jnp).zeros(tangent.shape, tangent.dtype)
 
 
-@pytree
 class Exponential(Kernel):
     """κ_τ(z, w) = exp(⟨z, w⟩/τ), the InfoNCE critic at temperature τ > 0."""
 
@@ -125,7 +140,6 @@ class Exponential(Kernel):
         return special.ive(order + np.arange(max_degree + 1), x) / leading
 
 
-@pytree
 class GeodesicGaussian(Kernel):
     """κ_h(z, w) = exp(-θ²/2h²), θ the angle between z and w, bandwidth h > 0 in radians."""
 
@@ -136,7 +150,6 @@ class GeodesicGaussian(Kernel):
         return -squared_angle(cosine) / (2 * self.bandwidth**2)
 
 
-@pytree
 class ChordalGaussian(Kernel):
     """κ_h(z, w) = exp(-‖z-w‖²/2h²), bandwidth h > 0: `Exponential(h²)` up to a constant factor."""
 

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_registered, positive, pytree, static
+from ctflow._pytree import Registered, check_registered, positive, static
 from ctflow.checks import check_numbers, is_concrete
 from ctflow.clouds import check_cloud, check_weights
 
 
-class PotentialBase:
+class PotentialBase(Registered, abstract=True):
     """Base of potentials: `__call__` on points [..., d], and `symmetry_axis` where U is zonal."""
 
     def __call__(self, z: Float[Array, "... d"]) -> Float[Array, "..."]:
@@ -35,7 +35,10 @@ class PotentialBase:
         return None
 
 
-@pytree
+Potential = PotentialBase
+"""The name under which `ct.Potential` finds the base."""
+
+
 class VonMisesFisherMixture(PotentialBase):
     """U(z) = -(1/κ) log Σ_k p_k exp(κ⟨z, m_k⟩): one well at each mean.
 
@@ -76,7 +79,6 @@ class VonMisesFisherMixture(PotentialBase):
         return np.asarray(self.means[0]) if self.means.shape[0] == 1 else None
 
 
-@pytree
 class Linear(PotentialBase):
     """U(z) = -⟨z, direction⟩. Its Gibbs measure is von Mises-Fisher with κ = ‖direction‖/τ."""
 
@@ -96,7 +98,6 @@ class Linear(PotentialBase):
         return _unit(self.direction)
 
 
-@pytree
 class Ring(PotentialBase):
     """U(z) = ½·stiffness·e^{2⟨z, narrowing⟩}·(⟨z, axis⟩ - level)²: a flat valley at height `level`.
 
@@ -148,7 +149,6 @@ class Ring(PotentialBase):
         return np.asarray(self.axis) if self.narrowing is None else None
 
 
-@pytree
 class Function(PotentialBase):
     """Any function from one point [d] to a number, as a potential on points [..., d]."""
 

@@ -17,7 +17,7 @@ from ctflow import checkpoints, interrupts, memory, run_checks
 from ctflow._pytree import check_registered
 from ctflow.checks import check_numbers
 from ctflow.clouds import as_dtype, points, weights
-from ctflow.energy import check_energy, report
+from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned
@@ -80,6 +80,7 @@ def evolve(
 
 def _prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
     """Kernel sums planned, while temperatures are still numbers; then all numbers in the clouds' dtype."""
+    energy = as_energy(energy)
     check_registered("energy", energy)
     check_registered("flow", flow)
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
@@ -188,6 +189,7 @@ def solve(
     """
     run_checks.check_host(energy, start, flow, key)
     run_checks.check_not_a_state(start)
+    energy = as_energy(energy)
     clouds = check_energy(energy, start)
     run_checks.check_flow(flow)
     check_numbers(flow)

@@ -32,7 +32,6 @@ import numpy as np
 import optax
 
 import ctflow as ct
-from ctflow._pytree import pytree, static
 from ctflow.checks import check_count, check_positive
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
@@ -97,11 +96,10 @@ PRESETS = {
 }
 
 
-@pytree
 class Penalty(Energy):
     """A function of two clouds as an energy."""
 
-    measure: Callable[[Any, Any], Any] = static()
+    measure: Callable[[Any, Any], Any] = ct.static()
 
     def terms(self, clouds):
         """`penalty`: its value."""

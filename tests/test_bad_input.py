@@ -321,7 +321,10 @@ CASES = {
         lambda: ct.gibbs.GibbsMeasure(FLAT.potential, temperature=1.0, d=3).kl(X, bandwidth=1e-4),
         "bandwidth must be >= 0.032 rad to be resolved, got 0.0001",
     ),
-    "no energy": (lambda: solve(energy=3), "energy must be an Energy of ct.energies, got int"),
+    "no energy": (
+        lambda: solve(energy=3),
+        "energy must be an Energy of ct.energies or a function of the clouds, got int",
+    ),
     "no flow": (lambda: solve(flow=optax.adam(0.1)), "flow must be a flow of ct.flows, got GradientTransf"),
     "method": (
         lambda: ct.log_partition(X, Y, KERNEL, method="fast"),

@@ -577,14 +577,20 @@ def test_a_subclass_that_defines_neither_is_named():
 
 
 class Unregistered(energies.Energy):
-    """A user's energy without the decorator."""
+    """A user's energy that JAX does not know, for an __init__ of its own."""
+
+    def __init__(self):
+        pass
 
     def __call__(self, clouds):
         return jnp.mean(clouds[:, 0])
 
 
 class UnregisteredKernel(kernels.Kernel):
-    """A user's kernel without the decorator."""
+    """A user's kernel that JAX does not know."""
+
+    def __init__(self):
+        pass
 
     def log_kernel(self, cosine):
         return cosine
@@ -592,7 +598,7 @@ class UnregisteredKernel(kernels.Kernel):
 
 def test_classes_unknown_to_jax_are_named_with_what_to_do():
     x = a_pair(0).x
-    remedy = "decorate the class of an energy, kernel or flow with @ct.energies.pytree"
+    remedy = "as annotated fields instead of an __init__"
     for energy, message in (
         (Unregistered(), "energy must be a number, an array or an object registered with JAX, got an "),
         (2.0 * Unregistered(), "energy.part must be a number"),
@@ -601,6 +607,100 @@ def test_classes_unknown_to_jax_are_named_with_what_to_do():
         refused(lambda e=energy: ct.solve(e, x, flows.GradientFlow(0.1), num_steps=1), message)
         refused(lambda e=energy: energies.check_energy(e, x), remedy)
     np.testing.assert_allclose(Unregistered()(x), jnp.mean(x[:, 0]))  # a call by itself needs no tree
+
+
+def test_a_subclass_is_a_dataclass_that_jax_knows_and_checks_its_fields():
+    class Plain(energies.Energy):
+        scale: float = ct.positive()
+        name: str = ct.static(default="one")
+
+        def __call__(self, clouds):
+            return self.scale * jnp.mean(clouds[:, 0])
+
+    class Heir(Plain):
+        shift: float = 0.0
+
+        def __call__(self, clouds):
+            return super().__call__(clouds) + self.shift
+
+    x, heir = a_pair(0).x, Heir(2.0, shift=1.0)
+    assert jax.tree.leaves(heir) == [2.0, 1.0]
+    assert heir(x) == Plain(2.0)(x) + 1.0
+    assert heir.terms(x) == {"heir": heir(x)}
+    for kind in (Plain, Heir):
+        refused(lambda kind=kind: kind(-1.0), "scale must be")
+    traces = []
+
+    @jax.jit
+    def value(energy):
+        traces.append(1)
+        return energy(x)
+
+    assert value(Plain(1.0)) != value(Plain(2.0))
+    assert len(traces) == 1
+    value(Plain(1.0, name="another"))
+    assert len(traces) == 2
+    assert energies.pytree(Plain) is Plain
+
+
+def test_a_function_of_the_clouds_is_an_energy():
+    def height(z):
+        return jnp.mean(z[:, 0])
+
+    x, flow, known = a_pair(0).x, flows.GradientFlow(0.1), Height(2.0)
+    for energy in (height, lambda z: height(z)):
+        run, same = (ct.solve(e, x, flow, num_steps=3) for e in (energy, Height()))
+        np.testing.assert_array_equal(run.cloud, same.cloud)
+        np.testing.assert_array_equal(ct.evolve(energy, flow, flow.init(x), num_steps=3).clouds, run.cloud)
+    assert list(ct.solve(height, x, flow, num_steps=1).saved) == ["energy", "height"]
+    for energy, factor in (
+        (known + height, 3),
+        (height + known, 3),
+        (known - height, 1),
+        (height - known, -1),
+    ):
+        np.testing.assert_allclose(energy(x), factor * height(x), rtol=1e-12)
+    for wrong in (lambda z: z[:, 0], lambda z: "text", lambda z: None):
+        refused(lambda wrong=wrong: ct.solve(wrong, x, flow, num_steps=1), "must return")
+
+
+def test_energies_are_negated_divided_and_summed():
+    x, one = a_pair(0).x, Height(2.0)
+    for energy, factor in ((-one, -2), (one / 4, 0.5), (sum([one, one, one]), 6), (one - one / 2, 1)):
+        np.testing.assert_allclose(energy(x), factor * jnp.mean(x[:, 0]), rtol=1e-12)
+        np.testing.assert_allclose(sum(energy.terms(x).values()), energy(x), rtol=1e-12)
+    for wrong in (
+        lambda: one * one,
+        lambda: one / one,
+        lambda: 1 / one,
+        lambda: one + 1,
+        lambda: 1 + one,
+        lambda: 2 - one,
+        lambda: one - 2,
+        lambda: one + Height,
+        lambda: one / "text",
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_a_function_of_the_cosine_is_a_kernel():
+    pair, known = a_pair(0), kernels.Exponential(0.3)
+
+    def log_kernel(cosine):
+        return cosine / 0.3
+
+    for make in (
+        energies.SmoothedEntropy,
+        energies.CrossEntropy,
+        energies.SymmetricDivergence,
+        energies.LogVolume,
+        lambda kernel: energies.symmetric(a_coupling(0), temperature=0.3, kernel=kernel),
+    ):
+        clouds = pair.x if make is energies.SmoothedEntropy else pair
+        np.testing.assert_allclose(make(log_kernel)(clouds), make(known)(clouds), rtol=1e-12)
+    sums = (ct.log_partition(*pair, kernel) for kernel in (log_kernel, known))
+    np.testing.assert_allclose(*sums, rtol=1e-12)
 
 
 def test_a_users_energy_runs_and_reports_its_terms():

@@ -68,7 +68,10 @@ def test_a_jitted_function_never_confuses_two_kernels():
 
 
 class Bare(ct.kernels.Kernel):
-    """A kernel that JAX does not know."""
+    """A kernel that JAX does not know, for an __init__ of its own."""
+
+    def __init__(self):
+        pass
 
     def log_kernel(self, cosine):
         return cosine
@@ -76,6 +79,9 @@ class Bare(ct.kernels.Kernel):
 
 class BareFlow(ct.flows.Flow):
     """A flow that JAX does not know."""
+
+    def __init__(self):
+        pass
 
 
 @pytest.mark.parametrize("thing", OBJECTS, ids=lambda thing: type(thing).__name__)
@@ -102,9 +108,9 @@ def test_objects_unknown_to_jax_are_named_where_they_are(thing, where, kind):
     with pytest.raises(ValueError, match="registered with JAX") as caught:
         check_registered("thing", thing)
     message = (
-        f" must be a number, an array or an object registered with JAX, got an unregistered {kind}; decorate "
-        f"the class of an energy, kernel or flow with @ct.energies.pytree, and declare a field that is not a "
-        f"number with ct.energies.static()"
+        f" must be a number, an array or an object registered with JAX, got an unregistered {kind}; declare "
+        f"the numbers of an energy, kernel, potential or flow as annotated fields instead of an __init__, "
+        f"and what is not a number by ct.static()"
     )
     assert str(caught.value) == where + message
     with pytest.raises(ValueError, match="registered with JAX"):

@@ -274,11 +274,17 @@ def test_a_start_that_is_not_finite_is_refused_and_the_term_named(energy, messag
 
 
 class Unregistered(flows.Flow):
+    def __init__(self):
+        pass
+
     def step(self, energy, state):
         return state
 
 
 class UnregisteredEnergy(energies.Energy):
+    def __init__(self):
+        pass
+
     def terms(self, clouds):
         return {"zero": jnp.sum(0 * clouds)}
 

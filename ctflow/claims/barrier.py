@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow._pytree import pytree
 from ctflow.claims.coadaptation import ROUNDS, response, rounds, together
 from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, table, within
 from ctflow.claims.fields import Effective, Tilted, cluster, great_circle, potential_at
@@ -126,7 +125,6 @@ def _steepest(potential, z):
     return jnp.max(jnp.linalg.norm(ct.sphere.project_tangent(z, slopes), axis=1))
 
 
-@pytree
 class Against(Energy):
     """J^Sym in one field for both clouds as an energy of cloud 1 alone, cloud 2 frozen."""
 

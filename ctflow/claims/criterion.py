@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow._pytree import pytree
 from ctflow.claims import pairs
 from ctflow.energies import Energy
 from ctflow.sweeps import sweep
@@ -23,7 +22,6 @@ STEP = 0.3
 """Step size of the flows here over the temperature; the fastest rate of J^Sym is about 2/τ."""
 
 
-@pytree
 class Shared(Energy):
     """An energy of a Pair as one of a single cloud that is both: x = y."""
 

@@ -10,13 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow._pytree import pytree
 from ctflow.energies import CrossEntropy, Energy, log_density
 from ctflow.kernels import Exponential, Kernel
 from ctflow.potentials import PotentialBase
 
 
-@pytree
 class Tilted(PotentialBase):
     """U(z) = -z_d + size·(z_1 z_d + z_1) + constant."""
 
@@ -28,7 +26,6 @@ class Tilted(PotentialBase):
         return -z[..., -1] + self.size * (z[..., 0] * z[..., -1] + z[..., 0]) + self.constant
 
 
-@pytree
 class Effective(PotentialBase):
     """V_{1|2}(z) = U_{12}(z)/τ + log ρ̃_2(z): what a particle of cloud 1 sees while cloud 2 stands still.
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, special
 
-from ctflow._pytree import positive, pytree
+from ctflow._pytree import positive
 from ctflow.checks import check_count
 from ctflow.gibbs import GibbsMeasure, potential_values
 from ctflow.meanfield.harmonics import HarmonicGrid, densities_at
@@ -124,7 +124,6 @@ class FokkerPlanck:
         return special.xlogy(rho, rho / np.exp(self.gibbs.log_density(self.nodes))) @ self.node_weights
 
 
-@pytree
 class _Effective(PotentialBase):
     """W = ‖∇V‖²/4 - ΔV/2 of V = U/τ at points [k, d], from the extension of V constant along rays."""
 

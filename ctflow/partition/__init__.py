@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from ctflow import sphere
 from ctflow.checks import check_choice, check_count, check_positive, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
-from ctflow.kernels import Kernel
+from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.dense import dense_log_partition
 from ctflow.partition.differentiable import Settings, log_sum
 from ctflow.partition.plan import (
@@ -74,7 +74,7 @@ def log_partition(
     Args:
         x: points [n, d] on the sphere.
         y: points [m, d] on the same sphere.
-        kernel: a kernel of `ct.kernels`.
+        kernel: a kernel of `ct.kernels`, or a function of the cosine that returns log κ.
         weights: [m], >= 0 and summing to 1; 1/m by default.
         exclude_self: leave j = i out and renormalise the other weights (needs n = m >= 2).
         method: `dense`, `tiled`, `spectral` (d = 2 or 3), `ring` (with a mesh), or `auto`: spectral from
@@ -97,6 +97,7 @@ def log_partition(
     check_count("block_size", block_size)
     if rtol is not None:
         check_positive("rtol", rtol)
+    kernel = as_kernel(kernel)
     x, y, weights = _checked(x, y, kernel, weights, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
@@ -165,6 +166,7 @@ def certify(
     Raises:
         ValueError: the kernel has no spectral sum here.
     """
+    kernel = as_kernel(kernel)
     x, y, weights = _checked(x, y, kernel, weights, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     kernel, degrees, rtol, _ = _hints(kernel, n, m, d, x.dtype, rtol, None, "spectral")

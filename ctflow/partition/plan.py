@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ctflow._pytree import check_registered, pytree, static
+from ctflow._pytree import check_registered, static
 from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
 from ctflow.kernels import Kernel
 from ctflow.memory import in_words, total_bytes
@@ -41,7 +41,6 @@ class Degrees(NamedTuple):
     tail: float
 
 
-@pytree
 class Planned(Kernel):
     """A kernel together with how sums over it are taken where its parameter is traced.
 
