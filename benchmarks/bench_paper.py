@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
 from ctflow.experiment import Result, columns, main
 from experiments import reproduce
 

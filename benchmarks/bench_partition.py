@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow import plotting as pl
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
 from ctflow.experiment import Result, main
 
 COLUMNS = (

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow import plotting as pl
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
 from ctflow.experiment import Result, columns, main
 
 try:

@@ -27,7 +27,7 @@ from pairs_in_numpy import Case, exact, unit
 
 import ctflow as ct
 from ctflow import plotting as pl
-from ctflow._pytree import pytree
+from ctflow._base.pytree import pytree
 from ctflow.experiment import Result, columns, main
 from ctflow.kernels import squared_angle
 from ctflow.partition.plan import choose_degrees, tolerance

@@ -64,8 +64,8 @@ _HOMES = {
     "diagnose": "diagnostics.diagnose",
     "log_partition": "partition",
     "move": "flows",
-    "positive": "_pytree",
-    "static": "_pytree",
+    "positive": "_base.pytree",
+    "static": "_base.pytree",
     "velocity": "flows",
     "DivergedError": "solution",
     "Interrupted": "interrupts",
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
         sphere,
         stopping,
     )
-    from ctflow._pytree import positive, static
+    from ctflow._base.pytree import positive, static
     from ctflow.clouds import Pair, WeightedCloud
     from ctflow.diagnostics.diagnose import diagnose
     from ctflow.energy import Energy

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ctflow.polar import Strip, full_ring, to_polar
+from ctflow._base.polar import Strip, full_ring, to_polar
 
 
 def strips(centers: np.ndarray, radius: float, *, axis: np.ndarray | None = None) -> list[Strip]:

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from ctflow import io
+from ctflow._base.memory import check_fits
 from ctflow.folders import held
 from ctflow.identity import differences, remarks
-from ctflow.memory import check_fits
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
 _KEPT = 2

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import check_registered
-from ctflow.checks import is_concrete
+from ctflow._base.checks import is_concrete
+from ctflow._base.pytree import check_registered
 
 
 class WeightedCloud(NamedTuple):

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Int
 from scipy import linalg
 from scipy.special import logsumexp
 
-from ctflow._pytree import pytree, static
-from ctflow.checks import check_concrete, check_count, check_key, check_positive, is_concrete
+from ctflow._base.checks import check_concrete, check_count, check_key, check_positive, is_concrete
+from ctflow._base.pytree import pytree, static
 from ctflow.clouds import WeightedCloud, points
 
 MAX_DENSE_SIZE = 8192

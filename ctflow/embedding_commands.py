@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import corrections, io
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
 from ctflow.diagnostics.compare import Comparison, compare
 from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._pytree import converted, positive, static
-from ctflow._pytree import pytree as pytree
-from ctflow.checks import check_choice, check_count
+from ctflow._base.checks import check_choice, check_count
+from ctflow._base.pytree import converted, positive, static
+from ctflow._base.pytree import pytree as pytree
 from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.energy import Energy, Scalar, prepared, terms_of, value_of

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import Registered, check_registered, static
-from ctflow.checks import check_numbers
+from ctflow._base.checks import check_numbers
+from ctflow._base.pytree import Registered, check_registered, static
 from ctflow.clouds import check_clouds
 
 Scalar = Float[Array, ""]

@@ -21,10 +21,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow import checkpoints, io
-from ctflow.checks import check_choice
+from ctflow._base.checks import check_choice
+from ctflow._base.memory import allowed, seconds_in_words
 from ctflow.identity import differences, identity
 from ctflow.interrupts import Interrupted, Note, deferred, raised
-from ctflow.memory import allowed, seconds_in_words
 from ctflow.reading import readable
 
 _MOST_SEEDS = 10_000

@@ -13,8 +13,8 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from ctflow import sphere
-from ctflow._pytree import Registered, converted, positive, static
-from ctflow.checks import check_key
+from ctflow._base.checks import check_key
+from ctflow._base.pytree import Registered, converted, positive, static
 from ctflow.clouds import Pair, WeightedCloud, check_clouds, points, weights, with_points
 from ctflow.energies import log_density
 from ctflow.kernels import Kernel, as_kernel

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctflow import caps, partition
-from ctflow.adaptive import Boxes, resolve
-from ctflow.checks import check_count, check_key, check_positive, is_concrete
+from ctflow._base.adaptive import Boxes, resolve
+from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
+from ctflow._base.polar import PolarSampler, Strip, azimuths, fine_boxes, from_polar, polar_quadrature, whole
 from ctflow.clouds import as_dtype, check_cloud, mean, points, weights
 from ctflow.kernels import ChordalGaussian
 from ctflow.partition.spectral import wide
-from ctflow.polar import PolarSampler, Strip, azimuths, fine_boxes, from_polar, polar_quadrature, whole
 from ctflow.potentials import as_potential, check_potential
 
 _CHUNK = 4096  # points per call of U: one shape, one program

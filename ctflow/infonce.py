@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow import sphere
-from ctflow.checks import check_count, check_key, check_positive, is_concrete
+from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import check_clouds, described, is_pair, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
 

@@ -15,10 +15,10 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 from scipy import special
 
-from ctflow._pytree import Registered, positive, static
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
+from ctflow._base.polar import polar_rule
+from ctflow._base.pytree import Registered, positive, static
 from ctflow.clouds import as_dtype
-from ctflow.polar import polar_rule
 
 
 def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from scipy import special, stats
 
 from ctflow import couplings
-from ctflow.checks import check_concrete, check_count, check_key, check_positive
+from ctflow._base.checks import check_concrete, check_count, check_key, check_positive
 
 _QUANTILES = 2**14
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._pytree import Registered, check_registered, positive, static
-from ctflow.checks import check_numbers, is_concrete
+from ctflow._base.checks import check_numbers, is_concrete
+from ctflow._base.pytree import Registered, check_registered, positive, static
 from ctflow.clouds import check_cloud, check_weights
 
 

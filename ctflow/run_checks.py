@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.checks import check_count, is_concrete
+from ctflow._base.checks import check_count, is_concrete
 from ctflow.clouds import check_clouds, points
 from ctflow.energy import Energy, Scaled, Sum
 from ctflow.flows import Flow, State, jitted_velocity

@@ -13,9 +13,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from ctflow import checkpoints, interrupts, memory, run_checks
-from ctflow._pytree import check_registered
-from ctflow.checks import check_numbers
+from ctflow import checkpoints, interrupts, run_checks
+from ctflow._base import memory
+from ctflow._base.checks import check_numbers
+from ctflow._base.pytree import check_registered
 from ctflow.clouds import as_dtype, points, weights
 from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_count, check_key, check_positive, is_concrete
+from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
+from ctflow._base.memory import check_array
 from ctflow.clouds import as_jax, check_cloud
-from ctflow.memory import check_array
 
 
 def safe_norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ctflow import sphere
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
 from ctflow.clouds import points, weights
 from ctflow.flows import Flow, jitted_velocity, move
 

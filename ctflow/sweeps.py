@@ -15,10 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow import checkpoints
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
+from ctflow._base.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
 from ctflow.identity import identity
 from ctflow.interrupts import Interrupted, deferred
-from ctflow.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
 
 
 def sweep(

@@ -36,7 +36,7 @@ import optax
 from scipy.special import logsumexp
 
 import ctflow as ct
-from ctflow.checks import check_choice, check_count, check_positive
+from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.couplings import Coupling
 from ctflow.diagnostics import two_sample
 from ctflow.diagnostics.compare import compare

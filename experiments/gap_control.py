@@ -32,13 +32,13 @@ import numpy as np
 import optax
 
 import ctflow as ct
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
+from ctflow._base.memory import check_pairs
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
 from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.latents import VonMisesMixture
-from ctflow.memory import check_pairs
 
 STARTS = ("same place", "opposite cones")
 CONTROLS = ("divergence", "energy distance", "MMD²", "uniformity")

@@ -23,10 +23,10 @@ import optax
 
 import ctflow as ct
 from ctflow import plotting as pl
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
+from ctflow._base.memory import check_pairs
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.experiment import Result, columns, main, part
-from ctflow.memory import check_pairs
 
 STARTS = ("same place", "random", "opposite cones")
 

@@ -25,10 +25,10 @@ import numpy as np
 from tqdm import tqdm
 
 import ctflow as ct
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
+from ctflow._base.memory import check_array, check_fits, program_bytes, tree_bytes
 from ctflow.experiment import Result, columns, each, main, plot_of
 from ctflow.io import read_csv
-from ctflow.memory import check_array, check_fits, program_bytes, tree_bytes
 
 CRITICS = ("cosine", "rbf")
 

@@ -28,7 +28,7 @@ import optax
 from scipy import stats
 
 import ctflow as ct
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
 from ctflow.couplings import Coupling
 from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.io import read_csv

@@ -23,7 +23,7 @@ import tyro
 from tqdm import tqdm
 
 from ctflow import io
-from ctflow.checks import check_choice
+from ctflow._base.checks import check_choice
 from ctflow.experiment import Result, draw, guarded, load, run_and_save
 
 EXPERIMENTS = (

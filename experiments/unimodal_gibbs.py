@@ -27,7 +27,7 @@ from scipy import stats
 from tqdm import tqdm
 
 import ctflow as ct
-from ctflow.checks import check_count, check_positive
+from ctflow._base.checks import check_count, check_positive
 from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.io import read_csv
 

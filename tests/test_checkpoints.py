@@ -502,7 +502,7 @@ def test_the_fastest_rate_of_a_quadratic_well_is_its_curvature():
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch, capsys):
-    monkeypatch.setattr("ctflow.memory.total_bytes", lambda: 1000)
+    monkeypatch.setattr("ctflow._base.memory.total_bytes", lambda: 1000)
     with pytest.raises(MemoryError, match=r"needs about .* KiB of memory and there is 1e\+03 B"):
         solve()
     assert solve(force=True, progress=True).status is ct.Status.FINISHED

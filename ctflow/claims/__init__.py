@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from ctflow import checkpoints
-from ctflow.checks import check_choice
+from ctflow._base.checks import check_choice
 from ctflow.claims.evidence import Check, Evidence
 from ctflow.identity import identity
 from ctflow.interrupts import Interrupted, Note, deferred

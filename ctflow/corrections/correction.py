@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.checks import check_choice
+from ctflow._base.checks import check_choice
 from ctflow.corrections.maps import Affine, Barycentric, Map, check_map, send
 from ctflow.corrections.rows import any_number
 from ctflow.embeddings import Embeddings

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
 from ctflow.corrections.rows import any_number
 
 _BLOCK = 1024

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.checks import check_choice, check_count, check_positive
+from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.corrections.affine import AFFINE
 from ctflow.corrections.correction import METHODS, Correction
 from ctflow.corrections.csls import BANK, Csls

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ctflow.checks import check_positive
+from ctflow._base.checks import check_positive
 from ctflow.corrections.maps import Barycentric
 from ctflow.corrections.sample import Cloud, Sample
 

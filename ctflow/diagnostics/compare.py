@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctflow.checks import check_choice, check_count
+from ctflow._base.checks import check_choice, check_count
 from ctflow.corrections.correction import METHODS, Correction
 from ctflow.corrections.csls import Csls
 from ctflow.corrections.fitting import SCORINGS, check_strengths, fit_sample, given, quick_fit

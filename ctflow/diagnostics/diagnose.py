@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ctflow.checks import check_choice, check_count, check_positive
+from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.diagnostics import sections
 from ctflow.diagnostics.gap import gap
 from ctflow.diagnostics.moments import moments

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_choice
+from ctflow._base.checks import check_choice
 from ctflow.clouds import Pair, check_clouds, points, weights
 from ctflow.sphere import safe_norm
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctflow.checks import check_choice
+from ctflow._base.checks import check_choice
 from ctflow.diagnostics.index_pairs import components, group_labels, listed_pairs
 from ctflow.diagnostics.repeats import first_equal, repeats
 from ctflow.embeddings import Embeddings

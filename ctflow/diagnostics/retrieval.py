@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
 from ctflow.diagnostics.index_pairs import check_pairs
 
 _BLOCK = 1024

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow.checks import check_choice, check_positive
+from ctflow._base.checks import check_choice, check_positive
 from ctflow.clouds import check_cloud, check_clouds, points, weights
 from ctflow.kernels import Exponential
 from ctflow.partition import log_partition

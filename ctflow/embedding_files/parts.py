@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ctflow.host_memory import host_bytes, in_words
+from ctflow._base.host_memory import host_bytes, in_words
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 BLOCK_BYTES = 1 << 23

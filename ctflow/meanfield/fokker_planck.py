@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, special
 
-from ctflow._pytree import positive
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
+from ctflow._base.pytree import positive
 from ctflow.gibbs import GibbsMeasure, potential_values
 from ctflow.meanfield.harmonics import HarmonicGrid, densities_at
 from ctflow.potentials import PotentialBase

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from ctflow.checks import check_positive
+from ctflow._base.checks import check_positive
 from ctflow.gibbs import potential_values
 from ctflow.kernels import Exponential, Kernel
 from ctflow.meanfield.harmonics import HarmonicGrid, densities_at

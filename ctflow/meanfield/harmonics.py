@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ctflow.checks import check_count
+from ctflow._base.checks import check_count
 
 
 class HarmonicGrid:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from ctflow import sphere
-from ctflow.checks import check_choice, check_count, check_positive, is_concrete
+from ctflow._base.checks import check_choice, check_count, check_positive, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.dense import dense_log_partition

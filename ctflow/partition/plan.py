@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ctflow._pytree import check_registered, static
-from ctflow.checks import check_choice, check_count, check_numbers, is_concrete
+from ctflow._base.checks import check_choice, check_count, check_numbers, is_concrete
+from ctflow._base.memory import in_words, total_bytes
+from ctflow._base.pytree import check_registered, static
 from ctflow.kernels import Kernel
-from ctflow.memory import in_words, total_bytes
 from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
 from ctflow.partition.spectral import CHUNK, GRADIENT_FACTOR, PROBES, coefficients, profile, wide
 

@@ -9,7 +9,7 @@ import pytest
 
 import ctflow as ct
 from ctflow import kernels
-from ctflow._pytree import pytree
+from ctflow._base.pytree import pytree
 from ctflow.partition.plan import RTOL
 from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
 

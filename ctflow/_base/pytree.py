@@ -8,7 +8,7 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from ctflow.checks import check_positive
+from ctflow._base.checks import check_positive
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import ctflow as ct
-from ctflow._pytree import check_registered
+from ctflow._base.pytree import check_registered
 
 PI = ct.couplings.paired(3)
 OBJECTS = [

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ctflow.adaptive import Boxes, resolve
+from ctflow._base.adaptive import Boxes, resolve
 
 
 @lru_cache(maxsize=256)

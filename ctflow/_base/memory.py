@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from ctflow.host_memory import host_bytes, in_words
+from ctflow._base.host_memory import host_bytes, in_words
 
 
 def total_bytes() -> int:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from ctflow import adaptive, polar
+from ctflow._base import adaptive, polar
 
 
 @pytest.mark.parametrize("d", [2, 3])
