@@ -67,14 +67,14 @@ _HOMES = {
     "positive": "_base.pytree",
     "static": "_base.pytree",
     "velocity": "flows",
-    "DivergedError": "solution",
+    "DivergedError": "running.solution",
     "Interrupted": "interrupts",
-    "NonFiniteError": "solution",
-    "Solution": "solution",
-    "Status": "solution",
-    "evolve": "solver",
-    "solve": "solver",
-    "sweep": "sweeps",
+    "NonFiniteError": "running.solution",
+    "Solution": "running.solution",
+    "Status": "running.solution",
+    "evolve": "running.solver",
+    "solve": "running.solver",
+    "sweep": "running.sweep",
 }
 
 
@@ -110,9 +110,9 @@ if TYPE_CHECKING:
     from ctflow.kernels import Kernel
     from ctflow.partition import log_partition
     from ctflow.potentials import PotentialBase as Potential
-    from ctflow.solution import DivergedError, NonFiniteError, Solution, Status
-    from ctflow.solver import evolve, solve
-    from ctflow.sweeps import sweep
+    from ctflow.running.solution import DivergedError, NonFiniteError, Solution, Status
+    from ctflow.running.solver import evolve, solve
+    from ctflow.running.sweep import sweep
 
 
 def __getattr__(name: str) -> Any:

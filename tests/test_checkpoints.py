@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ctflow as ct
-from ctflow import checkpoints, claims, solver
+from ctflow import checkpoints, claims
 from ctflow import identity as identities
 from ctflow.claims.evidence import Check, Evidence
 from ctflow.experiment import each
 from ctflow.identity import differences, identity
 from ctflow.io import versions
+from ctflow.running import solver
 
 KEY = jax.random.key(1)
 START = ct.sphere.uniform(jax.random.key(0), 12, 3)
@@ -186,7 +187,7 @@ def package(tmp_path, monkeypatch):
         for cached in (identities._modules, identities._digest):
             cached.cache_clear()
 
-    def of(name=None, old="", new="", roots=("ctflow.solver",)):
+    def of(name=None, old="", new="", roots=("ctflow.running.solver",)):
         path = copy / (name or "flows.py")
         before = path.read_text()
         assert old in before
@@ -218,7 +219,7 @@ EDITS = {
 @pytest.mark.parametrize("name", EDITS)
 def test_only_edits_of_code_that_computes_make_another_run(name, package):
     file, old, new, of_a_run, of_a_sweep = EDITS[name]
-    for roots, other in (({"roots": ("ctflow.solver",)}, of_a_run), ({"roots": ()}, of_a_sweep)):
+    for roots, other in (({"roots": ("ctflow.running.solver",)}, of_a_run), ({"roots": ()}, of_a_sweep)):
         text = differences(package(**roots), package(file, old, new, **roots))
         assert bool(text) == other
         assert not other or text.startswith("ctflow's code was ")

@@ -9,7 +9,7 @@ import pytest
 
 import ctflow as ct
 from ctflow import energies, flows
-from ctflow.solver import _evolve
+from ctflow.running.solver import _evolve
 
 KEY = jax.random.key(3)
 

@@ -16,7 +16,7 @@ import numpy as np
 import ctflow as ct
 from ctflow.claims import pairs
 from ctflow.energies import Energy
-from ctflow.sweeps import sweep
+from ctflow.running.sweep import sweep
 
 STEP = 0.3
 """Step size of the flows here over the temperature; the fastest rate of J^Sym is about 2/τ."""

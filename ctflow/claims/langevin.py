@@ -8,7 +8,7 @@ import numpy as np
 
 from ctflow.energies import Potential
 from ctflow.flows import Langevin
-from ctflow.solver import solve
+from ctflow.running.solver import solve
 
 
 class Run(NamedTuple):

@@ -21,7 +21,7 @@ import ctflow as ct
 from ctflow.claims import criterion, pairs, ring
 from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, table
 from ctflow.claims.pairs import Cell
-from ctflow.sweeps import sweep
+from ctflow.running.sweep import sweep
 
 TITLE = "where overlap is lost"
 SOURCE = "second variation of J^Sym at the flat ring in closed form; at the best single cloud by its Hessian"

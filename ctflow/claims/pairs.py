@@ -11,7 +11,7 @@ from scipy import special
 import ctflow as ct
 from ctflow.couplings import Coupling
 from ctflow.kernels import Exponential
-from ctflow.sweeps import sweep
+from ctflow.running.sweep import sweep
 
 FLOW = ct.flows.Descent(optax.adam(1e-2))
 """What every run on pairs descends by; radians a step."""

@@ -33,7 +33,7 @@ import ctflow as ct
 from ctflow.claims import mixtures, pairs, ring, schedules
 from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere, table, within
 from ctflow.claims.pairs import Cell
-from ctflow.sweeps import sweep
+from ctflow.running.sweep import sweep
 
 TITLE = "phase diagram of the modality gap"
 SOURCE = "stationary parallel rings; curvature of the best single cloud"

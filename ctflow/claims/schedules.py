@@ -10,7 +10,7 @@ import numpy as np
 import ctflow as ct
 from ctflow.claims import pairs, ring
 from ctflow.claims.evidence import Check, at_least, at_most, close
-from ctflow.sweeps import sweep
+from ctflow.running.sweep import sweep
 
 SIGMA = 0.5
 

@@ -18,8 +18,8 @@ from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
 from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
-from ctflow.solver import evolve
-from ctflow.sweeps import sweep
+from ctflow.running.solver import evolve
+from ctflow.running.sweep import sweep
 
 TITLE = "stability of the overlapping state"
 SOURCE = "linearised flow; λ by Funk-Hecke"

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from ctflow import checkpoints, interrupts, run_checks
+from ctflow import checkpoints, interrupts
 from ctflow._base import memory
 from ctflow._base.checks import check_numbers
 from ctflow._base.pytree import check_registered
@@ -22,7 +22,8 @@ from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State
 from ctflow.identity import identity
 from ctflow.partition import planned
-from ctflow.solution import Solution, Status, failure
+from ctflow.running import checks as run_checks
+from ctflow.running.solution import Solution, Status, failure
 from ctflow.stopping import advice, rose, rounding, too_fast
 
 

@@ -11,7 +11,7 @@ from ctflow._base.checks import check_count, is_concrete
 from ctflow.clouds import check_clouds, points
 from ctflow.energy import Energy, Scaled, Sum
 from ctflow.flows import Flow, State, jitted_velocity
-from ctflow.solution import Solution
+from ctflow.running.solution import Solution
 
 
 def check_host(*arguments: Any) -> None:

@@ -1,0 +1,1 @@
+"""Runs: steps in a loop, what they save, when they stop, many at once."""
