@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow import checkpoints
 from ctflow import plotting as pl
 from ctflow.experiment import Result, main
+from ctflow.storage import checkpoints
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ _HOMES = {
     "static": "_base.pytree",
     "velocity": "flows",
     "DivergedError": "running.solution",
-    "Interrupted": "interrupts",
+    "Interrupted": "storage.interrupts",
     "NonFiniteError": "running.solution",
     "Solution": "running.solution",
     "Status": "running.solution",
@@ -106,13 +106,13 @@ if TYPE_CHECKING:
     from ctflow.diagnostics.diagnose import diagnose
     from ctflow.energy import Energy
     from ctflow.flows import Flow, State, move, velocity
-    from ctflow.interrupts import Interrupted
     from ctflow.kernels import Kernel
     from ctflow.partition import log_partition
     from ctflow.potentials import PotentialBase as Potential
     from ctflow.running.solution import DivergedError, NonFiniteError, Solution, Status
     from ctflow.running.solver import evolve, solve
     from ctflow.running.sweep import sweep
+    from ctflow.storage.interrupts import Interrupted
 
 
 def __getattr__(name: str) -> Any:

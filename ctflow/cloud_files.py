@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ctflow.clouds import Pair, WeightedCloud, check_clouds
-from ctflow.folders import atomic
+from ctflow.storage.folders import atomic
 
 
 def save_clouds(path: str | os.PathLike[str], clouds: Any) -> None:

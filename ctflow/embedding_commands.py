@@ -16,7 +16,7 @@ from ctflow.diagnostics.diagnose import diagnose
 from ctflow.diagnostics.pairing import UNPAIRED
 from ctflow.diagnostics.report import Report
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
-from ctflow.folders import all_or_none
+from ctflow.storage.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png")
 _FOR_FIT = 20_000

@@ -13,7 +13,7 @@ from ctflow import embedding_files as files
 from ctflow.array_likes import as_array
 from ctflow.embedding_files import Part
 from ctflow.pair_files import read_pairs
-from ctflow.reading import check_file, existing_path, readable
+from ctflow.storage.reading import check_file, existing_path, readable
 
 __all__ = ["Embeddings", "as_embeddings", "open_embeddings", "open_pair", "read_pairs"]
 

@@ -20,12 +20,13 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ctflow import checkpoints, io
+from ctflow import io
 from ctflow._base.checks import check_choice
 from ctflow._base.memory import allowed, seconds_in_words
-from ctflow.identity import differences, identity
-from ctflow.interrupts import Interrupted, Note, deferred, raised
-from ctflow.reading import readable
+from ctflow.storage import checkpoints
+from ctflow.storage.identity import differences, identity
+from ctflow.storage.interrupts import Interrupted, Note, deferred, raised
+from ctflow.storage.reading import readable
 
 _MOST_SEEDS = 10_000
 

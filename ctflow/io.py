@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctflow.folders import atomic, inside, prepare_folder
-from ctflow.reading import readable
+from ctflow.storage.folders import atomic, inside, prepare_folder
+from ctflow.storage.reading import readable
 
 if TYPE_CHECKING:
     from ctflow.cloud_files import load_clouds, save_clouds

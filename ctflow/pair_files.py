@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ctflow.embedding_files import npy
-from ctflow.reading import check_file, existing_path, readable
+from ctflow.storage.reading import check_file, existing_path, readable
 
 _PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)
 # A first line with a word like this is no heading.

@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ctflow as ct
-from ctflow import checkpoints, claims
-from ctflow import identity as identities
+from ctflow import claims
 from ctflow.claims.evidence import Check, Evidence
 from ctflow.experiment import each
-from ctflow.identity import differences, identity
 from ctflow.io import versions
 from ctflow.running import solver
+from ctflow.storage import checkpoints
+from ctflow.storage import identity as identities
+from ctflow.storage.identity import differences, identity
 
 KEY = jax.random.key(1)
 START = ct.sphere.uniform(jax.random.key(0), 12, 3)
@@ -153,7 +154,7 @@ def test_dtype_start_and_energy_are_compared_too(tmp_path):
 
 def test_another_version_is_refused(tmp_path, monkeypatch):
     solve(checkpoint=tmp_path / "run")
-    monkeypatch.setattr("ctflow.identity.versions", lambda: {"jax": "0.0.0"})
+    monkeypatch.setattr("ctflow.storage.identity.versions", lambda: {"jax": "0.0.0"})
     with pytest.raises(ValueError, match=r"jax was .*, is 0\.0\.0"):
         solve(checkpoint=tmp_path / "run", resume=True)
 
@@ -161,8 +162,8 @@ def test_another_version_is_refused(tmp_path, monkeypatch):
 def test_what_cannot_change_the_numbers_is_told_and_the_run_continues(tmp_path, monkeypatch):
     solve(num_steps=10, checkpoint=tmp_path / "run")
     now = versions()
-    monkeypatch.setattr("ctflow.identity.sources", lambda: "0123")
-    monkeypatch.setattr("ctflow.identity.versions", lambda: {**now, "ctflow": "9.9", "optax": "9.8"})
+    monkeypatch.setattr("ctflow.storage.identity.sources", lambda: "0123")
+    monkeypatch.setattr("ctflow.storage.identity.versions", lambda: {**now, "ctflow": "9.9", "optax": "9.8"})
     message = r"continues.*: ctflow was .*, is 9\.9; optax was .*, is 9\.8; ctflow's sources was .*, is 0123"
     with pytest.warns(RuntimeWarning, match=message):
         same(solve(checkpoint=tmp_path / "run", resume=True), solve())
@@ -171,7 +172,7 @@ def test_what_cannot_change_the_numbers_is_told_and_the_run_continues(tmp_path, 
 def test_the_optimizers_version_counts_where_one_is_used(tmp_path, monkeypatch):
     solve(FLOWS["adam"], checkpoint=tmp_path / "run")
     now = versions()
-    monkeypatch.setattr("ctflow.identity.versions", lambda: {**now, "optax": "9.8"})
+    monkeypatch.setattr("ctflow.storage.identity.versions", lambda: {**now, "optax": "9.8"})
     with pytest.raises(ValueError, match=r"holds another run: optax was .*, is 9\.8"):
         solve(FLOWS["adam"], checkpoint=tmp_path / "run", resume=True)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import ctflow as ct
-from ctflow import checkpoints, experiment
+from ctflow import experiment
+from ctflow.storage import checkpoints
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ctflow.folders import all_or_none, held
+from ctflow.storage.folders import all_or_none, held
 
 
 def write(folder, *names):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ctflow.embeddings import open_embeddings
-from ctflow.reading import readable
+from ctflow.storage.reading import readable
 from tests.test_embeddings import ROWS, WRITERS
 
 # A function of each reader that runs while a file is being read.

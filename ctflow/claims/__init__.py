@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ctflow import checkpoints
 from ctflow._base.checks import check_choice
 from ctflow.claims.evidence import Check, Evidence
-from ctflow.identity import identity
-from ctflow.interrupts import Interrupted, Note, deferred
+from ctflow.storage import checkpoints
+from ctflow.storage.identity import identity
+from ctflow.storage.interrupts import Interrupted, Note, deferred
 
 __all__ = ["CLAIMS", "Check", "Evidence", "Finding", "module_of", "verify"]
 

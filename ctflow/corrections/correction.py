@@ -11,8 +11,8 @@ from ctflow._base.checks import check_choice
 from ctflow.corrections.maps import Affine, Barycentric, Map, check_map, send
 from ctflow.corrections.rows import any_number
 from ctflow.embeddings import Embeddings
-from ctflow.folders import atomic
-from ctflow.reading import readable
+from ctflow.storage.folders import atomic
+from ctflow.storage.reading import readable
 
 METHODS = (
     "none",

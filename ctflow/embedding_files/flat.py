@@ -11,7 +11,7 @@ import numpy as np
 
 from ctflow.embedding_files import parts
 from ctflow.embedding_files.parts import blocks, check_table, choose, spans
-from ctflow.reading import readable
+from ctflow.storage.reading import readable
 
 _HEADER_BYTES = 1 << 24
 _NPY_HEADER_BYTES = 10_000

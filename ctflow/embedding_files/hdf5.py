@@ -10,7 +10,7 @@ from ctflow.embedding_files import parts
 from ctflow.embedding_files.flat import Flat, Layout, promised_bytes
 from ctflow.embedding_files.hdf5_chunks import Chunked
 from ctflow.embedding_files.parts import check_piece, check_table, choose, extra, spans
-from ctflow.reading import readable
+from ctflow.storage.reading import readable
 
 _MOST_HOPS = 16
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ctflow.embedding_files.parquet_pages import pages
 from ctflow.embedding_files.parts import FLOATS, check_piece, check_whole, choose, extra, spans
-from ctflow.reading import readable
+from ctflow.storage.reading import readable
 
 _BATCH_BYTES = 1 << 22
 # A value is decoded with the two levels, of two bytes each, that say where a list begins or a value is null.

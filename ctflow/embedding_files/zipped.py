@@ -10,7 +10,7 @@ import numpy as np
 from ctflow.embedding_files import parts
 from ctflow.embedding_files.flat import Flat, Layout, npy_layout, promised_bytes, read_rows
 from ctflow.embedding_files.parts import choose, gather, worth_keeping
-from ctflow.reading import readable
+from ctflow.storage.reading import readable
 
 _LOCAL_HEADER_BYTES = 30
 

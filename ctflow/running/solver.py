@@ -13,18 +13,18 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from ctflow import checkpoints, interrupts
 from ctflow._base import memory
 from ctflow._base.checks import check_numbers
 from ctflow._base.pytree import check_registered
 from ctflow.clouds import as_dtype, points, weights
 from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State
-from ctflow.identity import identity
 from ctflow.partition import planned
 from ctflow.running import checks as run_checks
 from ctflow.running.solution import Solution, Status, failure
 from ctflow.stopping import advice, rose, rounding, too_fast
+from ctflow.storage import checkpoints, interrupts
+from ctflow.storage.identity import identity
 
 
 def _guarded_step(energy: Any, flow: Flow, state: State) -> State:

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from ctflow import checkpoints
 from ctflow._base.checks import check_count
 from ctflow._base.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
-from ctflow.identity import identity
-from ctflow.interrupts import Interrupted, deferred
+from ctflow.storage import checkpoints
+from ctflow.storage.identity import identity
+from ctflow.storage.interrupts import Interrupted, deferred
 
 
 def sweep(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import ctflow as ct
-from ctflow import checkpoints
+from ctflow.storage import checkpoints
 
 
 def run(folder: Path | None) -> ct.Solution:

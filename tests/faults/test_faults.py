@@ -103,7 +103,7 @@ def files_of_at_most(size):
 
 
 def test_a_file_that_may_not_grow_costs_a_warning_not_the_run(tmp_path, whole, monkeypatch):
-    monkeypatch.setattr("ctflow.checkpoints._SHARE", float("inf"))
+    monkeypatch.setattr("ctflow.storage.checkpoints._SHARE", float("inf"))
     with (
         files_of_at_most(2**20),
         pytest.warns(RuntimeWarning, match=r"\(File too large\): the one at \d+ is kept"),
@@ -127,7 +127,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_fills_keeps_the_last_good_checkpoint_and_says_so(small_disk, whole, monkeypatch):
-    monkeypatch.setattr("ctflow.checkpoints._SHARE", float("inf"))
+    monkeypatch.setattr("ctflow.storage.checkpoints._SHARE", float("inf"))
     message = r"no checkpoint could be written at \d+ .*\(No space left on device\): the one at \d+ is kept"
     with pytest.warns(RuntimeWarning, match=message):
         same(killed_run.run(small_disk / "run"), whole)

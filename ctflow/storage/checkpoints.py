@@ -1,7 +1,7 @@
 """Checkpoints: what a run needs to go on, in files that are whole or not there.
 
 A run has a folder to itself. A checkpoint is one .safetensors file in it: arrays, and in the header, as JSON,
-what the run is made of (`ctflow.identity`). The file's name carries the SHA-256 of its bytes, so that a
+what the run is made of (`ctflow.storage.identity`). The file's name carries the SHA-256 of its bytes, so that a
 damaged one is never taken for numbers. The last two are kept.
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 
 from ctflow import io
 from ctflow._base.memory import check_fits
-from ctflow.folders import held
-from ctflow.identity import differences, remarks
+from ctflow.storage.folders import held
+from ctflow.storage.identity import differences, remarks
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
 _KEPT = 2

@@ -1,0 +1,1 @@
+"""Files and folders that survive being killed; nothing here knows any physics."""
