@@ -1,8 +1,8 @@
 """Checkpoints: what a run needs to go on, in files that are whole or not there.
 
 A run has a folder to itself. A checkpoint is one .safetensors file in it: arrays, and in the header, as JSON,
-what the run is made of (`ctflow.storage.identity`). The file's name carries the SHA-256 of its bytes, so that a
-damaged one is never taken for numbers. The last two are kept.
+what the run is made of (`ctflow.storage.identity`). The file's name carries the SHA-256 of its bytes, so that
+a damaged one is never taken for numbers. The last two are kept.
 """
 
 import hashlib
@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from ctflow import io
 from ctflow._base.memory import check_fits
-from ctflow.storage.folders import held
+from ctflow.storage.folders import atomic, held, prepare_folder
 from ctflow.storage.identity import differences, remarks
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
@@ -142,7 +141,7 @@ class Store:
         plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         content = save(plain, metadata={"identity": json.dumps(self._identity)})
         path = self.folder / f"{count:012d}-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
-        with io.atomic(path) as file:
+        with atomic(path) as file:
             file.write(content)
         return path
 
@@ -179,7 +178,7 @@ def opened(
     if path is None or identity is None:
         yield None
         return
-    with held(io.prepare_folder(path, name="checkpoint")) as folder:
+    with held(prepare_folder(path, name="checkpoint")) as folder:
         store = Store(folder, identity)
         if store.files() and not resume:
             raise ValueError(

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.io import sources, versions
+from ctflow.storage.provenance import sources, versions
 
 _LISTED = 8
 _TOLD = "told: "

@@ -1,0 +1,95 @@
+"""Tables, JSON and arrays in files: written whole or not at all; nothing is pickled."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ctflow.storage.folders import atomic
+from ctflow.storage.reading import readable
+
+# What NumPy and zipfile raise for damaged archives beyond the usual: encrypted members, member names that are
+# not found, and headers that are no Python literals.
+_NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
+
+
+def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
+    """Write equally long columns as a tidy table; numbers keep 10 significant digits."""
+    values = [np.asarray(column) for column in columns.values()]
+    lengths = {len(column) for column in values}
+    if len(lengths) != 1:
+        raise ValueError(f"columns must be equally long, got lengths {sorted(lengths)}")
+    with atomic(path) as file:
+        rows = [columns.keys(), *zip(*([_cell(v) for v in column] for column in values), strict=True)]
+        text = "".join(",".join(row) + "\n" for row in rows)
+        file.write(text.encode())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.10g}"
+    text = str(value)
+    if any(mark in text for mark in ',"\n'):
+        raise ValueError(f"a table's text must be free of commas, quotes and line ends, got {text!r}")
+    return text
+
+
+def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read a table of `write_csv`: numeric columns as numbers, others as text.
+
+    Raises:
+        ValueError: no table, or rows of unequal length.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        try:
+            header, *rows = csv.reader(file)
+        except csv.Error as error:
+            raise ValueError(f"{str(path)!r} must be a table ({error}); check it") from error
+    bad = next((i for i, row in enumerate(rows) if len(row) != len(header)), None)
+    if bad is not None:
+        raise ValueError(
+            f"{str(path)!r} must have rows of {len(header)} cells, row {bad} has {len(rows[bad])}; check it"
+        )
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)}
+    return {name: _numbers(column) for name, column in columns.items()}
+
+
+def _numbers(column: np.ndarray) -> np.ndarray:
+    for kind in (int, float):
+        try:
+            return column.astype(kind)
+        except ValueError:
+            continue
+    return column
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON, keys in the order given."""
+    with atomic(path) as file:
+        file.write((json.dumps(content, indent=1, default=plain) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for, as the nearest thing it has."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Write named arrays as a compressed .npz."""
+    with atomic(path) as file:
+        plain: dict[str, Any] = {name: np.asarray(a) for name, a in arrays.items()}
+        np.savez_compressed(file, **plain)
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read an .npz of plain arrays; pickled content is refused."""
+    # Opened here, since np.load leaves a damaged file open.
+    with (
+        readable(str(path), ".npz file of plain arrays", *_NPZ_DAMAGE),
+        open(path, "rb") as stream,
+        np.load(stream, allow_pickle=False) as file,
+    ):
+        return {name: file[name] for name in file.files}
