@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.array_likes import as_array
 from ctflow.embeddings import Embeddings, as_embeddings
+from ctflow.embeddings.array_likes import as_array
 
 
 def both(x: Any, y: Any, *, normalize: bool = False) -> tuple[Embeddings, Embeddings]:

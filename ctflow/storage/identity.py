@@ -23,7 +23,7 @@ from ctflow.storage.provenance import sources, versions
 
 _LISTED = 8
 _TOLD = "told: "
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _COMPUTING = ("jax", "jaxlib", "numpy")  # packages that take part in every run
 _CONFIG = (
     "jax_enable_x64",
@@ -31,11 +31,11 @@ _CONFIG = (
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
-# What shows, keeps or checks numbers, and cannot change one; with the package itself, a list of names.
-_SHOWING = ("cli", "doctor", "embedding_commands", "plotting", "solution")
-_KEEPING = ("checkpoints", "cloud_files", "experiment", "folders", "identity", "interrupts", "io", "reading")
-_CHECKING = ("array_likes", "checks", "run_checks")
-_APART = {"ctflow", *(f"ctflow.{name}" for name in _SHOWING + _KEEPING + _CHECKING)}
+# Modules, and packages with all in them, that show, keep or check numbers and cannot change one.
+_SHOWING = ("cli", "plotting", "running.solution")
+_KEEPING = ("cloud_files", "experiment", "io", "storage")
+_CHECKING = ("_base.checks", "embeddings.array_likes", "running.checks")
+_APART = tuple(f"ctflow.{name}" for name in _SHOWING + _KEEPING + _CHECKING)
 
 
 def identity(*, roots: tuple[str, ...] = (), **parts: Any) -> dict[str, str]:
@@ -96,7 +96,12 @@ def _modules() -> dict[str, Path]:
     for path in _PACKAGE.rglob("*.py"):
         words = path.relative_to(_PACKAGE.parent).with_suffix("").parts
         found[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
-    return {name: path for name, path in sorted(found.items()) if name not in _APART}
+    return {name: path for name, path in sorted(found.items()) if not _apart(name)}
+
+
+def _apart(name: str) -> bool:
+    """Whether a module cannot change a number; the package itself is a list of names."""
+    return name == "ctflow" or any(name == other or name.startswith(f"{other}.") for other in _APART)
 
 
 @functools.cache

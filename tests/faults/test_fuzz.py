@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ctflow import corrections, experiment, io
 from ctflow.embeddings import open_embeddings, read_pairs
+from tests.embeddings.test_embeddings import ROWS, WRITERS
 from tests.faults import bad_words
-from tests.test_embeddings import ROWS, WRITERS
 
 SECONDS = 5
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -5,7 +5,7 @@ import pytest
 
 from ctflow.embeddings import open_embeddings
 from ctflow.storage.reading import readable
-from tests.test_embeddings import ROWS, WRITERS
+from tests.embeddings.test_embeddings import ROWS, WRITERS
 
 # A function of each reader that runs while a file is being read.
 PARTS = {
@@ -29,7 +29,7 @@ def test_a_mistake_in_a_reader_is_no_damaged_file(name, mistake, tmp_path, monke
         raise mistake("a mistake")
 
     WRITERS[name](tmp_path / name, ROWS)
-    monkeypatch.setattr(f"ctflow.embedding_files.{PARTS[name]}", broken)
+    monkeypatch.setattr(f"ctflow.embeddings.readers.{PARTS[name]}", broken)
     with pytest.raises(mistake, match="a mistake"):
         open_embeddings(tmp_path / name).rows(np.array([0, 1]))
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ctflow.embedding_files import parquet, parquet_pages, parts
-from ctflow.embedding_files.parquet import Parquet
 from ctflow.embeddings import open_embeddings
-from tests.test_embeddings import unit, write_parquet
+from ctflow.embeddings.readers import parquet, parquet_pages, parts
+from ctflow.embeddings.readers.parquet import Parquet
+from tests.embeddings.test_embeddings import unit, write_parquet
 
 N, D = 211, 9
 ROWS = unit(np.random.default_rng(11).standard_normal((N, D)))

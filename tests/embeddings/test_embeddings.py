@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ctflow.embedding_files import flat
 from ctflow.embeddings import as_embeddings, open_embeddings, open_pair, read_pairs
+from ctflow.embeddings.readers import flat
 
 
 def unit(z):
@@ -117,7 +117,7 @@ def test_any_rows_of_any_layout_are_those_of_the_whole(tmp_path_factory, index, 
     whole = unit(ROWS.astype(dtype).astype(float))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ctflow.embeddings._BLOCK_BYTES", block)
-        patch.setattr("ctflow.embedding_files.parquet._BATCH_BYTES", 100)
+        patch.setattr("ctflow.embeddings.readers.parquet._BATCH_BYTES", 100)
         for found in layouts(tmp_path_factory.getbasetemp() / f"layouts_{dtype}", dtype):
             np.testing.assert_allclose(found.rows(index), whole[index], atol=1e-7, err_msg=found.name)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ctflow import embedding_files as files
-from ctflow.array_likes import as_array
-from ctflow.embedding_files import Part
-from ctflow.pair_files import read_pairs
+from ctflow.embeddings import readers as files
+from ctflow.embeddings.array_likes import as_array
+from ctflow.embeddings.pair_files import read_pairs
+from ctflow.embeddings.readers import Part
 from ctflow.storage.reading import check_file, existing_path, readable
 
 __all__ = ["Embeddings", "as_embeddings", "open_embeddings", "open_pair", "read_pairs"]

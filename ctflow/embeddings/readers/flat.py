@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctflow.embedding_files import parts
-from ctflow.embedding_files.parts import blocks, check_table, choose, spans
+from ctflow.embeddings.readers import parts
+from ctflow.embeddings.readers.parts import blocks, check_table, choose, spans
 from ctflow.storage.reading import readable
 
 _HEADER_BYTES = 1 << 24

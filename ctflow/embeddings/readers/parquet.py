@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.embedding_files.parquet_pages import pages
-from ctflow.embedding_files.parts import FLOATS, check_piece, check_whole, choose, extra, spans
+from ctflow.embeddings.readers.parquet_pages import pages
+from ctflow.embeddings.readers.parts import FLOATS, check_piece, check_whole, choose, extra, spans
 from ctflow.storage.reading import readable
 
 _BATCH_BYTES = 1 << 22

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.embedding_files import npy
+from ctflow.embeddings.readers import npy
 from ctflow.storage.reading import check_file, existing_path, readable
 
 _PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)

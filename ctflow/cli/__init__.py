@@ -79,7 +79,7 @@ def diagnose(
         overwrite: replace files that are there.
     """
     with _refusals("diagnose"):
-        from ctflow.embedding_commands import run_diagnose
+        from ctflow.cli.embeddings import run_diagnose
 
         report = run_diagnose(
             x,
@@ -160,8 +160,8 @@ def correct(
         overwrite: replace files that are there.
     """
     with _refusals("correct"):
+        from ctflow.cli.embeddings import run_correct
         from ctflow.diagnostics.compare import as_text
-        from ctflow.embedding_commands import run_correct
 
         found = run_correct(
             x,
@@ -191,7 +191,7 @@ def doctor() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from ctflow.doctor import report
+    from ctflow.cli.installation import report
 
     text, healthy = report()
     print(text)

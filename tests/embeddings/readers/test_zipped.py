@@ -5,9 +5,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from ctflow.embedding_files import parts
 from ctflow.embeddings import open_embeddings
-from tests.test_embeddings import unit
+from ctflow.embeddings.readers import parts
+from tests.embeddings.test_embeddings import unit
 
 ROWS = unit(np.random.default_rng(5).standard_normal((400, 7)))
 

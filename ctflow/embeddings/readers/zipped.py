@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctflow.embedding_files import parts
-from ctflow.embedding_files.flat import Flat, Layout, npy_layout, promised_bytes, read_rows
-from ctflow.embedding_files.parts import choose, gather, worth_keeping
+from ctflow.embeddings.readers import parts
+from ctflow.embeddings.readers.flat import Flat, Layout, npy_layout, promised_bytes, read_rows
+from ctflow.embeddings.readers.parts import choose, gather, worth_keeping
 from ctflow.storage.reading import readable
 
 _LOCAL_HEADER_BYTES = 30

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from ctflow.embedding_files import hdf5_chunks, parts
 from ctflow.embeddings import open_embeddings
-from tests.test_embeddings import unit
+from ctflow.embeddings.readers import hdf5_chunks, parts
+from tests.embeddings.test_embeddings import unit
 
 N, D = 523, 11
 ROWS = unit(np.random.default_rng(7).standard_normal((N, D)))

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 import ctflow as ct
-from ctflow.array_likes import as_array
 from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.array_likes import as_array
 
 ROWS = np.array([[1.0, 0.0, 0.0], [0.0, 0.6, 0.8], [0.0, 1.0, 0.0]], np.float32)
 

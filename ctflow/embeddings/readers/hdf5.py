@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctflow.embedding_files import parts
-from ctflow.embedding_files.flat import Flat, Layout, promised_bytes
-from ctflow.embedding_files.hdf5_chunks import Chunked
-from ctflow.embedding_files.parts import check_piece, check_table, choose, extra, spans
+from ctflow.embeddings.readers import parts
+from ctflow.embeddings.readers.flat import Flat, Layout, promised_bytes
+from ctflow.embeddings.readers.hdf5_chunks import Chunked
+from ctflow.embeddings.readers.parts import check_piece, check_table, choose, extra, spans
 from ctflow.storage.reading import readable
 
 _MOST_HOPS = 16

@@ -5,11 +5,11 @@ cut while mapped ends the process. A file is never a reason to read another file
 once than `parts.check_piece` allows.
 """
 
-from ctflow.embedding_files.flat import Flat, npy, safetensors
-from ctflow.embedding_files.hdf5 import Hdf5
-from ctflow.embedding_files.parquet import Parquet
-from ctflow.embedding_files.parts import FLOATS, Memory, Part, check_promise, check_table, choose
-from ctflow.embedding_files.zipped import Zipped
+from ctflow.embeddings.readers.flat import Flat, npy, safetensors
+from ctflow.embeddings.readers.hdf5 import Hdf5
+from ctflow.embeddings.readers.parquet import Parquet
+from ctflow.embeddings.readers.parts import FLOATS, Memory, Part, check_promise, check_table, choose
+from ctflow.embeddings.readers.zipped import Zipped
 
 __all__ = [
     "FLOATS",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.embedding_files import parts
-from ctflow.embedding_files.parts import gather, spans, worth_keeping
+from ctflow.embeddings.readers import parts
+from ctflow.embeddings.readers.parts import gather, spans, worth_keeping
 
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 _KNOWN = {_DEFLATE, _SHUFFLE, _FLETCHER32}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctflow.embedding_files import flat
-from ctflow.embedding_files.flat import Layout, read_rows
+from ctflow.embeddings.readers import flat
+from ctflow.embeddings.readers.flat import Layout, read_rows
 
 
 class Counted(io.BytesIO):
@@ -46,7 +46,7 @@ def test_any_rows_are_found(n, d, dtype, by_columns, gap, lane, block, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flat, "_GAP_BYTES", gap)
         patch.setattr(flat, "_LANE_BYTES", lane)
-        patch.setattr("ctflow.embedding_files.parts.BLOCK_BYTES", block)
+        patch.setattr("ctflow.embeddings.readers.parts.BLOCK_BYTES", block)
         read_rows(file, layout, rows, out)
     np.testing.assert_array_equal(out, array[rows])
 

@@ -296,7 +296,7 @@ def test_a_row_that_loses_its_direction_leaves_nothing_behind(here, monkeypatch,
     np.save("leaning.npy", y)
     norms = np.linalg.norm(y + shift, axis=1)
     least = (norms[bad] + np.delete(norms, bad).min()) / 2
-    monkeypatch.setattr("ctflow.embedding_commands._FOR_FIT", 60)
+    monkeypatch.setattr("ctflow.cli.embeddings._FOR_FIT", 60)
     monkeypatch.setattr("ctflow.corrections.maps._BLOCK", 50)
     monkeypatch.setattr("ctflow.corrections.maps._LOST", least / np.finfo(np.float32).eps)
     words = ("correct", "image.npy", "leaning.npy", "--method", "translation", "--out", "o")
@@ -319,7 +319,7 @@ def test_a_full_disk_while_rows_are_written_leaves_nothing_behind(here, monkeypa
             raise OSError(28, "No space left on device", str(path))
         path.write_bytes(b"half")
 
-    monkeypatch.setattr("ctflow.embedding_commands._write_rows", full)
+    monkeypatch.setattr("ctflow.cli.embeddings._write_rows", full)
     words = ("correct", "image.npy", "text.npy", "--method", "centring", "--out", "o")
     assert call(monkeypatch, *words) == 2
     assert "No space left on device" in capsys.readouterr().err
