@@ -61,7 +61,7 @@ _HOMES = {
     "Potential": "potentials",
     "State": "flows",
     "WeightedCloud": "clouds",
-    "diagnose": "diagnostics.diagnose",
+    "diagnose": "embeddings.diagnosis.diagnose",
     "log_partition": "partition",
     "move": "flows",
     "positive": "_base.pytree",
@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     )
     from ctflow._base.pytree import positive, static
     from ctflow.clouds import Pair, WeightedCloud
-    from ctflow.diagnostics.diagnose import diagnose
+    from ctflow.embeddings.diagnosis.diagnose import diagnose
     from ctflow.energy import Energy
     from ctflow.flows import Flow, State, move, velocity
     from ctflow.kernels import Kernel

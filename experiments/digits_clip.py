@@ -37,12 +37,12 @@ from scipy.special import logsumexp
 
 import ctflow as ct
 from ctflow._base.checks import check_choice, check_count, check_positive
+from ctflow.comparison.compare import compare
 from ctflow.couplings import Coupling
-from ctflow.diagnostics import two_sample
-from ctflow.diagnostics.compare import compare
-from ctflow.diagnostics.pairing import RowByRow
-from ctflow.diagnostics.resampling import as_they_are, resample, table
 from ctflow.diagnostics.retrieval import hits
+from ctflow.embeddings.diagnosis import two_sample
+from ctflow.embeddings.diagnosis.resampling import as_they_are, resample, table
+from ctflow.embeddings.pairing import RowByRow
 from ctflow.experiment import Result, columns, main, part, plot_of
 from ctflow.io import read_csv
 

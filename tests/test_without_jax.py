@@ -55,7 +55,7 @@ def test_the_blocker_blocks(tmp_path):
 def test_corrections_are_loaded_applied_fitted_and_compared(here):
     code = """
 import ctflow as ct
-from ctflow.diagnostics.compare import compare
+from ctflow.comparison.compare import compare
 rows = np.load("rows.npz")
 out = {}
 for method in ct.corrections.METHODS:

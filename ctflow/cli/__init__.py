@@ -161,7 +161,7 @@ def correct(
     """
     with _refusals("correct"):
         from ctflow.cli.embeddings import run_correct
-        from ctflow.diagnostics.compare import as_text
+        from ctflow.comparison.compare import as_text
 
         found = run_correct(
             x,

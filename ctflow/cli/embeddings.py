@@ -11,11 +11,11 @@ import numpy as np
 
 from ctflow import corrections, io
 from ctflow._base.checks import check_count, check_positive
-from ctflow.diagnostics.compare import Comparison, compare
-from ctflow.diagnostics.diagnose import diagnose
-from ctflow.diagnostics.pairing import UNPAIRED
-from ctflow.diagnostics.report import Report
+from ctflow.comparison.compare import Comparison, compare
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
+from ctflow.embeddings.diagnosis.diagnose import diagnose
+from ctflow.embeddings.diagnosis.report import Report
+from ctflow.embeddings.pairing import UNPAIRED
 from ctflow.storage.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png")
@@ -167,7 +167,7 @@ def run_correct(
     if out is not None:
         with all_or_none(out) as folder:
             io.write_csv(folder / "corrections.csv", found.table)
-            from ctflow.diagnostics.trade import trade
+            from ctflow.comparison.trade import trade
 
             trade(found).save(folder / "corrections.png")
             if chosen is not None:

@@ -3,7 +3,7 @@
 A correction maps each modality to unit rows of the same sphere. All but one are affine maps, brought back to
 the sphere; `transport` is the entropic optimal transport map. A scoring, `csls`, leaves the rows as they are
 and changes the score of a query and a candidate. What either gains or costs must be looked at on rows it was
-not fitted on: `ctflow.diagnostics.compare`. Nothing here needs JAX.
+not fitted on: `ctflow.comparison.compare`. Nothing here needs JAX.
 """
 
 from ctflow.corrections.correction import Correction, load

@@ -13,8 +13,8 @@ from ctflow.corrections.sample import Cloud, Sample, sample_of
 from ctflow.corrections.scores import PURPOSES
 from ctflow.corrections.strengths import CHOICES, choose, folds
 from ctflow.corrections.transport import check_epsilon, transport
-from ctflow.diagnostics.pairing import UNPAIRED, Pairing, pair_up
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.pairing import UNPAIRED, Pairing, pair_up
 
 SCORINGS = ("csls",)
 _NEED_PAIRS = ("procrustes", "cca")

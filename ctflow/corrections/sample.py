@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ctflow.diagnostics.pairing import Block
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.pairing import Block
 
 # A cloud whose rows are this close to their mean, in rounding errors of its dtype, is one point.
 _POINT = 4

@@ -12,9 +12,9 @@ import numpy as np
 from ctflow.corrections.correction import Correction
 from ctflow.corrections.csls import Csls, all_scores
 from ctflow.corrections.maps import send
-from ctflow.diagnostics.pairing import Block
 from ctflow.diagnostics.retrieval import chance
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.pairing import Block
 
 NEIGHBOURS = 10
 _BLOCK = 1024

@@ -8,8 +8,8 @@ from ctflow.corrections.correction import Correction
 from ctflow.corrections.csls import Csls
 from ctflow.corrections.sample import Sample, sample_of
 from ctflow.corrections.scores import Held, held_of, measured, moved, score
-from ctflow.diagnostics.pairing import Block, Pairing
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.pairing import Block, Pairing
 
 RIDGES = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
 EPSILONS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)

@@ -113,7 +113,7 @@ def test_the_environment_of_a_notebook_does_not_end_it(here):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **found, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, **found, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
@@ -122,7 +122,7 @@ def test_the_environment_of_a_notebook_does_not_end_it(here):
 
 def test_a_report_is_written_whole_or_not_at_all(here, monkeypatch, capsys):
     """The picture fails after the tables: nothing is left, the folder neither."""
-    monkeypatch.setattr("ctflow.diagnostics.plot.picture", lambda report: 1 / 0)
+    monkeypatch.setattr("ctflow.embeddings.diagnosis.plot.picture", lambda report: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call(monkeypatch, "diagnose", "image.npy", "text.npy", "--out", "r", *QUICK)
     assert not (here / "r").exists()

@@ -214,7 +214,7 @@ EDITS = {
     "the loop": ("running/solver.py", "\nimport ", "\nimport math\nimport ", True, True),
     "a rule": ("stopping.py", "\nimport ", "\nimport math\nimport ", True, True),
     "the quadrature": ("_base/polar.py", "\nimport ", "\nimport math\nimport ", True, True),
-    "diagnostics": ("diagnostics/diagnose.py", "\nimport ", "\nimport math\nimport ", False, True),
+    "diagnostics": ("embeddings/diagnosis/diagnose.py", "\nimport ", "\nimport math\nimport ", False, True),
     "a flow": ("flows.py", "half = self.step_size / 2", "half = self.step_size / 3", True, True),
     "a kernel": ("kernels.py", "\nimport ", "\nimport math\nimport ", True, True),
     "the geometry": ("sphere.py", "\nimport ", "\nimport math\nimport ", True, True),

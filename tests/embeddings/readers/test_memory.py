@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 MIB = 1 << 20
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PROGRAM = """
 import sys
 import numpy as np

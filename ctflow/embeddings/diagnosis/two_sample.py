@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, sparse
 
-from ctflow.diagnostics.resampling import Resamples, Rows
+from ctflow.embeddings.diagnosis.resampling import Resamples, Rows
 
 
 def same_group(rows: Rows) -> sparse.csr_array:

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from ctflow.diagnostics import moments as streamed
-from ctflow.diagnostics import two_sample
-from ctflow.diagnostics.report import SIZES, Metric, published_range
-from ctflow.diagnostics.resampling import Draws, family_wise
-from ctflow.diagnostics.study import Study, measured
+from ctflow.embeddings.diagnosis import moments as streamed
+from ctflow.embeddings.diagnosis import two_sample
+from ctflow.embeddings.diagnosis.metric import SIZES, Metric, published_range
+from ctflow.embeddings.diagnosis.resampling import Draws, family_wise
+from ctflow.embeddings.diagnosis.study import Study, measured
 
 _LINES = 100
 _WIDTHS = {"mmd2_half": 0.5, "mmd2": 1.0, "mmd2_twice": 2.0}

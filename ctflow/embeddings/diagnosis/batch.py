@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctflow.diagnostics.pairing import Block, is_counted
+from ctflow.embeddings.pairing import Block, is_counted
 
 _BLOCK = 1024
 _HELD = 2**25

@@ -8,14 +8,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow._base.checks import check_choice, check_count, check_positive
-from ctflow.diagnostics import sections
-from ctflow.diagnostics.gap import gap
-from ctflow.diagnostics.moments import moments
-from ctflow.diagnostics.pairing import pair_up
-from ctflow.diagnostics.report import Report
-from ctflow.diagnostics.study import study
-from ctflow.diagnostics.words import notes, words
 from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.diagnosis import sections
+from ctflow.embeddings.diagnosis.gap import gap
+from ctflow.embeddings.diagnosis.moments import moments
+from ctflow.embeddings.diagnosis.report import Report
+from ctflow.embeddings.diagnosis.study import study
+from ctflow.embeddings.diagnosis.words import notes, words
+from ctflow.embeddings.pairing import pair_up
 
 _LEAST_TEMPERATURE = 1e-9
 _LEAST_BOOTSTRAP = 20
@@ -48,7 +48,7 @@ def diagnose(
     pairings, the partners are shuffled. A gap is called at a family-wise level: on two samples of one law no
     number is called one, in at least 1 - `level` of the cases. What is not finite is reported as not
     measurable and is no evidence. The size of a gap is its energy coefficient, in words of
-    `ctflow.diagnostics.report.SIZES`.
+    `ctflow.embeddings.diagnosis.metric.SIZES`.
 
     Rows that are repeated exactly are one item with several partners; a note says so.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from ctflow.diagnostics.pairing import Block
+from ctflow.embeddings.pairing import Block
 
 
 class Rows(NamedTuple):

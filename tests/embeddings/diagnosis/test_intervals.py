@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 import ctflow as ct
-from ctflow.diagnostics.resampling import Draws, Rows, resample
+from ctflow.embeddings.diagnosis.resampling import Draws, Rows, resample
 from tests.draws import unit
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 NUMBERS = [
     "centroid_gap",
     "cosine_of_means",

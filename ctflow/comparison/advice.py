@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctflow.comparison.measuring import Measure, Outcome
 from ctflow.corrections.fitting import SCORINGS
 from ctflow.corrections.scores import SIDES, Value, score
 from ctflow.corrections.strengths import CHOICES
-from ctflow.diagnostics.measuring import Measure, Outcome
 
 # The best of several is chosen by its gain, so each must clear a bound shared among them. A loss is looked
 # for in each number by itself.

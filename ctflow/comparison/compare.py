@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctflow._base.checks import check_choice, check_count
+from ctflow.comparison.advice import advise
+from ctflow.comparison.measuring import Measure, Outcome, pairs_beyond_chance
 from ctflow.corrections.correction import METHODS, Correction
 from ctflow.corrections.csls import Csls
 from ctflow.corrections.fitting import SCORINGS, check_strengths, fit_sample, given, quick_fit
@@ -12,11 +14,9 @@ from ctflow.corrections.rows import both
 from ctflow.corrections.sample import Sample, sample_of
 from ctflow.corrections.scores import PURPOSES, SIDES, held_of
 from ctflow.corrections.strengths import CHOICES, Fold, choose, folds
-from ctflow.diagnostics.advice import advise
-from ctflow.diagnostics.measuring import Measure, Outcome, pairs_beyond_chance
-from ctflow.diagnostics.order import order_note
-from ctflow.diagnostics.pairing import pair_up
-from ctflow.diagnostics.splitting import split
+from ctflow.embeddings.diagnosis.order import order_note
+from ctflow.embeddings.diagnosis.splitting import split
+from ctflow.embeddings.pairing import pair_up
 
 __all__ = ["PURPOSES", "Comparison", "as_text", "compare", "pareto", "score"]
 

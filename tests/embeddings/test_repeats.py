@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import ctflow as ct
-from ctflow.diagnostics.pairing import pair_up
 from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.pairing import pair_up
 from tests.draws import unit
 
 QUICK = {"n_permutations": 99, "n_bootstrap": 30, "temperature": 0.05}

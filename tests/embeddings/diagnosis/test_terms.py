@@ -5,9 +5,9 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 
 import ctflow as ct
-from ctflow.diagnostics.pairing import RowByRow
-from ctflow.diagnostics.resampling import halves, table
-from ctflow.diagnostics.terms import log_fields
+from ctflow.embeddings.diagnosis.resampling import halves, table
+from ctflow.embeddings.diagnosis.terms import log_fields
+from ctflow.embeddings.pairing import RowByRow
 from tests.draws import unit
 
 QUICK = {"n_permutations": 99, "n_bootstrap": 20}

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 import ctflow as ct
 from ctflow import diagnostics as dg
-from ctflow.diagnostics.pairing import pairing
+from ctflow.embeddings.pairing import pairing
 
 TESTED = {
     "centroid_gap",
@@ -127,9 +127,9 @@ def test_u_statistics_are_unbiased_for_pairs_too():
 @pytest.mark.parametrize("pairs", [None, "unpaired"])
 def test_a_shift_alone_leaves_nothing_once_the_means_are_gone(pairs):
     """Not on a sphere, where a shift changes the shape too: on rows in a plane, moved apart."""
-    from ctflow.diagnostics import two_sample
-    from ctflow.diagnostics.pairing import pairing
-    from ctflow.diagnostics.resampling import as_they_are, table
+    from ctflow.embeddings.diagnosis import two_sample
+    from ctflow.embeddings.diagnosis.resampling import as_they_are, table
+    from ctflow.embeddings.pairing import pairing
 
     left = []
     for seed in range(200):
@@ -226,8 +226,8 @@ def test_blocks_and_units_do_not_matter(monkeypatch):
     """Read in blocks of 32 groups and merged into units of 7, all first and second moments are the same."""
     x, y = clouds(n=300)
     whole = ct.diagnose(x, y, **QUICK)
-    monkeypatch.setattr("ctflow.diagnostics.moments._BLOCK", 32)
-    monkeypatch.setattr("ctflow.diagnostics.moments.MAX_UNITS", 50)
+    monkeypatch.setattr("ctflow.embeddings.diagnosis.moments._BLOCK", 32)
+    monkeypatch.setattr("ctflow.embeddings.diagnosis.moments.MAX_UNITS", 50)
     streamed = ct.diagnose(x, y, **QUICK)
     for name in ("centroid_gap", "cosine_of_means", "paired_cosine", "gap_share", "effective_rank_x"):
         assert streamed[name].value == pytest.approx(whole[name].value, rel=1e-12), name

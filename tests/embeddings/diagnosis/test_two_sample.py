@@ -7,9 +7,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
-from ctflow.diagnostics import two_sample
-from ctflow.diagnostics.pairing import Unpaired
-from ctflow.diagnostics.resampling import as_they_are, family_wise, halves, resample, table
+from ctflow.embeddings.diagnosis import two_sample
+from ctflow.embeddings.diagnosis.resampling import as_they_are, family_wise, halves, resample, table
+from ctflow.embeddings.pairing import Unpaired
 
 
 def unit(z):
@@ -129,7 +129,7 @@ def test_forms_are_those_of_the_whole_matrices(estimator, paired):
 
 def test_family_wise_values_by_hand():
     """Two statistics, four relabelled columns: each is compared with the largest of both."""
-    from ctflow.diagnostics.resampling import Draws
+    from ctflow.embeddings.diagnosis.resampling import Draws
 
     null = np.array([0.0, 1.0, 2.0, 3.0])
     family = {"a": Draws(4.0, null, null), "b": Draws(0.0, null[::-1] + 1, null)}

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import ctflow as ct
+from ctflow.comparison import compare as module
+from ctflow.comparison.compare import as_text, compare, pareto, score
 from ctflow.corrections import METHODS, SCORINGS, strengths
 from ctflow.corrections.scores import held_of, measured
-from ctflow.diagnostics import compare as module
-from ctflow.diagnostics.compare import as_text, compare, pareto, score
-from ctflow.diagnostics.pairing import pair_up
-from ctflow.diagnostics.splitting import split
 from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.diagnosis.splitting import split
+from ctflow.embeddings.pairing import pair_up
 
 
 def unit(z):

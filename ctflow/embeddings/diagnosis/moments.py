@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import entr
 
-from ctflow.diagnostics.pairing import Pairing
-from ctflow.diagnostics.resampling import Resamples, Rows
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.diagnosis.resampling import Resamples, Rows
+from ctflow.embeddings.pairing import Pairing
 
 MAX_UNITS = 4096
 _MAX_FOLDS = 8

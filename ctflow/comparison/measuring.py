@@ -7,8 +7,8 @@ import numpy as np
 from ctflow.corrections.correction import Correction
 from ctflow.corrections.csls import Csls
 from ctflow.corrections.scores import Held, Moved, Value, by_chance, measured, moved
-from ctflow.diagnostics import two_sample
-from ctflow.diagnostics.resampling import Rows, as_they_are, halves, resample, table
+from ctflow.embeddings.diagnosis import two_sample
+from ctflow.embeddings.diagnosis.resampling import Rows, as_they_are, halves, resample, table
 
 _SHUFFLES = 200
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from ctflow.diagnostics.moments import mean_paired_distance, repaired_distance
-from ctflow.diagnostics.order import order_note
-from ctflow.diagnostics.pairing import RowByRow
-from ctflow.diagnostics.report import SIZES, Metric, Report, size_word
-from ctflow.diagnostics.study import MIN_FOR_INTERVAL, Study, enough_for_intervals
+from ctflow.embeddings.diagnosis.metric import SIZES, Metric, size_word
+from ctflow.embeddings.diagnosis.moments import mean_paired_distance, repaired_distance
+from ctflow.embeddings.diagnosis.order import order_note
+from ctflow.embeddings.diagnosis.report import Report
+from ctflow.embeddings.diagnosis.study import MIN_FOR_INTERVAL, Study, enough_for_intervals
+from ctflow.embeddings.pairing import RowByRow
 
 
 def words(report: Report) -> tuple[str, ...]:

@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from ctflow.diagnostics.resampling import Resamples, Rows
-from ctflow.diagnostics.two_sample import same_group, without_groups
+from ctflow.embeddings.diagnosis.resampling import Resamples, Rows
+from ctflow.embeddings.diagnosis.two_sample import same_group, without_groups
 
 # A weighted sum of exponentials, the largest of them 1, whose logarithm is below this may have lost terms.
 _UNDERFLOW = -600.0

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctflow.diagnostics.compare import compare
-from tests.diagnostics.independently import numbers
+from ctflow.comparison.compare import compare
+from tests.comparison.independently import numbers
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from ctflow.diagnostics.pairing import Pairing
+from ctflow.embeddings.pairing import Pairing
 
 MIN_PART = 20
 

@@ -3,13 +3,14 @@
 import numpy as np
 from scipy import special
 
-from ctflow.diagnostics import moments as streamed
-from ctflow.diagnostics import retrieval, terms, two_sample
-from ctflow.diagnostics.batch import in_batch
-from ctflow.diagnostics.pairing import Block, partners
-from ctflow.diagnostics.report import Metric
-from ctflow.diagnostics.resampling import Draws, as_they_are, multinomial
-from ctflow.diagnostics.study import Study, enough_for_intervals, measured, unit, without_null
+from ctflow.diagnostics import retrieval
+from ctflow.embeddings.diagnosis import moments as streamed
+from ctflow.embeddings.diagnosis import terms, two_sample
+from ctflow.embeddings.diagnosis.batch import in_batch
+from ctflow.embeddings.diagnosis.metric import Metric
+from ctflow.embeddings.diagnosis.resampling import Draws, as_they_are, multinomial
+from ctflow.embeddings.diagnosis.study import Study, enough_for_intervals, measured, unit, without_null
+from ctflow.embeddings.pairing import Block, partners
 
 KS = (1, 5, 10)
 _NARROW = 0.01

@@ -80,7 +80,7 @@ def test_partners_in_different_blocks_are_partners(monkeypatch):
     rng = np.random.default_rng(0)
     y, of = normal(rng, 3), rng.integers(0, 3, 70)
     x = unit(y[of] + 0.3 * normal(rng, 70))
-    monkeypatch.setattr("ctflow.diagnostics.moments._BLOCK", 32)
+    monkeypatch.setattr("ctflow.embeddings.diagnosis.moments._BLOCK", 32)
     report = ct.diagnose(x, y, pairs=np.column_stack([np.arange(70), of]), max_gallery=20, **QUICK)
     assert report["paired_cosine"].value == pytest.approx(np.mean(np.sum(x * y[of], axis=1)), abs=1e-12)
     assert report["recall@1_x_to_y"].rows == (20, 3)

@@ -1,11 +1,14 @@
 """A report as a picture."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.diagnostics.report import SIZES, Metric, Report
+from ctflow.embeddings.diagnosis.metric import SIZES, Metric
+
+if TYPE_CHECKING:
+    from ctflow.embeddings.diagnosis.report import Report
 
 _FLOOR = 1e-4
 _BANDS = ("#F2F2F2", "#DDE7EE", "#BFD3E0")
@@ -29,7 +32,7 @@ _LABELS = {
 
 
 @pl.styled
-def picture(report: Report) -> pl.Picture:
+def picture(report: "Report") -> pl.Picture:
     """Left: the size of the gap. Middle: each distance as a share of its range. Right, for pairs: recall."""
     recalls = [m for m in report.metrics if m.name.startswith("recall@")]
     columns = 3 if recalls else 2
@@ -41,7 +44,7 @@ def picture(report: Report) -> pl.Picture:
     return pl.Picture(figure)
 
 
-def _size(ax: Any, report: Report) -> None:
+def _size(ax: Any, report: "Report") -> None:
     """The energy coefficient with its interval and null, on bands of the words for its size."""
     share = report["energy_coefficient"]
     ends = [*SIZES.values(), 1.0]
@@ -69,7 +72,7 @@ def _size(ax: Any, report: Report) -> None:
     ax.set_title(f"gap {called}; its size")
 
 
-def _shares(ax: Any, report: Report) -> None:
+def _shares(ax: Any, report: "Report") -> None:
     """Distances as shares of their range, with what they would be without a gap."""
     shown = [m for m in report.metrics if m.name in _RANGES and np.isfinite(m.value)][::-1]
     for row, m in enumerate(shown):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.diagnostics.compare import PURPOSES, Comparison, pareto, score
+from ctflow.comparison.compare import PURPOSES, Comparison, pareto, score
 
 _TITLES = {
     "retrieval": "recall@1, other modality",

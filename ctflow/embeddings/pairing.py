@@ -12,8 +12,8 @@ import numpy as np
 
 from ctflow._base.checks import check_choice
 from ctflow.diagnostics.index_pairs import components, group_labels, listed_pairs
-from ctflow.diagnostics.repeats import first_equal, repeats
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.repeats import first_equal, repeats
 
 UNPAIRED = "unpaired"
 MIN_GROUPS = 10

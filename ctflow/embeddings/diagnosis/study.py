@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctflow.diagnostics import moments as streamed
-from ctflow.diagnostics.pairing import Pairing
-from ctflow.diagnostics.report import Metric
-from ctflow.diagnostics.resampling import (
+from ctflow.embeddings import Embeddings
+from ctflow.embeddings.diagnosis import moments as streamed
+from ctflow.embeddings.diagnosis.metric import Metric
+from ctflow.embeddings.diagnosis.resampling import (
     Draws,
     Resamples,
     Rows,
@@ -16,7 +16,7 @@ from ctflow.diagnostics.resampling import (
     resample,
     table,
 )
-from ctflow.embeddings import Embeddings
+from ctflow.embeddings.pairing import Pairing
 
 _MANY = 500
 MIN_FOR_INTERVAL = 20
