@@ -16,6 +16,17 @@ from jaxtyping import Array, Float
 from ctflow._base.checks import is_concrete
 from ctflow._base.pytree import check_registered
 
+__all__ = [
+    "Pair",
+    "PrecisionWarning",
+    "WeightedCloud",
+    "as_dtype",
+    "mean",
+    "points",
+    "weights",
+    "with_points",
+]
+
 
 class WeightedCloud(NamedTuple):
     """Points [n, d] on the sphere with weights [n] that are >= 0 and sum to 1."""

@@ -19,6 +19,18 @@ from ctflow._base.checks import check_concrete, check_count, check_key, check_po
 from ctflow._base.pytree import pytree, static
 from ctflow.clouds import WeightedCloud, points
 
+__all__ = [
+    "Coupling",
+    "balance",
+    "corrupted",
+    "displaced",
+    "from_latents",
+    "from_matrix",
+    "from_pairs",
+    "misaligned",
+    "paired",
+]
+
 MAX_DENSE_SIZE = 8192
 MIN_BANDWIDTH = 0.03
 _NUMBER = int | float | np.number | np.ndarray | jax.Array

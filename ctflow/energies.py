@@ -14,20 +14,50 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._base.checks import check_choice, check_count
-from ctflow._base.pytree import converted, positive, static
-from ctflow._base.pytree import pytree as pytree
+from ctflow._base.pytree import converted, positive, pytree, static
 from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
-from ctflow.energy import Energy, Scalar, prepared, terms_of, value_of
-
-# Public here as well.
-from ctflow.energy import Scaled as Scaled
-from ctflow.energy import Sum as Sum
-from ctflow.energy import check_energy as check_energy
+from ctflow.energy import (
+    Energy,
+    Function,
+    Scalar,
+    Scaled,
+    Sum,
+    as_energy,
+    check_energy,
+    prepared,
+    terms_of,
+    value_of,
+)
 from ctflow.kernels import Exponential, Kernel, as_kernel
 from ctflow.partition import log_partition
 from ctflow.partition.plan import check_kernel
 from ctflow.potentials import as_potential, check_parameters, evaluate
+
+__all__ = [
+    "Alignment",
+    "Component",
+    "CrossEntropy",
+    "Energy",
+    "Function",
+    "LogVolume",
+    "Potential",
+    "Scaled",
+    "SmoothedEntropy",
+    "Sum",
+    "Symmetric",
+    "SymmetricDivergence",
+    "as_energy",
+    "check_energy",
+    "directional",
+    "log_density",
+    "positive",
+    "pytree",
+    "static",
+    "symmetric",
+    "symmetric_in_fields",
+    "unimodal",
+]
 
 
 def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel) -> Float[Array, " n"]:

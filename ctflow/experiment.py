@@ -28,6 +28,19 @@ from ctflow.storage.identity import differences, identity
 from ctflow.storage.interrupts import Interrupted, Note, deferred, raised
 from ctflow.storage.reading import readable
 
+__all__ = [
+    "Result",
+    "columns",
+    "draw",
+    "guarded",
+    "is_done",
+    "load",
+    "main",
+    "plot_of",
+    "run_and_save",
+    "save",
+]
+
 _MOST_SEEDS = 10_000
 
 

@@ -20,6 +20,17 @@ from ctflow.energies import log_density
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.plan import check_kernel
 
+__all__ = [
+    "Descent",
+    "Flow",
+    "GradientFlow",
+    "Langevin",
+    "State",
+    "WassersteinFisherRao",
+    "move",
+    "velocity",
+]
+
 
 class State(NamedTuple):
     """Where a flow stands.

@@ -24,6 +24,11 @@ from ctflow.kernels import ChordalGaussian
 from ctflow.partition.spectral import wide
 from ctflow.potentials import as_potential, check_potential
 
+__all__ = [
+    "GibbsMeasure",
+    "cap_fraction",
+]
+
 _CHUNK = 4096  # points per call of U: one shape, one program
 _AZIMUTHS = 128  # of the nodes on S² where U is zonal; U itself needs none
 _MAX_NOISE = 1e-5

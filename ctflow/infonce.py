@@ -11,6 +11,11 @@ from ctflow._base.checks import check_count, check_key, check_positive, is_concr
 from ctflow.clouds import check_clouds, described, is_pair, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
 
+__all__ = [
+    "gradient",
+    "loss",
+]
+
 
 def loss(
     key: Array,

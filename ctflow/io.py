@@ -37,3 +37,7 @@ def __getattr__(name: str) -> Any:
     if name in ("load_clouds", "save_clouds"):
         return getattr(import_module("ctflow.cloud_files"), name)
     raise AttributeError(f"module 'ctflow.io' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -20,6 +20,15 @@ from ctflow._base.polar import polar_rule
 from ctflow._base.pytree import Registered, positive, static
 from ctflow.clouds import as_dtype
 
+__all__ = [
+    "ChordalGaussian",
+    "Exponential",
+    "Function",
+    "GeodesicGaussian",
+    "Kernel",
+    "as_kernel",
+]
+
 
 def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines [k] and log weights [k] of ∫f(⟨z, w⟩)dμ(w) on S^{d-1}.

@@ -17,6 +17,11 @@ from scipy import special, stats
 from ctflow import couplings
 from ctflow._base.checks import check_concrete, check_count, check_key, check_positive
 
+__all__ = [
+    "VonMisesMixture",
+    "wrap",
+]
+
 _QUANTILES = 2**14
 
 

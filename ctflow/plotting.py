@@ -30,6 +30,33 @@ from matplotlib.figure import Figure
 
 from ctflow import io
 
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "POTENTIAL_COLORS",
+    "PURPLE",
+    "RED",
+    "SKY",
+    "YELLOW",
+    "Movie",
+    "Picture",
+    "band",
+    "equal_area_map",
+    "globe",
+    "globe_points",
+    "globe_surface",
+    "joint_histogram",
+    "longitude_latitude",
+    "map_frame",
+    "panels",
+    "polar_density",
+    "shades",
+    "styled",
+    "view_direction",
+]
+
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
     "#0072B2",
     "#E69F00",

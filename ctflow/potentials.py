@@ -18,6 +18,16 @@ from ctflow._base.checks import check_numbers, is_concrete
 from ctflow._base.pytree import Registered, check_registered, positive, static
 from ctflow.clouds import check_cloud, check_weights
 
+__all__ = [
+    "Function",
+    "Linear",
+    "Potential",
+    "PotentialBase",
+    "Ring",
+    "VonMisesFisherMixture",
+    "as_potential",
+]
+
 
 class PotentialBase(Registered, abstract=True):
     """Base of potentials: `__call__` on points [..., d], and `symmetry_axis` where U is zonal."""

@@ -10,6 +10,17 @@ from ctflow._base.checks import check_count, check_key, check_positive, is_concr
 from ctflow._base.memory import check_array
 from ctflow.clouds import as_jax, check_cloud
 
+__all__ = [
+    "exp_map",
+    "geodesic_distance",
+    "log_map",
+    "normalize",
+    "project_tangent",
+    "safe_norm",
+    "uniform",
+    "von_mises_fisher",
+]
+
 
 def safe_norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
     """Euclidean norm whose gradient at 0 is 0 instead of NaN."""

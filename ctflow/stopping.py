@@ -17,6 +17,12 @@ from ctflow._base.checks import check_count, check_positive
 from ctflow.clouds import points, weights
 from ctflow.flows import Flow, jitted_velocity, move
 
+__all__ = [
+    "Plateau",
+    "Target",
+    "fastest_rate",
+]
+
 _MOST_MOVES = 20
 _STEPS_AHEAD = 5
 

@@ -1,0 +1,54 @@
+"""Public names stay where users import them from; each is listed with the version that added it."""
+
+from importlib import import_module
+
+import pytest
+
+import ctflow as ct
+
+SINCE = {
+    "0.1.0": {
+        "": "Energy Flow Kernel Pair Potential Solution State Status WeightedCloud DivergedError Interrupted "
+        "NonFiniteError claims clouds corrections couplings diagnose diagnostics embeddings energies evolve "
+        "experiment flows gibbs infonce io kernels latents log_partition meanfield move partition plotting "
+        "positive potentials solve sphere static stopping sweep velocity",
+        "claims": "CLAIMS Finding verify",
+        "clouds": "Pair PrecisionWarning WeightedCloud as_dtype mean points weights with_points",
+        "corrections": "csls fit",
+        "couplings": "Coupling balance corrupted displaced from_latents from_matrix from_pairs misaligned "
+        "paired",
+        "diagnostics": "alignment centroid_gap effective_rank energy_distance hubness mean_cosine mmd_squared "
+        "recall uniformity",
+        "embeddings": "as_embeddings open_embeddings open_pair",
+        "energies": "Alignment Component CrossEntropy Energy Function LogVolume Potential Scaled "
+        "SmoothedEntropy Sum Symmetric SymmetricDivergence as_energy check_energy directional log_density "
+        "positive pytree static symmetric symmetric_in_fields unimodal",
+        "flows": "Descent Flow GradientFlow Langevin State WassersteinFisherRao move velocity",
+        "gibbs": "GibbsMeasure cap_fraction",
+        "infonce": "gradient loss",
+        "io": "atomic git_commit inside load_clouds plain prepare_folder provenance read_arrays read_csv "
+        "save_clouds sources versions write_arrays write_csv write_json",
+        "kernels": "ChordalGaussian Exponential Function GeodesicGaussian Kernel as_kernel",
+        "latents": "VonMisesMixture wrap",
+        "meanfield": "FokkerPlanck GradientFlow HarmonicGrid",
+        "partition": "Certificate certify explain log_partition value_and_gradient",
+        "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
+        "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
+        "von_mises_fisher",
+        "stopping": "Plateau Target fastest_rate",
+    },
+}
+
+
+@pytest.mark.parametrize("module", SINCE["0.1.0"])
+def test_every_public_name_is_there_and_completion_shows_it(module):
+    place = import_module(f"ctflow.{module}" if module else "ctflow")
+    for names in SINCE.values():
+        for name in names.get(module, "").split():
+            assert getattr(place, name) is not None
+            assert name in dir(place)
+
+
+def test_no_name_is_public_without_a_version():
+    listed = {name for names in SINCE.values() for name in names[""].split()}
+    assert set(ct.__all__) == listed
