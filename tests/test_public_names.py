@@ -17,8 +17,8 @@ SINCE = {
         "corrections": "csls fit",
         "couplings": "Coupling balance corrupted displaced from_latents from_matrix from_pairs misaligned "
         "paired",
-        "diagnostics": "alignment centroid_gap effective_rank energy_distance hubness mean_cosine mmd_squared "
-        "recall uniformity",
+        "diagnostics": "alignment centroid_gap effective_rank energy_distance hubness mean_cosine "
+        "mmd_squared recall uniformity",
         "embeddings": "as_embeddings open_embeddings open_pair",
         "energies": "Alignment Component CrossEntropy Energy Function LogVolume Potential Scaled "
         "SmoothedEntropy Sum Symmetric SymmetricDivergence as_energy check_energy directional log_density "
