@@ -176,3 +176,23 @@ def test_a_probability_is_one_number(probability, key):
         couplings.corrupted(key, 5, probability=probability)
     for good in (np.float32(0.5), jnp.asarray(0.5), 1):
         assert couplings.corrupted(key, 5, probability=good).shape == (5, 5)
+
+
+def test_marginals_that_are_off_by_a_thousandth_are_refused():
+    n = 20
+    matrix = np.full((n, n), 1 / n**2)
+    matrix[0] += 1e-3 / n
+    matrix /= matrix.sum()
+    x = ct.sphere.uniform(jax.random.key(0), n, 3)
+    with pytest.raises(ValueError, match="marginal must be the weights of cloud x"):
+        ct.energies.symmetric(couplings.from_matrix(matrix), temperature=0.3)(ct.Pair(x, x))
+
+
+def test_latents_are_near_across_the_cut_of_the_angle():
+    pi = couplings.from_latents([np.pi - 0.05, 0.0], [-np.pi + 0.05, 0.0], bandwidth=0.3).weights
+    assert np.asarray(pi).reshape(2, 2)[0, 0] > 0.4
+
+
+def test_information_of_a_matrix_with_zeros_is_finite():
+    n = 7
+    assert float(couplings.from_matrix(np.eye(n) / n).mutual_information()) == pytest.approx(np.log(n))

@@ -262,3 +262,20 @@ def test_steps_too_large_for_the_sphere_itself_are_refused(flow, d, tau, finishe
     else:
         with pytest.raises(ct.DivergedError, match="miss its law"):
             run()
+
+
+def test_one_step_of_adam_is_the_projected_update_walked_along_the_geodesic(key):
+    z = ct.sphere.uniform(key, 12, 3)
+    energy = energies.Potential(ct.potentials.Linear(np.array([0.3, -1.0, 2.0])), temperature=0.5)
+    flow = flows.Descent(optax.adam(0.1))
+    once = flow.step(energy, flow.init(z))
+    moved = flow.step(energy, once).clouds
+    optimizer = optax.adam(0.1)
+    memory, here = optimizer.init(z), z
+    for _ in range(2):
+        gradient = ct.sphere.project_tangent(here, jax.grad(energy)(here))
+        with jax.numpy_dtype_promotion("standard"):
+            update, memory = optimizer.update(gradient, memory, here)
+        assert np.abs(np.sum(np.asarray(update * here), axis=1)).max() > 1e-3  # it is not tangent by itself
+        here = ct.sphere.exp_map(here, ct.sphere.project_tangent(here, update))
+    np.testing.assert_allclose(moved, here, rtol=1e-12)

@@ -295,3 +295,14 @@ def test_the_mass_of_overlapping_caps_is_that_of_rings_about_another_axis(radius
         for pair in pairwise(ends)
     )
     assert abs(mass - exact) < 1e-8
+
+
+def test_a_weighted_cloud_has_the_kl_of_repeated_points(two_wells):
+    g = ct.gibbs.GibbsMeasure(two_wells, temperature=1.0, d=3)
+    z = ct.sphere.uniform(jax.random.key(3), 40, 3)
+    times = np.random.default_rng(0).integers(1, 6, 40)
+    weighted = ct.WeightedCloud(z, jnp.asarray(times / times.sum()))
+    repeated = jnp.asarray(np.repeat(np.asarray(z), times, axis=0))
+    value = g.kl(weighted, bandwidth=0.3)
+    assert value == pytest.approx(g.kl(repeated, bandwidth=0.3), rel=1e-9)
+    assert abs(value - g.kl(z, bandwidth=0.3)) > 1e-3

@@ -86,3 +86,13 @@ def test_a_sweep_over_the_parameter_traces_once(make):
     values = [float(volume(make(parameter))) for parameter in (0.1, 0.2, 0.5)]
     assert len(traces) == 1
     assert len(set(values)) == 3
+
+
+def test_degrees_where_the_bessel_function_underflows():
+    tau, d = 10.0, 512
+    assert special.ive(d / 2 - 1, 1 / tau) == 0
+    found = kernels.Exponential(tau).degree_coefficients(d, 4)
+    assert np.isfinite(found).all()
+    # The leading order in 1/τ: λ_ℓ = Π_{k<ℓ} 1/(τ(d + 2k)).
+    leading = np.cumprod([1.0, *(1 / (tau * (d + 2 * k)) for k in range(4))])
+    np.testing.assert_allclose(found, leading, rtol=1e-3)

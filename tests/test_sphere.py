@@ -134,3 +134,14 @@ def test_von_mises_fisher_keeps_its_digits_at_high_concentration(dtype, kappa):
     fall = off / (1 + np.sqrt(1 - off))
     assert stats.kstest(kappa * fall, "expon").pvalue > 1e-3
     assert len(np.unique(fall)) > 49_000
+
+
+def test_twenty_thousand_small_steps_in_float32_stay_on_the_sphere():
+    z = sphere.uniform(jax.random.key(0), 8, 3, jnp.float32)
+    axis = jnp.array([0.0, 0.0, 1.0], jnp.float32)
+
+    def step(_, z):
+        return sphere.exp_map(z, jnp.float32(1e-2) * jnp.cross(axis[None], z))
+
+    z = jax.lax.fori_loop(0, 20_000, step, z)
+    np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1, atol=3e-7)

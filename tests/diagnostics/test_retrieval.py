@@ -79,3 +79,11 @@ def test_hubness_is_the_skewness_of_counts():
 def test_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(circle(0, 90, 180), circle(5, 10, 95, 170))
+
+
+def test_cosines_one_rounding_apart_are_equal():
+    x = circle(30)
+    up = np.asarray(x).copy()
+    up[0, 0] = np.nextafter(up[0, 0], 2)
+    gallery = jnp.asarray(np.concatenate([up, np.asarray(x)]))
+    assert recall(x, gallery, 1, pairs=np.array([[0, 1]])) == pytest.approx(0.5)

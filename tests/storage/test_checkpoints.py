@@ -530,3 +530,21 @@ def test_whole_runs_leave_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solve(checkpoint=tmp_path)
+
+
+def test_default_arguments_of_a_function_are_part_of_a_run():
+    def with_keyword(factor):
+        def save(z, *, scale=factor):
+            return scale * z
+
+        return save
+
+    for make in (lambda a: lambda z, scale=a: scale * z, with_keyword):
+        assert identity(save=make(1.0)) == identity(save=make(1.0))
+        assert identity(save=make(1.0)) != identity(save=make(2.0))
+
+
+def test_a_run_that_ended_between_two_saves_is_not_gone_on_with(tmp_path):
+    solve(num_steps=12, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="num_steps must be >= 12"):
+        solve(num_steps=20, checkpoint=tmp_path / "run", resume=True)

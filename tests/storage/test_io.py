@@ -1,3 +1,5 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,3 +81,20 @@ def test_provenance_names_versions_and_no_path():
     record = io.provenance()
     assert record["versions"]["jax"] == jax.__version__
     assert "/" not in str({k: v for k, v in record.items() if k != "git"})
+
+
+def test_tables_keep_ten_digits(tmp_path):
+    io.write_csv(tmp_path / "a.csv", {"third": [1 / 3], "large": [123456789.25]})
+    back = io.read_csv(tmp_path / "a.csv")
+    assert back["third"][0] == pytest.approx(1 / 3, abs=1e-10)
+    assert back["large"][0] == pytest.approx(123456789.25, rel=1e-9)
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (calls.append(n), f(*a))[1])
+    with io.atomic(tmp_path / "a.txt") as file:
+        file.write(b"text")
+    assert calls == ["fsync", "replace", "fsync"]  # the file, its name, the folder that holds the name
