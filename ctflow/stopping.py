@@ -135,15 +135,19 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
     rate = -dot(u, change) / norm
     size = jnp.maximum(size, jnp.sqrt(dot(change, change) / norm))
     # Shifted by the size of all rates, so that those of growth do not take over.
-    u = jax.tree.map(lambda a, b: size * a - b, u, change)
+    # Where nothing but the fastest growth is left, that difference may be nothing at all.
+    shifted = jax.tree.map(lambda a, b: size * a - b, u, change)
+    left_over = jnp.any(jnp.stack([jnp.any(a != 0) for a in jax.tree.leaves(shifted)]))
+    u = jax.tree.map(lambda a, b: jnp.where(left_over, a, b), shifted, u)
     clouds = move(clouds, jax.tree.map(lambda v: jnp.asarray(time, v.dtype) * v, here))
     u = _unit(clouds, u)
     return clouds, u, _displaced(clouds, u), size, jnp.where(rate > fastest, rate, fastest)
 
 
 def _unit(clouds: Any, u: Any) -> Any:
-    """Tangent, and no point displaced by more than 1."""
+    """Tangent, no point displaced by more than 1, those without weight not at all: they do not move."""
     u = jax.tree.map(sphere.project_tangent, points(clouds), u)
+    u = jax.tree.map(lambda w, a: jnp.where(w[:, None] > 0, a, 0), weights(clouds), u)
     largest = jnp.max(jnp.stack([jnp.max(jnp.sum(a**2, axis=1)) for a in jax.tree.leaves(u)]))
     return jax.tree.map(lambda a: a / jnp.sqrt(jnp.where(largest > 0, largest, 1)), u)
 

@@ -240,8 +240,9 @@ def test_the_fastest_rate_counts_what_dies_here_and_ahead():
     np.testing.assert_allclose(rates[1], 10, rtol=0.02)
     flat = energies.Potential(ct.potentials.Linear(np.zeros(3)), temperature=0.1)
     assert float(ct.stopping.fastest_rate(flat, top, 1.0)) == 0
-    weighted = ct.WeightedCloud(top, jnp.array([1.0, 0.0]))
-    np.testing.assert_allclose(ct.stopping.fastest_rate(energy, weighted, 1.0), 10, rtol=0.02)
+    for w in ([1.0, 0.0], [0.0, 1.0], [0.3, 0.7]):
+        weighted = ct.WeightedCloud(top, jnp.array(w))
+        np.testing.assert_allclose(ct.stopping.fastest_rate(energy, weighted, 1.0), 10, rtol=0.02)
 
 
 START = ct.sphere.uniform(jax.random.key(0), 9, 3)
