@@ -1,6 +1,7 @@
 """Strict numerics for every test: float64 on, no silent promotion of dtype or rank."""
 
 import os
+import signal
 
 # Before NumPy is loaded: two test processes with two BLAS threads each wait for one another on two cores, and
 # take a hundred times as long.
@@ -16,6 +17,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 settings.register_profile("ctflow", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ctflow")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_are_heard():
+    """A shell that starts the tests in the background lets them ignore Ctrl-C; tests of it need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

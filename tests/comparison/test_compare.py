@@ -10,7 +10,7 @@ from ctflow.corrections import METHODS, SCORINGS, strengths
 from ctflow.corrections.scores import held_of, measured
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.diagnosis.splitting import split
-from ctflow.embeddings.pairing import pair_up
+from ctflow.embeddings.pairing import RowByRow, pair_up
 
 
 def unit(z):
@@ -276,7 +276,7 @@ def test_ties_are_counted_at_their_expectation():
     rng = np.random.default_rng(0)
     x = np.repeat(np.eye(4), 8, axis=0) + 0.0
     first = as_embeddings(unit(x + 1e-30 * rng.standard_normal(x.shape)), name="x")
-    held = held_of(first, first, ct.diagnostics.pairing.RowByRow(32).take(np.arange(32)))
+    held = held_of(first, first, RowByRow(32).take(np.arange(32)))
     rows = np.concatenate([x, x])
     found = measured(rows @ rows.T, held)
     assert found["recall@1_x_to_y"].mean == pytest.approx(1 / 8)
