@@ -5,13 +5,14 @@ OUT ?= figures
 PRESET ?= paper
 BIN := $(VENV)/bin
 
-.PHONY: help figures smoke test test-long test-slow bench lint clean
+.PHONY: help figures smoke test test-long test-slow verify bench lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 40 minutes on 2 cores)"
 	@echo "make smoke      the same, tiny, into runs/ (about two minutes)"
 	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
 	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"
+	@echo "make verify     every claim of the paper in its quick round (about 2 minutes)"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make lint       ruff, pyright, imports    make clean       remove $(VENV)"
 
@@ -44,6 +45,9 @@ test-long: $(VENV)/.ready
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'slow or not slow'
+
+verify: $(VENV)/.ready
+	$(BIN)/ctflow verify
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
