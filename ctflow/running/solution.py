@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ctflow.flows import State
@@ -43,6 +44,20 @@ class Solution(NamedTuple):
     def step(self) -> int:
         """The step that `cloud` is of: where the run ended."""
         return int(self.state.step)
+
+    def __repr__(self) -> str:
+        """How the run ended, its clouds, and the first and last value of what was saved, in ten lines."""
+        time = "" if self.times is None else f", time {self.times[-1]:.6g}"
+        lines = [f"Solution: {self.status} after {self.step} steps{time}"]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.cloud):
+            name = f"cloud{jax.tree_util.keystr(path)}"
+            lines.append(f"  {name}: {list(leaf.shape)} {leaf.dtype}")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.saved):
+            name, shape = f"saved{jax.tree_util.keystr(path)}", list(np.shape(leaf))
+            ends = f", {leaf[0]:.6g} to {leaf[-1]:.6g}" if len(shape) == 1 and shape[0] else ""
+            lines.append(f"  {name}: {shape}{ends}")
+        more = [f"  and {len(lines) - 9} more"] if len(lines) > 10 else []
+        return "\n".join(lines[: 10 - len(more)] + more)
 
 
 class RunError(FloatingPointError):

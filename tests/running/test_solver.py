@@ -372,3 +372,21 @@ def test_what_solve_cannot_run_is_refused_in_a_sentence(name):
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_a_solution_prints_in_ten_lines_without_its_arrays():
+    energy = energies.SmoothedEntropy(ct.kernels.Exponential(0.3))
+    solution = ct.solve(energy, START, flows.GradientFlow(0.02), num_steps=4)
+    first, last = solution.saved["energy"][[0, -1]]
+    assert repr(solution).splitlines() == [
+        "Solution: finished after 4 steps, time 0.08",
+        "  cloud: [9, 3] float64",
+        f"  saved['energy']: [5], {first:.6g} to {last:.6g}",
+        f"  saved['negative_entropy']: [5], {first:.6g} to {last:.6g}",
+    ]
+    many = solution._replace(saved={str(i): np.zeros(5) for i in range(30)}, times=None)
+    assert len(repr(many).splitlines()) == 10
+    assert repr(many).endswith("and 23 more")
+    pair = solution._replace(cloud=ct.Pair(START, START), saved=np.zeros((5, 9, 3)))
+    assert "cloud.y: [9, 3]" in repr(pair)
+    assert "saved: [5, 9, 3]" in str(pair)
