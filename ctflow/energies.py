@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from ctflow._base.checks import check_choice, check_count
 from ctflow._base.pytree import converted, positive, pytree, static
-from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
+from ctflow.clouds import Pair, WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.energy import (
     Energy,
@@ -36,6 +36,7 @@ from ctflow.potentials import as_potential, check_parameters, evaluate
 
 __all__ = [
     "Alignment",
+    "Between",
     "Component",
     "CrossEntropy",
     "Energy",
@@ -78,6 +79,14 @@ def _check_single(clouds: Any) -> None:
             f"this energy is of one cloud [n, d], got several: {described(clouds)}; pass one of them, or "
             f"make it an energy of the first: ct.energies.Component(energy, index=0)"
         )
+
+
+def _check_several(clouds: Any, *indices: int) -> None:
+    several = isinstance(clouds, tuple) and not isinstance(clouds, WeightedCloud)
+    if not several or max(indices) >= len(clouds):
+        advice = f"index must be <= {len(clouds) - 1}" if several else "pass ct.Pair(x, y)"
+        which = " and ".join(map(str, indices))
+        raise ValueError(f"this energy is of cloud {which} of several, got {described(clouds)}; {advice}")
 
 
 class Potential(Energy):
@@ -131,13 +140,38 @@ class Component(Energy):
 
     def check(self, clouds):
         """Several clouds, and one there that the part is for."""
-        several = isinstance(clouds, tuple) and not isinstance(clouds, WeightedCloud)
-        if not several or self.index >= len(clouds):
-            advice = f"index must be <= {len(clouds) - 1}" if several else "pass ct.Pair(x, y)"
-            raise ValueError(
-                f"this energy is of cloud {self.index} of several, got {described(clouds)}; {advice}"
-            )
+        _check_several(clouds, self.index)
         self.part.check(clouds[self.index])
+
+
+class Between(Energy):
+    """An energy of two clouds between any two of several: E(clouds[first], clouds[second])."""
+
+    part: Energy
+    _: KW_ONLY
+    first: int = static()
+    second: int = static()
+
+    def __post_init__(self):
+        check_count("first", self.first, minimum=0)
+        check_count("second", self.second, minimum=0)
+
+    def _pair(self, clouds):
+        return Pair(clouds[self.first], clouds[self.second])
+
+    def __call__(self, clouds):
+        """The part's energy of those two clouds."""
+        return value_of(self.part, self._pair(clouds))
+
+    def terms(self, clouds):
+        """The part's terms, numbered by the clouds, from 1."""
+        numbers = f"{self.first + 1}{self.second + 1}"
+        return {f"{name}_of_{numbers}": v for name, v in terms_of(self.part, self._pair(clouds)).items()}
+
+    def check(self, clouds):
+        """Several clouds, and two there that the part is for."""
+        _check_several(clouds, self.first, self.second)
+        self.part.check(self._pair(clouds))
 
 
 class Alignment(Energy):

@@ -684,6 +684,25 @@ def test_energies_are_negated_divided_and_summed():
             wrong()
 
 
+def test_an_energy_of_two_clouds_acts_between_any_two_of_three():
+    kernel = kernels.Exponential(0.3)
+    x, y, z = (ct.sphere.uniform(jax.random.key(i), n, 3) for i, n in enumerate((6, 8, 9)))
+    part = energies.SymmetricDivergence(kernel) + energies.CrossEntropy(kernel)
+    energy = energies.Between(part, first=0, second=2) + energies.Between(part, first=2, second=1)
+    expected = part(ct.Pair(x, z)) + part(ct.Pair(z, y))
+    np.testing.assert_allclose(energy((x, y, z)), expected, rtol=1e-12)
+    terms = energy.terms((x, y, z))
+    assert list(terms)[:2] == ["symmetric_divergence_of_13", "negative_cross_entropy_12_of_13"]
+    np.testing.assert_allclose(sum(terms.values()), expected, rtol=1e-12)
+    run = ct.solve(energy, (x, y, z), flows.GradientFlow(0.01), num_steps=3)
+    assert run.saved["energy"][-1] < run.saved["energy"][0]
+    refused(lambda: energy(ct.Pair(x, y)), "this energy is of cloud 0 and 2 of several")
+    refused(lambda: energies.Between(part, first=-1, second=0), "first must be")
+    refused(
+        lambda: energies.Between(energies.SmoothedEntropy(kernel), first=0, second=1)((x, y)), "one cloud"
+    )
+
+
 def test_a_function_of_the_cosine_is_a_kernel():
     pair, known = a_pair(0), kernels.Exponential(0.3)
 
