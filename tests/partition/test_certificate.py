@@ -155,6 +155,10 @@ class Laplace(kernels.Kernel):
 def test_cosines_are_clipped_and_coincident_points_have_no_slope(method):
     """Scalar products of float32 points with themselves reach 1 + 2.4e-7."""
     x = ct.sphere.uniform(jax.random.key(0), 300, 3, jnp.float32)
+    near = np.linalg.norm(np.asarray(x)[:, None] - np.asarray(x), axis=2) + np.eye(300)
+    x = x[near.min(axis=1) > 5e-3]  # nearer ones, but for themselves, are within rounding of a cosine of 1
+    n = len(x)
+    assert 290 < n < 300
     assert float(jnp.max(jnp.sum(x * x, axis=1))) > 1
 
     def total(x, y, h):
@@ -171,7 +175,7 @@ def test_cosines_are_clipped_and_coincident_points_have_no_slope(method):
     force = np.where(chord > 0, share / np.where(chord > 0, chord, 1), 0) / 0.5
     pull = (force[:, :, None] * z[None]).sum(axis=1)
     pull -= np.sum(pull * z, axis=1, keepdims=True) * z
-    np.testing.assert_allclose(300 * got[0], pull, atol=2e-3)
+    np.testing.assert_allclose(n * got[0], pull, atol=2e-3)
     assert all(np.isfinite(a).all() for a in got)
 
 
