@@ -277,7 +277,9 @@ def check_energy(energy: Any, clouds: Any, *, name: str = "start") -> Any:
         The clouds as JAX arrays.
     """
     if not isinstance(energy, Energy):
-        kind = f"the class {energy.__name__}" if isinstance(energy, type) else type(energy).__name__
+        kind = type(energy).__name__
+        if isinstance(energy, type):
+            kind = f"the class {energy.__name__} itself; call it with its settings"
         raise ValueError(f"energy must be an Energy of ct.energies or a function of the clouds, got {kind}")
     clouds = prepared(energy, clouds, name)
     check_registered("energy", energy)

@@ -109,7 +109,7 @@ class Flow(Registered, abstract=True):
 
     def step(self, energy: Any, state: State) -> State:
         """One step down the energy."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define step(energy, state)")
 
     def time(self, steps: Any) -> Any:
         """Physical time after so many steps; None for a flow that has none."""

@@ -30,6 +30,11 @@ from ctflow.storage.identity import identity
 def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
     """One step; once one is non-finite, the state stays where it was before it."""
     new = flow.step(energy, state)
+    if not isinstance(new, State):
+        raise TypeError(
+            f"{type(flow).__name__}.step must return a State, got {type(new).__name__}; return "
+            "state._replace(clouds=..., step=state.step + 1)"
+        )
     finite = state.finite
     for z in jax.tree.leaves(new.clouds):
         finite = finite & jnp.all(jnp.isfinite(z))

@@ -282,6 +282,15 @@ class Unregistered(flows.Flow):
         return state
 
 
+class Stepless(flows.Flow):
+    pass
+
+
+class ReturnsClouds(flows.Flow):
+    def step(self, energy, state):
+        return state.clouds
+
+
 class UnregisteredEnergy(energies.Energy):
     def __init__(self):
         pass
@@ -327,6 +336,18 @@ REFUSED = {
         lambda: wrong(energy=UnregisteredEnergy()),
         "energy must be a number, an array or an object registered with JAX, got an unregistered",
     ),
+    "flow without a step": (
+        lambda: wrong(flow=Stepless()),
+        "Stepless must define step(energy, state)",
+    ),
+    "step that returns clouds": (
+        lambda: wrong(flow=ReturnsClouds()),
+        "ReturnsClouds.step must return a State, got DynamicJaxprTracer; return state._replace(clouds=",
+    ),
+    "energy a class": (
+        lambda: wrong(energy=energies.Potential),
+        "got the class Potential itself; call it with its settings",
+    ),
     "flow a class": (
         lambda: wrong(flow=flows.Langevin),
         "flow must be a flow, got the class Langevin itself; call it with its settings",
@@ -370,7 +391,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_solve_cannot_run_is_refused_in_a_sentence(name):
     call, message = REFUSED[name]
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises((ValueError, TypeError, NotImplementedError), match=re.escape(message)):
         call()
 
 
