@@ -1,6 +1,7 @@
 """One figure a claim, drawn from the saved tables alone. Lines are predicted, markers simulated."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -58,24 +59,29 @@ def consistency(tables: dict) -> pl.Picture:
 
 def convexity(tables: dict) -> pl.Picture:
     """Second variations by degree, of J_τ and of J^Sym in antiphase."""
-    figure, axes = two_spheres()
-    styles = {"unimodal": "-", "antiphase": "--"}
+    figure, axes = two_spheres((6.8, 3.6))
     for (d,), of in groups(tables["modes"], "d"):
-        (ax,) = axes[int(d)]
-        for index, ((tau,), t) in enumerate(groups(of, "tau")):
-            for (kind,), part in groups(t, "kind"):
-                if kind in styles:
-                    label = f"τ = {tau:g}" if kind == "unimodal" else None
-                    ax.plot(part["degree"], part["predicted"], styles[kind], color=COLORS[index], linewidth=1)
-                    ax.plot(
-                        part["degree"], part["simulated"], MARKERS[index], color=COLORS[index], label=label
-                    )
-        ax.axhline(0, color=pl.GREY, linewidth=0.8)
-        ax.set_xticks([1, 2, 3])
-        ax.set_xlabel("degree of the mode")
-    axes[2][0].set_ylabel("second variation (solid: J, dashed: J$^{Sym}$ antiphase)", fontsize=7)
-    axes[3][0].legend()
+        _by_degree(axes[int(d)][0], of, ("unimodal", "antiphase"))
+    axes[2][0].set_ylabel(
+        "second variation (full: of J, hollow: of J$^{Sym}$\nin antiphase; dashes: predicted)", fontsize=7
+    )
+    axes[3][0].legend(fontsize=7)
     return pl.Picture(figure)
+
+
+def _by_degree(ax: Any, of: dict, kinds: tuple[str, ...]) -> None:
+    """Markers for every degree, kind and τ, a dash where it is predicted; no lines between whole degrees."""
+    fills = ("full", "none", "left")
+    for index, ((tau,), t) in enumerate(groups(of, "tau")):
+        for place, (kind, fill) in enumerate(zip(kinds, fills, strict=False)):
+            part = {name: column[t["kind"] == kind] for name, column in t.items()}
+            color, x = COLORS[index], part["degree"] + 0.18 * (index - 1) + 0.05 * (place - 1)
+            label = f"τ = {tau:g}" if place == 0 else None
+            ax.plot(x, part["simulated"], MARKERS[index], color=color, fillstyle=fill, label=label)
+            ax.plot(x, part["predicted"], "_", color="black", markersize=9)
+    ax.axhline(0, color=pl.GREY, linewidth=0.8)
+    ax.set_xticks([1, 2, 3])
+    ax.set_xlabel("degree of the mode")
 
 
 def relaxation(tables: dict) -> pl.Picture:
@@ -212,19 +218,12 @@ def sharpening(tables: dict) -> pl.Picture:
 def stability(tables: dict) -> pl.Picture:
     """Rates by degree and kind, at three temperatures."""
     figure, axes = two_spheres((6.8, 3.6))
-    styles = {"antiphase": "-", "in_phase": "--", "unimodal": ":"}
     for (d,), of in groups(tables["rates"], "d"):
-        (ax,) = axes[int(d)]
-        for index, ((tau,), t) in enumerate(groups(of, "tau")):
-            for (kind,), part in groups(t, "kind"):
-                ax.plot(part["degree"], part["predicted"], styles[kind], color=COLORS[index], linewidth=1)
-                label = f"τ = {tau:g}" if kind == "antiphase" else None
-                ax.plot(part["degree"], part["simulated"], MARKERS[index], color=COLORS[index], label=label)
-        ax.axhline(0, color=pl.GREY, linewidth=0.8)
-        ax.set_xticks([1, 2, 3])
-        ax.set_xlabel("degree of the mode")
-    axes[2][0].set_ylabel("rate (solid: antiphase, dashed: in phase, dotted: J)", fontsize=7)
-    axes[2][0].legend()
+        _by_degree(axes[int(d)][0], of, ("antiphase", "in_phase", "unimodal"))
+    axes[2][0].set_ylabel(
+        "rate (full: antiphase, hollow: in phase,\nhalf: J of one cloud; dashes: predicted)", fontsize=7
+    )
+    axes[2][0].legend(fontsize=7)
     return pl.Picture(figure)
 
 
