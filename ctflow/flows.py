@@ -4,6 +4,7 @@ A flow has `init(clouds, key) → State` and `step(energy, state) → State`. Ph
 Langevin, WassersteinFisherRao) have a time, `step_size` a step; `Descent` has iterations only.
 """
 
+import inspect
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -89,6 +90,15 @@ class Flow(Registered, abstract=True):
     # Steps of a physical flow settle while step_size · (fastest rate of the energy) is below this; those of
     # a stochastic one also reach its law, up to a tenth of the variance.
     stable_below: ClassVar[float | None] = None
+
+    def __init_subclass__(cls, **options: Any):
+        for name in ("stochastic", "stable_below"):
+            if name in inspect.get_annotations(cls):
+                raise TypeError(
+                    f"{cls.__name__}.{name} must be a constant of the class, not a setting; write "
+                    f"{name} = {getattr(cls, name)!r} without an annotation"
+                )
+        super().__init_subclass__(**options)
 
     def own_rate(self, d: int) -> float:
         """The rate, 1/time, at which the flow itself works on S^{d-1}, whatever the energy."""

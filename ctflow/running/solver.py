@@ -308,6 +308,12 @@ class _Run:
                     if int(state.step) == 0:  # perhaps the start itself has no finite velocity
                         run_checks.check_finite_start(self.energy, state.clouds)
                     return Status.NON_FINITE
+                if int(state.step) != target:
+                    raise ValueError(
+                        f"{type(self.flow).__name__}.step must count its steps, but they went from {here} to "
+                        f"{int(state.step)} instead of {target}; return "
+                        "state._replace(clouds=..., step=state.step + 1)"
+                    )
                 self.look()
                 bar.update(target - bar.n)
                 if store is not None and target < num_steps and note.signum is None:

@@ -291,6 +291,11 @@ class ReturnsClouds(flows.Flow):
         return state.clouds
 
 
+class Uncounted(flows.Flow):
+    def step(self, energy, state):
+        return state
+
+
 class UnregisteredEnergy(energies.Energy):
     def __init__(self):
         pass
@@ -339,6 +344,14 @@ REFUSED = {
     "flow without a step": (
         lambda: wrong(flow=Stepless()),
         "Stepless must define step(energy, state)",
+    ),
+    "steps that are not counted": (
+        lambda: wrong(flow=Uncounted(), energy=ENTROPY),
+        "Uncounted.step must count its steps, but they went from 0 to 0 instead of 1; return state._replace(",
+    ),
+    "a constant of flows as a setting": (
+        lambda: type("Noisy", (flows.Flow,), {"__annotations__": {"stochastic": bool}, "stochastic": True}),
+        "Noisy.stochastic must be a constant of the class, not a setting; write stochastic = True without",
     ),
     "step that returns clouds": (
         lambda: wrong(flow=ReturnsClouds()),
