@@ -337,13 +337,13 @@ DRAWN: dict[str, Callable[[dict], pl.Picture]] = {
 
 SEEN = {
     "consistency": "The loss tends to J + log(N V) as 1/N, its gradient's scatter vanishes as $N^{-1/2}$",
-    "convexity": "J is convex in every mode; J$^{Sym}$ is concave in antiphase",
+    "convexity": "J is convex in degrees 1 to 3, and J$^{Sym}$ is concave in antiphase",
     "relaxation": "F − F* falls at twice the spectral gap, and particles keep to the exact curve",
     "equilibrium": "Every start ends in one law; birth and death balance wells long before noise",
     "low_temperature": "Mass gathers at the minimum only once 1/τ exceeds about d",
     "tie_breaker": "Alignment fixes the valley, entropy the law inside it",
     "sharpening": "A sharp kernel removes the smoothing, and leaves the divergence",
-    "stability": "Without pairs, overlap is lost in every mode at every temperature",
+    "stability": "Without pairs, overlapping clouds part in every mode of degree 1 to 3",
     "knife_edge": "Clouds stay overlapped under equal fields only",
     "barrier": "Each cloud is a barrier to the other: it moves the minimum, and clouds are driven off it",
     "initialisation": "Given a spare dimension, matched pairs close the gap; blurred ones leave room for one",
