@@ -72,7 +72,7 @@ _HOMES = {
     "NonFiniteError": "running.solution",
     "Solution": "running.solution",
     "Status": "running.solution",
-    "evolve": "running.solver",
+    "evolve": "running.evolve",
     "solve": "running.solver",
     "sweep": "running.sweep",
 }
@@ -109,8 +109,9 @@ if TYPE_CHECKING:
     from ctflow.kernels import Kernel
     from ctflow.partition import log_partition
     from ctflow.potentials import PotentialBase as Potential
+    from ctflow.running.evolve import evolve
     from ctflow.running.solution import DivergedError, NonFiniteError, Solution, Status
-    from ctflow.running.solver import evolve, solve
+    from ctflow.running.solver import solve
     from ctflow.running.sweep import sweep
     from ctflow.storage.interrupts import Interrupted
 

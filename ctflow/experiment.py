@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +22,13 @@ from tqdm import tqdm
 
 from ctflow import io
 from ctflow._base.checks import check_choice
-from ctflow._base.memory import allowed, seconds_in_words
+from ctflow._base.resources import allowed, seconds_in_words
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import differences, identity
-from ctflow.storage.interrupts import Interrupted, Note, deferred, raised
+from ctflow.storage.interrupts import Interrupted, raised
 from ctflow.storage.reading import readable
+from ctflow.storage.resuming import as_json, from_json, in_order, resumable
+from ctflow.storage.tables import columns
 
 __all__ = [
     "Result",
@@ -58,11 +60,6 @@ class Result(NamedTuple):
     facts: dict[str, Any]
 
 
-def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """A table of a Result from its rows, which share their names."""
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
 def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
     """The function `plot` of `plots/NAME.py` beside the script NAME.py.
 
@@ -80,35 +77,26 @@ def beside(script: str, name: str) -> Any:
     return module
 
 
-def part(checkpoint: Path | None, name: str) -> dict[str, Any]:
-    """Where a sweep or a solve of an experiment keeps its checkpoints, as arguments for it."""
+def resumed_in(checkpoint: Path | None, name: str) -> dict[str, Any]:
+    """The arguments by which a sweep or a solve of an experiment keeps its checkpoints in its own folder."""
     return {} if checkpoint is None else {"checkpoint": checkpoint / name, "resume": True}
 
 
-def each(jobs: Sequence[Callable[[], Any]], checkpoint: Path | None, *made_of: Any) -> Iterator[Any]:
-    """What the jobs return, one after the other; with a checkpoint, those that are done are not run again.
+def results_of(jobs: Sequence[Callable[[], Any]], checkpoint: Path | None, *made_of: Any) -> Iterator[Any]:
+    """What the jobs return, one after the other; with a checkpoint, finished jobs are not run again.
 
     Args:
         jobs: functions whose results JSON can hold.
-        checkpoint: the folder of their checkpoints, or None.
-        made_of: what decides the results, the number and order of the jobs included.
+        checkpoint: the folder of the experiment's checkpoints, or None.
+        made_of: everything that decides the results, including the number and order of the jobs.
     """
     made = None if checkpoint is None else identity(jobs=len(jobs), made_of=made_of)
-    with (
-        checkpoints.opened(checkpoint and checkpoint / "jobs", made, resume=True) as store,
-        deferred() if store is not None else nullcontext(Note()) as note,
-    ):
-        found = None if store is None else store.load()
-        results = [] if found is None else json.loads(found.arrays["json"].tobytes())
+    with resumable(checkpoint and checkpoint / "jobs", made, unit="jobs") as session:
+        results = from_json(session.found)
         yield from results
-        for job in jobs[len(results) :]:
-            results.append(json.loads(json.dumps(job(), default=io.plain)))
-            if store is not None:
-                stopped = note.signum is not None or len(results) == len(jobs)
-                text = np.frombuffer(json.dumps(results).encode(), np.uint8)
-                store.write(len(results), {"json": text}, now=stopped)
-                if note.signum is not None and len(results) < len(jobs):
-                    raise Interrupted(note.signum)
+        left = list(enumerate(jobs, start=1))[len(results) :]
+        for result in in_order(left, session, lambda _: as_json(results, io.plain)):
+            results.append(json.loads(json.dumps(result, default=io.plain)))
             yield results[-1]
 
 

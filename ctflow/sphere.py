@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
-from ctflow._base.memory import check_array
+from ctflow._base.resources import check_array
 from ctflow.clouds import as_jax, check_cloud
 
 __all__ = [

@@ -1,9 +1,8 @@
-"""When a run may stop: the energy no longer falls, or has fallen far enough; and when it never will.
+"""When a run may stop: the energy no longer falls, or has fallen far enough.
 
 A rule is any function from the energies at the saves so far, [k], to a bool.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from jaxtyping import Array
 from ctflow import sphere
 from ctflow._base.checks import check_count, check_positive
 from ctflow.clouds import points, weights
-from ctflow.flows import Flow, jitted_velocity, move
+from ctflow.flows import jitted_velocity, move
 
 __all__ = [
     "Plateau",
@@ -24,7 +23,6 @@ __all__ = [
 ]
 
 _MOST_MOVES = 20
-_STEPS_AHEAD = 5
 
 
 @dataclass(frozen=True)
@@ -158,58 +156,3 @@ def _angle(dtype: Any) -> Array:
 
 def _displaced(clouds: Any, u: Any) -> Any:
     return move(clouds, jax.tree.map(lambda a: _angle(a.dtype) * a, u))
-
-
-def rounding(clouds: Any, energy: Any) -> Any:
-    """How far rounding may move such an energy of clouds of this dtype, in nats."""
-    narrow = jax.tree.leaves(points(clouds))[0].dtype == jnp.float32
-    return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
-
-
-def rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
-    """Whether the energy rose where it should fall.
-
-    Checked only at saves 2, 4, 8, …, because the check that follows is expensive; it depends on the saves
-    alone, so that a resumed run ends as it would have.
-    """
-    count = len(energies)
-    if flow.stable_below is None or count < 2 or count & (count - 1):
-        return False
-    every = np.asarray(energies)
-    before = every[:1] if flow.stochastic else every[:-1]
-    later = every[-1:] if flow.stochastic else every[1:]
-    return bool(np.any(later > before + rounding(clouds, before)))
-
-
-def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
-    """Step size and fastest rate, where steps of that size do not settle at these clouds or on their way.
-
-    The rate is the energy's, or the flow's own if that is faster. None where they settle, and for a flow
-    without a step size or a bound on it.
-    """
-    limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
-    if limit is None or step_size is None:
-        return None
-    step_size, own = float(step_size), flow.own_rate(jax.tree.leaves(points(states[0]))[0].shape[1])
-    if step_size * own > limit:
-        return step_size, own
-    for iterations in (8, 64):
-        looked = (fastest_rate(energy, z, _STEPS_AHEAD * step_size, iterations=iterations) for z in states)
-        rate = max(map(float, looked))
-        if not 0.7 < step_size * rate / limit <= 1:  # else too close to tell by a few iterations
-            break
-    return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is from below
-
-
-def advice(energy: Any, flow: Flow, *states: Any) -> str:
-    """What to do about a run that failed, by the rates at these clouds."""
-    found = too_fast(energy, flow, *states)
-    if found is None or flow.stable_below is None:
-        return "Try a smaller step size or learning rate."
-    step_size, rate = found
-    limit = flow.stable_below / rate
-    fails, part = ("miss its law", 10) if flow.stochastic else ("do not settle", 2)
-    return (
-        f"step_size={step_size:.4g} is too large: the fastest rate is {rate:.4g}, and steps above "
-        f"{limit:.4g} {fails}. Try step_size={limit / part:.2g}."
-    )

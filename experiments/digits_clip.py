@@ -43,7 +43,7 @@ from ctflow.diagnostics.retrieval import hits
 from ctflow.embeddings.diagnosis import two_sample
 from ctflow.embeddings.diagnosis.resampling import as_they_are, resample, table
 from ctflow.embeddings.pairing import RowByRow
-from ctflow.experiment import Result, columns, main, part, plot_of
+from ctflow.experiment import Result, columns, main, plot_of, resumed_in
 from ctflow.io import read_csv
 
 STARTS = ("overlapping", "opposed")
@@ -373,7 +373,7 @@ def free_particles(config: Config, data: Digits, named: list[Law], checkpoint: P
 
     inputs = [(np.int32(w), np.float32(t), *clouds[kind]) for w, t, kind in cells]
     stack = jax.tree.map(lambda *parts: np.stack(parts), *inputs)
-    found = ct.sweep(one, stack, progress="digits: particles", **part(checkpoint, "particles"))
+    found = ct.sweep(one, stack, progress="digits: particles", **resumed_in(checkpoint, "particles"))
     return [
         {
             **laws.named(which),
@@ -405,7 +405,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
         lambda i: train(config, data, laws, i),
         inputs,
         progress="digits: encoders",
-        **part(checkpoint, "encoders"),
+        **resumed_in(checkpoint, "encoders"),
     )
     rows, clouds = [], []
     for index, s in enumerate(settings):

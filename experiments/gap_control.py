@@ -33,11 +33,11 @@ import optax
 
 import ctflow as ct
 from ctflow._base.checks import check_count, check_positive
-from ctflow._base.memory import check_pairs
+from ctflow._base.resources import check_pairs
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
-from ctflow.experiment import Result, columns, main, part, plot_of
+from ctflow.experiment import Result, columns, main, plot_of, resumed_in
 from ctflow.latents import VonMisesMixture
 
 STARTS = ("same place", "opposite cones")
@@ -194,7 +194,7 @@ def run_control(config: Config, name: str, d: int, checkpoint: Path | None) -> d
     law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
     strengths = np.array([strength for _, strength, _, _ in cells])
     found = ct.sweep(
-        one, (strengths, law, x, y), progress=f"{name}, d = {d}", **part(checkpoint, f"{name} {d}")
+        one, (strengths, law, x, y), progress=f"{name}, d = {d}", **resumed_in(checkpoint, f"{name} {d}")
     )
     sigma, strength, seed, start = (np.array(part) for part in zip(*cells, strict=True))
     labels = {"control": np.full(len(cells), name), "d": np.full(len(cells), d), "sigma": sigma}
@@ -246,7 +246,7 @@ def run_schedules(config: Config, d: int, checkpoint: Path | None) -> dict[str, 
     log_taus = np.log([temperatures(config, schedule, tau) for schedule, tau, _, _ in cells])
     rates = np.array([0.03 if schedule == "learned" else 0.0 for schedule, *_ in cells])
     inputs = (log_taus, rates, law, x, y)
-    found = ct.sweep(one, inputs, progress=f"schedules, d = {d}", **part(checkpoint, f"schedules {d}"))
+    found = ct.sweep(one, inputs, progress=f"schedules, d = {d}", **resumed_in(checkpoint, f"schedules {d}"))
     schedule, tau, seed, start = (np.array(part) for part in zip(*cells, strict=True))
     labels = {"schedule": schedule, "d": np.full(len(cells), d), "asked": tau, "seed": seed, "start": start}
     return {**labels, **found}

@@ -24,9 +24,9 @@ import optax
 import ctflow as ct
 from ctflow import plotting as pl
 from ctflow._base.checks import check_count, check_positive
-from ctflow._base.memory import check_pairs
+from ctflow._base.resources import check_pairs
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
-from ctflow.experiment import Result, columns, main, part
+from ctflow.experiment import Result, columns, main, resumed_in
 
 STARTS = ("same place", "random", "opposite cones")
 
@@ -161,7 +161,9 @@ def run_dimension(
         return {**saved, "finite": state.finite}
 
     inputs = jax.tree.map(lambda *parts: np.stack(parts), *stack)
-    history = ct.sweep(run_one, inputs, progress=f"gap formation, d = {d}", **part(checkpoint, f"d-{d}"))
+    history = ct.sweep(
+        run_one, inputs, progress=f"gap formation, d = {d}", **resumed_in(checkpoint, f"d-{d}")
+    )
     sigma, seed, kind = (np.array(column) for column in zip(*cells, strict=True))
     return {"sigma": sigma, "seed": seed, "start": kind, "information": np.array(information), **history}
 
@@ -199,7 +201,7 @@ def showcase(
         num_steps=config.num_steps,
         save_every=max(1, config.num_steps // 250),
         save=lambda clouds: {**look(energy, clouds), "clouds": clouds},
-        **part(checkpoint, f"showcase-{sigma:g}"),
+        **resumed_in(checkpoint, f"showcase-{sigma:g}"),
     )
     terms = {name: value for name, value in solution.saved.items() if name != "clouds"}
     return {"step": solution.steps, **terms}, solution

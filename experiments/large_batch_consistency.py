@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow._base.checks import check_count, check_positive
-from ctflow._base.memory import check_array, check_fits, program_bytes, tree_bytes
-from ctflow.experiment import Result, columns, each, main, plot_of
+from ctflow._base.resources import check_array, check_fits, program_bytes, tree_bytes
+from ctflow.experiment import Result, columns, main, plot_of, results_of
 from ctflow.io import read_csv
 
 CRITICS = ("cosine", "rbf")
@@ -336,7 +336,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
         rows: dict[str, list[dict]] = {"published": [], "limit": []}
         with tqdm(total=len(jobs), desc="large-batch consistency", unit="job") as bar:
             for (kind, _), found in zip(
-                jobs, each([job for _, job in jobs], checkpoint, config), strict=True
+                jobs, results_of([job for _, job in jobs], checkpoint, config), strict=True
             ):
                 rows[kind] += found
                 bar.update()

@@ -30,7 +30,7 @@ from scipy import stats
 import ctflow as ct
 from ctflow._base.checks import check_count, check_positive
 from ctflow.couplings import Coupling
-from ctflow.experiment import Result, columns, main, part, plot_of
+from ctflow.experiment import Result, columns, main, plot_of, resumed_in
 from ctflow.io import read_csv
 from ctflow.latents import VonMisesMixture
 
@@ -336,7 +336,7 @@ def _run(config: Config, checkpoint: Path | None) -> Result:
         partial(train_on_minibatches, config),
         (seed, starts, sigmas),
         progress="toy: minibatches",
-        **part(checkpoint, "minibatches"),
+        **resumed_in(checkpoint, "minibatches"),
     )
     rows = rows_of(config, fine, METHODS[0], runs, of_encoders(paths[:, -1]), paths[:, -1])
 
@@ -344,7 +344,7 @@ def _run(config: Config, checkpoint: Path | None) -> Result:
         lambda inputs: train_on_population(config, grid, inputs)[-1],
         (which, starts),
         progress="toy: population",
-        **part(checkpoint, "population"),
+        **resumed_in(checkpoint, "population"),
     )
     rows += rows_of(config, fine, METHODS[1], runs, of_encoders(ends), ends)
 
@@ -353,7 +353,7 @@ def _run(config: Config, checkpoint: Path | None) -> Result:
         partial(move_particles, config, grid),
         (np.tile(which[few], 2), np.concatenate([ends[few], starts[few]])),
         progress="toy: particles",
-        **part(checkpoint, "particles"),
+        **resumed_in(checkpoint, "particles"),
     )
     for method, moved in zip(PARTICLES, np.split(points, 2), strict=True):
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow._base.checks import check_count, check_positive
-from ctflow.experiment import Result, columns, main, part, plot_of
+from ctflow.experiment import Result, columns, main, plot_of, resumed_in
 from ctflow.io import read_csv
 
 STARTS = ("uniform", "one well")
@@ -151,7 +151,7 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float, che
         key=key_noise,
         save_every=num_steps // 40,
         save=lambda cloud: cloud,
-        **part(checkpoint, f"Langevin {temperature:g} {kind}"),
+        **resumed_in(checkpoint, f"Langevin {temperature:g} {kind}"),
     )
     clouds = np.asarray(solution.cloud).reshape(config.num_seeds, config.num_particles, 3)
     return clouds, solution, timing(step_size, num_steps)
@@ -184,7 +184,7 @@ def run_flows(config: Config, temperature: float, kind: str, rate: float, checkp
     keys = jax.random.split(jax.random.key(config.seed + 1), config.num_flow_seeds)
     starts = np.stack([start_cloud(config, kind, key, config.num_particles) for key in keys])
     inputs = np.concatenate([starts, starts]), np.repeat(kernels, config.num_flow_seeds)
-    ends = ct.sweep(one, inputs, batch_size=1, **part(checkpoint, f"flows {temperature:g} {kind}"))
+    ends = ct.sweep(one, inputs, batch_size=1, **resumed_in(checkpoint, f"flows {temperature:g} {kind}"))
     return ends.reshape(2, *starts.shape), timing(step_size, num_steps)
 
 
@@ -219,7 +219,7 @@ def run_as_published(config: Config, checkpoint: Path | None) -> np.ndarray:
         np.repeat(np.array(config.temperatures, np.float32), shape[1]),
         np.tile(np.arange(shape[1], dtype=np.int32), shape[0]),
     )
-    found = ct.sweep(one, inputs, progress="as published", **part(checkpoint, "as published"))
+    found = ct.sweep(one, inputs, progress="as published", **resumed_in(checkpoint, "as published"))
     return found.reshape(*shape, config.num_particles, 3)
 
 

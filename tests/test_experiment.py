@@ -108,7 +108,7 @@ def test_unknown_flags_exit_with_code_two(capsys):
 
 def stopped(config, checkpoint):
     """Two sweeps; the second is interrupted at its first call."""
-    first = ct.sweep(square, np.arange(config.n) * config.scale, **experiment.part(checkpoint, "first"))
+    first = ct.sweep(square, np.arange(config.n) * config.scale, **experiment.resumed_in(checkpoint, "first"))
     if not (checkpoint / "second").exists():
         (checkpoint / "second").mkdir()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -4,12 +4,10 @@ One module a claim, each with a TITLE, a SOURCE and `run(quick=…, seed=…) �
 stated tolerance, never from looking at a curve. `verify` runs them; `ctflow verify` prints the table.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -18,9 +16,8 @@ import numpy as np
 
 from ctflow._base.checks import check_choice
 from ctflow.claims.evidence import Check, Evidence
-from ctflow.storage import checkpoints
 from ctflow.storage.identity import identity
-from ctflow.storage.interrupts import Interrupted, Note, deferred
+from ctflow.storage.resuming import as_json, from_json, in_order, resumable
 
 __all__ = ["CLAIMS", "Check", "Evidence", "Finding", "module_of", "verify"]
 
@@ -99,41 +96,24 @@ def verify(
             evidence = module.run(quick=quick, seed=seed)
         return Finding(name, module.TITLE, module.SOURCE, evidence, time.perf_counter() - started)
 
-    findings: list[Finding] = []
     made_of = None if checkpoint is None else identity(names=tuple(modules), quick=quick, seed=seed)
-    with (
-        checkpoints.opened(checkpoint, made_of, resume=True) as store,
-        deferred() if store is not None else nullcontext(Note()) as note,
-        # Much of a claim's time is compilation, which takes one core.
-        ThreadPoolExecutor(min(len(modules) or 1, os.cpu_count() or 1)) as pool,
-    ):
-        before = None if store is None else store.load()
-        for finding in [] if before is None else _unpacked(before.arrays):
+    # Much of a claim's time is compilation, which takes one core.
+    workers = min(len(modules) or 1, os.cpu_count() or 1)
+    with resumable(checkpoint, made_of, unit="claims") as session:
+        findings = [_finding(row) for row in from_json(session.found, _restored)]
+        for finding in findings:
+            done(finding)
+        left = list(enumerate((partial(run, name) for name in modules), start=1))[len(findings) :]
+        options = {"workers": workers, "ahead": len(modules)}
+        for finding in in_order(left, session, lambda _: as_json(_rows(findings), _typed), **options):
             findings.append(finding)
             done(finding)
-        waiting = [pool.submit(run, name) for name in list(modules)[len(findings) :]]
-        try:
-            for future in waiting:
-                if future.cancelled():
-                    break
-                findings.append(future.result())
-                done(findings[-1])
-                if store is not None:
-                    store.write(len(findings), _packed(findings))
-                if note.signum is not None:
-                    pool.shutdown(wait=False, cancel_futures=True)
-        except BaseException:  # of a claim, or Ctrl-C: those that have not begun never will
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        if note.signum is not None and len(findings) < len(modules):
-            raise Interrupted(note.signum)
     return findings
 
 
-def _packed(findings: Sequence[Finding]) -> dict[str, np.ndarray]:
-    """Findings as arrays: JSON, which keeps every float64, in bytes."""
-    text = json.dumps([[*f[:3], f.evidence, f.seconds] for f in findings], default=_typed)
-    return {"findings": np.frombuffer(text.encode(), np.uint8)}
+def _rows(findings: Sequence[Finding]) -> list[Any]:
+    """Findings as JSON can hold them, which keeps every float64."""
+    return [[*f[:3], f.evidence, f.seconds] for f in findings]
 
 
 def _typed(value: Any) -> Any:
@@ -141,14 +121,13 @@ def _typed(value: Any) -> Any:
     return {"dtype": array.dtype.str, "values": array.tolist()}
 
 
-def _unpacked(arrays: dict[str, np.ndarray]) -> list[Finding]:
-    """The findings that `_packed` was given."""
+def _restored(entry: dict[str, Any]) -> Any:
+    return np.array(entry["values"], entry["dtype"]) if set(entry) == {"dtype", "values"} else entry
 
-    def restored(entry: dict[str, Any]) -> Any:
-        return np.array(entry["values"], entry["dtype"]) if set(entry) == {"dtype", "values"} else entry
 
-    rows = json.loads(arrays["findings"].tobytes(), object_hook=restored)
-    return [
-        Finding(name, title, source, Evidence([Check(*check) for check in checks], curves, sample), seconds)
-        for name, title, source, (checks, curves, sample), seconds in rows
-    ]
+def _finding(row: Any) -> Finding:
+    """The finding of one of the `_rows`."""
+    name, title, source, (checks, curves, sample), seconds = row
+    return Finding(
+        name, title, source, Evidence([Check(*check) for check in checks], curves, sample), seconds
+    )

@@ -18,7 +18,7 @@ from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
 from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
-from ctflow.running.solver import evolve
+from ctflow.running.evolve import evolve
 from ctflow.running.sweep import sweep
 
 TITLE = "stability of the overlapping state"

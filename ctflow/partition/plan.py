@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ctflow._base.checks import check_choice, check_count, check_numbers, is_concrete
-from ctflow._base.memory import in_words, total_bytes
 from ctflow._base.pytree import check_registered, static
+from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel
 from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
 from ctflow.partition.spectral import CHUNK, GRADIENT_FACTOR, PROBES, coefficients, profile, wide

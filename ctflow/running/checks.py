@@ -23,25 +23,56 @@ def check_host(*arguments: Any) -> None:
         )
 
 
-def check_not_a_state(start: Any) -> None:
-    """Raise ValueError for a State or a Solution where a cloud is wanted."""
-    if isinstance(start, State | Solution):
-        clouds = "sol.state.clouds" if isinstance(start, State) else "sol.cloud"
+def check_start(start: Any, key: Any) -> State | None:
+    """The state that a run continues from, or None where `start` is clouds.
+
+    Raises:
+        ValueError: a Solution; a State with a key beside it, or one that is not finite.
+    """
+    if isinstance(start, Solution):
         raise ValueError(
-            f"start must be a cloud, a Pair or a tuple of clouds, got a {type(start).__name__}; pass "
-            f"start={clouds} for a new run from there, or continue the same run by "
-            "ct.evolve(energy, flow, sol.state, num_steps=...)"
+            "start must be a cloud, a Pair, a tuple of clouds or a State, got a Solution; pass sol.state to "
+            "continue that run, or sol.clouds for a new run from there"
         )
+    if not isinstance(start, State):
+        return None
+    if key is not None:
+        raise ValueError("key must be left out where start is a State, which has its own key")
+    state = check_state(start)
+    if not bool(state.finite):
+        raise ValueError(
+            "start must be a finite state, but its last step came out non-finite; pass start=state.clouds "
+            "and a smaller step size"
+        )
+    return state
 
 
 def check_state(state: Any) -> State:
-    """The state with its clouds as JAX arrays; ValueError unless `evolve` got the state of a flow."""
+    """The state with its clouds as JAX arrays; ValueError unless it is the state of a flow."""
     if not isinstance(state, State):
         raise ValueError(
             f"state must be a State, got {type(state).__name__}; make one by flow.init(clouds, key), or pass "
             "sol.state to continue a run"
         )
     return state._replace(clouds=check_clouds("state.clouds", state.clouds))
+
+
+def check_continued(flow: Flow, fresh: State, continued: State) -> State:
+    """The state to continue from, its clouds placed as those of a fresh one.
+
+    Raises:
+        ValueError: its memory is not that of this flow.
+    """
+    kinds = [
+        jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), s.memory)
+        for s in (fresh, continued)
+    ]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"start.memory must be that of a {type(flow).__name__} with these settings; continue with the "
+            "flow that the state came from, or pass start=state.clouds"
+        )
+    return continued._replace(clouds=fresh.clouds, step=jnp.asarray(continued.step, jnp.int32))
 
 
 def check_flow(flow: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a run hands back, and the errors that hold it."""
+"""What a run returns, and the errors that carry it."""
 
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -22,18 +22,18 @@ class Status(StrEnum):
 
 
 class Solution(NamedTuple):
-    """What `solve` hands back.
+    """What `solve` returns.
 
     Attributes:
-        cloud: the clouds at the end, shaped like the start.
+        clouds: the clouds at the end, shaped like the start; `cloud` is the same.
         steps: the steps at which something was saved, [k], beginning with 0.
         times: the physical times of those steps, or None for a flow without time.
         saved: what `save` returned there, stacked along a leading axis [k].
         status: how the run ended.
-        state: the flow's last state, to go on from.
+        state: the flow's last state; pass it as `start` to continue.
     """
 
-    cloud: Any
+    clouds: Any
     steps: np.ndarray
     times: np.ndarray | None
     saved: Any
@@ -41,16 +41,21 @@ class Solution(NamedTuple):
     state: State
 
     @property
+    def cloud(self) -> Any:
+        """The clouds at the end."""
+        return self.clouds
+
+    @property
     def step(self) -> int:
-        """The step that `cloud` is of: where the run ended."""
+        """The step at which the run ended."""
         return int(self.state.step)
 
     def __repr__(self) -> str:
         """How the run ended, its clouds, and the first and last value of what was saved, in ten lines."""
         time = "" if self.times is None else f", time {self.times[-1]:.6g}"
         lines = [f"Solution: {self.status} after {self.step} steps{time}"]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.cloud):
-            name = f"cloud{jax.tree_util.keystr(path)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.clouds):
+            name = f"clouds{jax.tree_util.keystr(path)}"
             lines.append(f"  {name}: {list(leaf.shape)} {leaf.dtype}")
         for path, leaf in jax.tree_util.tree_leaves_with_path(self.saved):
             name, shape = f"saved{jax.tree_util.keystr(path)}", list(np.shape(leaf))

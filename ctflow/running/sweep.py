@@ -3,10 +3,8 @@
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow._base.checks import check_count
-from ctflow._base.memory import check_fits, program_bytes, seconds_in_words, tree_bytes
+from ctflow._base.resources import check_fits, program_bytes, seconds_in_words, tree_bytes
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import identity
-from ctflow.storage.interrupts import Interrupted, deferred
+from ctflow.storage.resuming import in_order, resumable
 
 
 def sweep(
@@ -76,55 +74,37 @@ def sweep(
     lowered = program.lower(batch(0))
     tree = jax.tree.structure(lowered.out_info)
     made_of = None if checkpoint is None else identity(run=run, inputs=inputs)
-    with (
-        checkpoints.opened(checkpoint, made_of, resume=resume) as store,
-        deferred(store is not None) as note,
-    ):
-        found = None if store is None else store.load()
-        done = 0 if found is None else found.count
-        results = [] if found is None else [[found.arrays[f"result.{i}"] for i in range(tree.num_leaves)]]
-        compiled: Any = None
+    with resumable(checkpoint, made_of, resume=resume, unit="runs") as session:
+        done, results = 0, []
+        if session.found is not None:
+            done = session.found.count
+            results = [[session.found.arrays[f"result.{i}"] for i in range(tree.num_leaves)]]
+        jobs = []
         if done < runs:
             compiled = lowered.compile()
             title = f"{progress}: {runs} runs" if progress else f"this sweep of {runs} runs"
             told = progress is not None
             check_fits(title, workers * program_bytes(compiled), force=force, told=told)
-            if store is not None:
-                size = tree_bytes(lowered.out_info) * runs // batch_size
-                store.check_room(size, force=force, told=told)
-        with (
-            tqdm(total=runs, initial=done, desc=progress, disable=progress is None, unit="run") as bar,
-            _pool(workers) as pool,
-        ):
-            started, waiting = time.perf_counter(), deque[Future[Any]]()
-            for first in [*range(done, runs, batch_size), *[None] * workers]:
-                if first is not None and note.signum is None:
-                    waiting.append(pool.submit(lambda stack: jax.device_get(compiled(stack)), batch(first)))
-                if waiting and (first is None or note.signum is not None or len(waiting) > workers):
-                    results.append(jax.tree.leaves(waiting.popleft().result()))
-                    if progress and bar.n == bar.initial:
-                        batches = -(-(runs - done) // batch_size)
-                        _tell(progress, time.perf_counter() - started, -(-batches // workers))
-                    done = min(done + batch_size, runs)
-                    bar.update(done - bar.n)
-                    if store is not None:
-                        last = done == runs or (note.signum is not None and not waiting)
-                        store.write(done, _named(results, done), now=last)
-        if store is not None and note.signum is not None and done < runs:
-            print(f"interrupted after {done} of {runs} runs, saved in {str(store.folder)!r}", file=sys.stderr)
-            raise Interrupted(note.signum)
+            size = tree_bytes(lowered.out_info) * runs // batch_size
+            session.check_room(size, force=force, told=told)
+            jobs = [
+                (min(first + batch_size, runs), partial(_called, compiled, batch(first)))
+                for first in range(done, runs, batch_size)
+            ]
+        started = time.perf_counter()
+        with tqdm(total=runs, initial=done, desc=progress, disable=progress is None, unit="run") as bar:
+            options = {"workers": workers, "ahead": workers + 1 if workers > 1 else 1}
+            for leaves in in_order(jobs, session, lambda count: _named(results, count), **options):
+                if progress and bar.n == bar.initial:
+                    _tell(progress, time.perf_counter() - started, -(-len(jobs) // workers))
+                results.append(leaves)
+                done = min(done + batch_size, runs)
+                bar.update(done - bar.n)
     return jax.tree.unflatten(tree, _named(results, runs).values())
 
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that start no further batch once Ctrl-C or a run's error has come."""
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _called(compiled: Any, stack: Any) -> list[np.ndarray]:
+    return jax.tree.leaves(jax.device_get(compiled(stack)))
 
 
 def _named(results: list[list[np.ndarray]], count: int) -> dict[str, np.ndarray]:

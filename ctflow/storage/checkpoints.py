@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow._base.memory import check_fits
+from ctflow._base.resources import check_fits
 from ctflow.storage.folders import atomic, held, prepare_folder
 from ctflow.storage.identity import differences, remarks
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from ctflow.storage.reading import readable
 # What NumPy and zipfile raise for damaged archives beyond the usual: encrypted members, member names that are
 # not found, and headers that are no Python literals.
 _NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """A table as columns from its rows, which must share their names."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:

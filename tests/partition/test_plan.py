@@ -7,7 +7,7 @@ import pytest
 
 import ctflow as ct
 from ctflow import kernels
-from ctflow._base.memory import in_words
+from ctflow._base.resources import in_words
 from ctflow.partition.plan import DENSE_BYTES, SPECTRAL_POINTS
 
 KERNEL = kernels.Exponential(0.05)

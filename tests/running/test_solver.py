@@ -9,7 +9,8 @@ import pytest
 
 import ctflow as ct
 from ctflow import energies, flows
-from ctflow.running.solver import _evolve
+from ctflow.running import divergence
+from ctflow.running.evolve import _evolve
 
 KEY = jax.random.key(3)
 
@@ -28,6 +29,10 @@ def test_chunk_size_never_changes_a_result(flow):
     ends = [ct.solve(energy, start, flow, num_steps=30, key=KEY, save_every=k).cloud for k in (1, 7, 30, 100)]
     for end in ends[1:]:
         np.testing.assert_array_equal(end, ends[0])
+    first = ct.solve(energy, start, flow, num_steps=13, key=KEY, save_every=13)
+    rest = ct.solve(energy, first.state, flow, num_steps=17, save_every=10)
+    np.testing.assert_array_equal(rest.steps, [13, 23, 30])
+    jax.tree.map(np.testing.assert_array_equal, rest.clouds, ends[0])
 
 
 @pytest.mark.parametrize("flow", ALL_FLOWS, ids=lambda f: type(f).__name__)
@@ -227,8 +232,8 @@ def test_a_ridge_is_no_reason_to_refuse_a_law():
     energy = energies.Potential(wells, temperature=0.05)
     ridge = jnp.tile(jnp.asarray([[1.0, 1.0, 0.0]]) / np.sqrt(2), (20, 1))
     flow = flows.Langevin(0.02)
-    assert ct.stopping.too_fast(energy, flow, ridge) is None
-    assert ct.stopping.too_fast(energy, flows.Langevin(0.2), ridge) is not None
+    assert divergence.too_fast(energy, flow, ridge) is None
+    assert divergence.too_fast(energy, flows.Langevin(0.2), ridge) is not None
 
 
 def test_the_fastest_rate_counts_what_dies_here_and_ahead():
@@ -309,15 +314,23 @@ def wrong(flow: Any = ALL_FLOWS[0], energy: Any = CUSP, start: Any = START, **op
 
 
 REFUSED = {
-    "state as start": (
-        lambda: wrong(start=ALL_FLOWS[0].init(START)),
-        "start must be a cloud, a Pair or a tuple of clouds, got a State; pass start=sol.state.clouds",
+    "key beside a state": (
+        lambda: wrong(start=ALL_FLOWS[0].init(START), key=KEY),
+        "key must be left out where start is a State",
+    ),
+    "state that is not finite": (
+        lambda: wrong(start=ALL_FLOWS[0].init(START)._replace(finite=False)),
+        "start must be a finite state",
+    ),
+    "state of another flow": (
+        lambda: wrong(start=flows.Descent(optax.adam(0.1)).init(START)),
+        "start.memory must be that of a GradientFlow",
     ),
     "solution as start": (
         lambda: wrong(
             start=ct.Solution(START, np.zeros(1), None, None, ct.Status.FINISHED, ALL_FLOWS[0].init(START))
         ),
-        "got a Solution; pass start=sol.cloud for a new run",
+        "got a Solution; pass sol.state to continue that run, or sol.clouds for a new run",
     ),
     "traced start": (
         lambda: jax.jit(lambda z: wrong(start=z))(START),
@@ -414,13 +427,13 @@ def test_a_solution_prints_in_ten_lines_without_its_arrays():
     first, last = solution.saved["energy"][[0, -1]]
     assert repr(solution).splitlines() == [
         "Solution: finished after 4 steps, time 0.08",
-        "  cloud: [9, 3] float64",
+        "  clouds: [9, 3] float64",
         f"  saved['energy']: [5], {first:.6g} to {last:.6g}",
         f"  saved['negative_entropy']: [5], {first:.6g} to {last:.6g}",
     ]
     many = solution._replace(saved={str(i): np.zeros(5) for i in range(30)}, times=None)
     assert len(repr(many).splitlines()) == 10
     assert repr(many).endswith("and 23 more")
-    pair = solution._replace(cloud=ct.Pair(START, START), saved=np.zeros((5, 9, 3)))
+    pair = solution._replace(clouds=ct.Pair(START, START), saved=np.zeros((5, 9, 3)))
     assert "cloud.y: [9, 3]" in repr(pair)
     assert "saved: [5, 9, 3]" in str(pair)

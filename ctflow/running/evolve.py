@@ -1,0 +1,124 @@
+"""`evolve`, which runs a flow's steps as one traced program, and the programs that `solve` loops over."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ctflow._base.pytree import check_registered
+from ctflow.clouds import as_dtype, points
+from ctflow.energy import as_energy
+from ctflow.flows import Flow, State
+from ctflow.partition import planned
+from ctflow.running import checks as run_checks
+
+
+def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
+    """One step. After a non-finite one the state stays as it was before that step."""
+    new = flow.step(energy, state)
+    if not isinstance(new, State):
+        raise TypeError(
+            f"{type(flow).__name__}.step must return a State, got {type(new).__name__}; return "
+            "state._replace(clouds=..., step=state.step + 1)"
+        )
+    finite = state.finite
+    for z in jax.tree.leaves(new.clouds):
+        finite = finite & jnp.all(jnp.isfinite(z))
+    moving = (new.clouds, new.step, new.memory), (state.clouds, state.step, state.memory)
+    clouds, step, memory = jax.tree.map(lambda a, b: jnp.where(finite, a, b), *moving)
+    return State(clouds, step, state.key, memory, finite)
+
+
+def evolve(
+    energy: Any,
+    flow: Flow,
+    state: State,
+    *,
+    num_steps: int,
+    save_every: int | None = None,
+    save: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Run `num_steps` steps in one traced scan: pure, so it can be jitted, mapped and differentiated.
+
+    Unlike `solve`, it does not check whether the steps are too large.
+
+    Args:
+        energy: an energy of `ct.energies`.
+        flow: a flow of `ct.flows`.
+        state: from `flow.init(clouds, key)` or an earlier call.
+        num_steps: >= 0; with `save_every`, a multiple of it.
+        save_every: steps between two calls of `save`.
+        save: a function of the clouds.
+
+    Returns:
+        The last State; with `save_every`, the pair (State, saved), saved stacked along a leading axis of
+        length num_steps/save_every + 1, the start first.
+
+    Raises:
+        ValueError: a state, flow, count or `save` of the wrong kind; clouds off the sphere.
+    """
+    state = run_checks.check_state(state)
+    run_checks.check_flow(flow)
+    run_checks.check_steps("num_steps", num_steps, minimum=0)
+    if (save_every is None) != (save is None):
+        raise ValueError("save_every and save go together: give both or neither")
+    if save_every is not None and save is not None:
+        run_checks.check_steps("save_every", save_every)
+        if num_steps % save_every:
+            raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
+        run_checks.check_save(save, state.clouds)
+    energy, flow = prepared(energy, flow, state.clouds, None)
+    return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
+
+
+def prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
+    """Energy and flow with kernel sums planned, while temperatures are numbers, and in the clouds' dtype."""
+    energy = as_energy(energy)
+    check_registered("energy", energy)
+    check_registered("flow", flow)
+    cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
+    n, d = cloud.shape
+    energy = planned(energy, n, d, cloud.dtype, mesh=mesh)
+    return as_dtype(energy, cloud.dtype), as_dtype(flow, cloud.dtype)
+
+
+@partial(jax.jit, static_argnames=("num_steps", "save_every", "save"))
+def _evolve(energy, flow, state, *, num_steps, save_every, save):
+    """`evolve`, traced."""
+
+    def steps(state, count):
+        return jax.lax.scan(lambda s, _: (_guarded_step(energy, flow, s), None), state, length=count)[0]
+
+    if save_every is None:
+        return steps(state, num_steps)
+
+    def chunk(state, _):
+        state = steps(state, save_every)
+        return state, save(state.clouds)
+
+    start = save(state.clouds)
+    state, saved = jax.lax.scan(chunk, state, length=num_steps // save_every)
+    return state, jax.tree.map(lambda a, rest: jnp.concatenate([a[None], rest]), start, saved)
+
+
+def shard(clouds: Any, mesh: Mesh) -> Any:
+    """The clouds divided among the devices of a mesh of one axis, along their points.
+
+    Raises:
+        ValueError: the mesh has several axes, or a cloud's size is no multiple of its devices.
+    """
+    if len(mesh.axis_names) != 1:
+        raise ValueError(f"mesh must have one axis, got {mesh.axis_names}")
+    for z in jax.tree.leaves(points(clouds)):
+        if z.shape[0] % mesh.size:
+            raise ValueError(f"a cloud's size must be a multiple of {mesh.size} devices, got {z.shape[0]}")
+    return jax.device_put(clouds, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
+
+
+@jax.jit
+def advance(energy: Any, flow: Flow, state: State, count: Any) -> State:
+    """Take `count` steps, in a program that does not depend on how many."""
+    return jax.lax.fori_loop(0, count, lambda _, s: _guarded_step(energy, flow, s), state)
