@@ -1,11 +1,11 @@
 """Each cloud is a barrier to the other: the effective potential V_{1|2} = U_{12}/τ + log ρ̃_2.
 
-With cloud 2 frozen, J_{1→2} is linear in ρ_1, ∫V dρ_1: noiseless particles end in V's minima, and Langevin
-particles in e^{-V}/Z. J^Sym adds to V the field K(ρ_2/ρ̃_1), high where cloud 2 outweighs cloud 1: its
-particles are driven further off cloud 2. While both move, V_{1|2} changes with cloud 2 as the equation for
-densities says. When the clouds answer each other in turn with ρ = e^{-V}/Z, a small difference of degree ℓ
-comes back as -λ_ℓ times itself: with noise, overlap is stable, other than under the noiseless symmetric
-flow (see `stability`); densities far apart end in one, round by round.
+With cloud 2 frozen, J_{1→2} = ∫V dρ_1 is linear in ρ_1: noiseless particles end in the minima of V, and
+Langevin particles have the law e^{-V}/Z. J^Sym adds to V the field K(ρ_2/ρ̃_1), which is high where cloud 2
+outweighs cloud 1, so that particles move further away from cloud 2. While both clouds move, V_{1|2} follows
+the equation for densities. If each cloud in turn takes the best response ρ = e^{-V}/Z, a small difference of
+degree ℓ is multiplied by -λ_ℓ. So with noise overlap is stable, unlike under the noiseless symmetric flow
+(see `stability`), and two densities that start far apart become equal after some rounds.
 """
 
 from dataclasses import KW_ONLY
@@ -30,8 +30,8 @@ TEMPERATURES = (1.0, 0.6, 0.3)
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Cloud 2 frozen, then both moving, at three temperatures on S¹ and S²."""
-    n = 480 if quick else 20_000  # no more, and its sums are exact: little to compile
+    """Checks with cloud 2 frozen, both moving, and best responses, at three temperatures on S¹ and S²."""
+    n = 480 if quick else 20_000  # up to 480 points sums are exact, which compiles faster
     checks, maps, ends, running, responses, answers = [], [], [], [], [], []
     for d in (2, 3):
         for tau in TEMPERATURES:
@@ -64,14 +64,14 @@ def _frozen(d: int, tau: float, n: int, seed: int):
     where = f"{sphere(d)}, τ = {tau:g}"
     rng = np.random.default_rng([seed, d])
     key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), d))
-    # U pulls to the pole, where cloud 2 sits already, a little to the side.
+    # U attracts to the pole. Cloud 2 is already near the pole, 0.3 radians off it.
     center = np.zeros(d)
     center[0], center[-1] = np.sin(0.3), np.cos(0.3)
     x, y = (jnp.asarray(cluster(rng, center, 100, 0.35)) for _ in range(2))
     v = Effective(Tilted(), y, temperature=tau, kernel=Exponential(tau))
     gibbs = ct.gibbs.GibbsMeasure(v, temperature=1.0, d=d)
 
-    # Langevin in V
+    # Langevin particles in V
     start = ct.sphere.uniform(key_start, n, d)
     run = langevin(v, start, temperature=1.0, duration=8.0 / (d - 1), num_steps=400, key=key_noise)
     checks = []
@@ -101,7 +101,7 @@ def _frozen(d: int, tau: float, n: int, seed: int):
         close(f"{where}: lowest V reached against min V", lowest, reached.min(), absolute=2e-3 / tau),
     ]
 
-    # Cloud 1 under the symmetric flow, twice as fast to make up for its ½
+    # Cloud 1 under the symmetric flow; the factor 2 cancels the ½ in J^Sym
     further = _descend(2.0 * Against(Tilted(), y, temperature=tau), x, tau)
     along = [float(jnp.mean(z @ jnp.asarray(center))) for z in (x, directional, further)]
     checks.append(
@@ -120,13 +120,13 @@ def _frozen(d: int, tau: float, n: int, seed: int):
 
 @jax.jit
 def _steepest(potential, z):
-    """The largest slope of a potential at points [n, d]."""
+    """The largest norm of a potential's tangential gradient at points [n, d]."""
     slopes = jax.grad(lambda z: jnp.sum(potential(z)))(z)
     return jnp.max(jnp.linalg.norm(ct.sphere.project_tangent(z, slopes), axis=1))
 
 
 class Against(Energy):
-    """J^Sym in one field for both clouds as an energy of cloud 1 alone, cloud 2 frozen."""
+    """J^Sym, with the same field for both clouds, as an energy of cloud 1 while cloud 2 is frozen."""
 
     potential: Any
     cloud: Any
@@ -140,6 +140,6 @@ class Against(Energy):
 
 
 def _descend(energy, x, tau: float):
-    """Cloud 1 at the end of a noiseless flow."""
+    """Cloud 1 [n, d] after 2000 steps of a noiseless flow."""
     flow = ct.flows.GradientFlow(0.02 * tau)
     return ct.evolve(energy, flow, flow.init(x), num_steps=2000).clouds

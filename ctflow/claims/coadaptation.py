@@ -1,4 +1,4 @@
-"""Both clouds move: in answer to each other round by round, or together under the flow of J^Sym."""
+"""Both clouds move: by alternating best responses, or together under the flow of J^Sym."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ TIMES = (0.0, 0.05, 0.1, 0.15)
 def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:
     """V_{1|2} along the great circle while both clouds move: particles against the equation for densities.
 
-    The clouds set out as one density. What parts them is that U_12 - U_21 is not constant.
+    Both clouds start from one density. They part because U_12 - U_21 is not constant.
     """
     steps, fields = 48, (Tilted(), Tilted(0.5))
     reference = GradientFlow(fields, temperature=tau, d=d, max_degree=32 if d == 2 else 8)
@@ -52,7 +52,7 @@ def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:
 
 
 def rounds(d: int, tau: float) -> list[dict]:
-    """Two densities far apart answer each other in one field; their KL both ways, round by round."""
+    """KL(1‖2) + KL(2‖1) after each round of best responses, for two different densities in one field."""
     grid = HarmonicGrid(d, 4, count=48 if d == 2 else 16)
     nodes, height = jnp.asarray(grid.nodes), grid.nodes[:, 0]
     first, second = (1 + side * 0.9 * height for side in (1, -1))
@@ -67,7 +67,7 @@ def rounds(d: int, tau: float) -> list[dict]:
 
 @jax.jit
 def _answer(nodes, quadrature, density, tau):
-    """e^{-V}/Z at the nodes, the other cloud having that density."""
+    """Best response e^{-V}/Z at the nodes to another cloud with the given density."""
     kernel = Exponential(tau)
     v = Effective(Tilted(), WeightedCloud(nodes, quadrature * density), temperature=tau, kernel=kernel)
     answer = jnp.exp(-v(nodes))
@@ -75,7 +75,7 @@ def _answer(nodes, quadrature, density, tau):
 
 
 def response(d: int, tau: float, degree: int) -> dict:
-    """Cloud 2 is uniform but for a small zonal mode; the share of it in e^{-V}/Z without a field."""
+    """Best response to a uniform cloud with a small zonal mode, without a field: the factor of that mode."""
     grid = HarmonicGrid(d, 4, count=24 if d == 2 else 14)
     mode = zonal(d, degree)[0](grid.nodes[:, -1])
     nodes, size = jnp.asarray(grid.nodes), 1e-4

@@ -1,9 +1,9 @@
 """Finite-batch InfoNCE against its limit: L_N - J - log(N V) and the gradient's scatter, in N.
 
-On pairs of clouds, with the positive in the denominator. To first order in 1/N the value's bias is
-E[e^{s⁺/τ}/(NΓ)] - E[Var(e^{s/τ})/(2NΓ²)]: the positive's share of the softmax less what the logarithm of a
-mean loses (delta method); the gradient's scatter is ∝ N^{-1/2}. That L_N tends to J + log(N V(τ)), the
-kernel's volume included, is what the bias at the largest N says.
+The loss is that of pairs of clouds, with the positive in the denominator. To first order in 1/N the bias of
+its value is E[e^{s⁺/τ}/(NΓ)] - E[Var(e^{s/τ})/(2NΓ²)]: the positive's share of the softmax, minus the bias of
+the logarithm of a mean (delta method). The gradient's scatter is ∝ N^{-1/2}. The check of the bias at the
+largest N shows that L_N tends to J + log(N V(τ)), with the kernel's volume V.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ _ANCHORS = 64
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Three temperatures on S¹ and S²; the slopes are fitted over all N."""
+    """Compare bias and scatter at three temperatures on S¹ and S²; slopes are fitted over all N."""
     sizes = (64, 256, 1024) if quick else (64, 256, 1024, 4096)
     draws = 48 if quick else 200
     checks, rows = [], []
@@ -31,7 +31,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             mine = _rows(d, tau, sizes, draws, seed)
             where = f"{sphere(d)}, τ = {tau:g}"
             last = mine[-1]
-            # The next order in 1/N, from what the first one is.
+            # Estimate of the next order in 1/N from the first one.
             slack = abs(last["predicted_bias"]) * 20 / last["N"] / tau
             checks.append(
                 within(
@@ -44,7 +44,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             )
             logs = np.log([row["N"] for row in mine])
             slope = np.polyfit(logs, np.log([row["scatter"] for row in mine]), 1)[0]
-            # A scatter from `draws` draws of many coordinates is known to at most 1/√(2·draws), relatively.
+            # A scatter of many coordinates from `draws` draws has a relative error of at most 1/√(2·draws).
             error = 1 / np.sqrt(2 * draws) / np.sqrt(((logs - logs.mean()) ** 2).sum())
             checks.append(
                 within(f"{where}: exponent of N in the gradient's scatter", -0.5, slope, error, slack=0.01)

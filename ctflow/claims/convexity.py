@@ -1,8 +1,8 @@
 """F is strictly convex along mixtures of laws; J^Sym is not.
 
-F along ρ_t = (1-t)ρ_0 + tρ_1 has second derivative ∫(ρ_1-ρ_0)²/ρ_t dμ > 0. J^Sym at two overlapping
-uniform clouds has second variation -(2λ_ℓ + λ_ℓ²) along the direction that takes weight from one cloud
-where it gives it to the other. Clouds are quadrature nodes with weights: exact measures, no noise.
+F along ρ_t = (1-t)ρ_0 + tρ_1 has second derivative ∫(ρ_1-ρ_0)²/ρ_t dμ > 0. At two overlapping uniform
+clouds J^Sym has second variation -(2λ_ℓ + λ_ℓ²) in antiphase, where a mode of degree ℓ is added to one
+density and subtracted from the other. Clouds are weighted quadrature nodes, so there is no sampling noise.
 """
 
 import jax.numpy as jnp
@@ -23,13 +23,13 @@ _STEP = 1e-3
 
 
 def second_difference(values, step: float) -> float:
-    """F'' from (f(-h), f(0), f(h)); off by h²f''''/12."""
+    """F'' from (f(-h), f(0), f(h)); with error about h²f''''/12."""
     before, middle, after = values
     return float((before - 2 * middle + after) / step**2)
 
 
 def curvature(grid: HarmonicGrid, degree: int, tau: float, kind: str) -> float:
-    """Second variation of the energy that the code computes, along one zonal mode of the weights."""
+    """Second variation of the computed energy along one zonal mode of the weights, by finite differences."""
     nodes = jnp.asarray(grid.nodes)
     mode = zonal(grid.d, degree)[0](grid.nodes[:, -1])
     energy = SmoothedEntropy(Exponential(tau)) if kind == "unimodal" else symmetric_without_potential(tau)
@@ -45,7 +45,7 @@ def curvature(grid: HarmonicGrid, degree: int, tau: float, kind: str) -> float:
 
 
 def along_mixture(d: int, tau: float) -> list[dict]:
-    """F on mixtures of two Gibbs laws of opposite potentials: its second derivative, twice."""
+    """F'' along the mixture of two Gibbs laws of opposite potentials, in closed form and by differences."""
     grid = HarmonicGrid(d, 1, count=64)
     height = grid.nodes[:, -1]
     ends = [np.exp(s * height / tau) for s in (1, -1)]
@@ -64,7 +64,7 @@ def along_mixture(d: int, tau: float) -> list[dict]:
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Both claims at three temperatures on S¹ and S²."""
+    """Check both second variations at three temperatures on S¹ and S²."""
     mixtures, modes = [], []
     for d in (2, 3):
         grid = HarmonicGrid(d, 4, count=24 if d == 2 else 14)

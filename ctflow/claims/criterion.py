@@ -1,10 +1,9 @@
 """Where two modalities part: the best single cloud for both, and when it turns unstable against parting.
 
-For a symmetric coupling J^Sym(x, y) = J^Sym(y, x), so that the best single cloud, x = y = z*, is
-stationary, and a displacement of the two is the sum of one in phase and one in antiphase that do not mix.
-Overlap is lost where the lowest curvature of ε ↦ J^Sym(z* + εu, z* - εu) crosses zero: this is said from a
-single cloud, with no gap in it. Nothing is said of a parted state of lower energy that may exist beside an
-overlap that is stable.
+For a symmetric coupling J^Sym(x, y) = J^Sym(y, x). So the best single cloud, x = y = z*, is stationary, and
+every displacement of the pair is the sum of an in-phase and an antiphase part, which do not mix. Overlap is
+lost where the lowest curvature of ε ↦ J^Sym(z* + εu, z* - εu) crosses zero. This criterion needs only a
+single cloud without a gap. It does not exclude a separated state of lower energy while overlap is stable.
 """
 
 from typing import Any
@@ -19,11 +18,11 @@ from ctflow.energies import Energy
 from ctflow.running.sweep import sweep
 
 STEP = 0.3
-"""Step size of the flows here over the temperature; the fastest rate of J^Sym is about 2/τ."""
+"""Step size of the flows here, as a multiple of τ; the fastest rate of J^Sym is about 2/τ."""
 
 
 class Shared(Energy):
-    """An energy of a Pair as one of a single cloud that is both: x = y."""
+    """An energy of a Pair as an energy of a single cloud used for both: x = y."""
 
     part: Energy
 
@@ -37,9 +36,9 @@ class Shared(Energy):
 
 
 def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
-    """J^Sym brought down by one cloud for both modalities, as in `pairs.descend`; the clouds [runs, n, d].
+    """Minimise J^Sym with one cloud for both modalities, as in `pairs.descend`; returns clouds [runs, n, d].
 
-    Points weigh what the marginal of π [n, n] says.
+    The points have the weights of the marginal of π [n, n].
     """
 
     def run(inputs):
@@ -51,7 +50,7 @@ def descend_together(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np
 
 
 def settle(laws: Any, taus: Any, starts: Any, *, num_steps: int) -> np.ndarray:
-    """The best single clouds near others [runs, n, d]: Adam first, then the gradient flow in float64."""
+    """The best single clouds near `starts` [runs, n, d]: Adam first, then the gradient flow in float64."""
 
     def run(inputs):
         law, tau, z = inputs
@@ -66,9 +65,9 @@ def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) ->
     """The least curvature of ε ↦ J^Sym(z + εu, z - εu) over tangent u of mean square 1, [runs].
 
     Args:
-        laws: π of every run, [runs, n, n], symmetric; its marginal is what the points weigh.
+        laws: π of every run, [runs, n, n], symmetric; its marginal gives the points' weights.
         taus: temperatures, [runs].
-        clouds: z, stationary for one cloud as both modalities, [runs, n, d].
+        clouds: z, stationary as one cloud for both modalities, [runs, n, d].
     """
     _, n, d = clouds.shape
     clouds = np.asarray(clouds, np.float64)
@@ -94,17 +93,17 @@ def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) ->
 def parting_rates(
     laws: Any, taus: Any, clouds: np.ndarray, *, num_steps: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Rates [runs], 1/time, at which two clouds part under J^Sym that set out 1e-9 radians apart.
+    """Rates [runs], 1/time, at which two clouds that start 1e-9 radians apart part under J^Sym.
 
-    Of the second half of the steps, after which only the fastest of all antiphase displacements is left.
-    The flow is that of the theory, in float64.
+    Measured over the second half of the steps, when only the fastest antiphase displacement is left. The
+    flow is the gradient flow of the theory, in float64.
 
     Args:
-        laws: as in `lowest_curvatures`, which predicts minus a half of its value.
+        laws: as in `lowest_curvatures`; the predicted rate is minus half of that curvature.
         taus: temperatures, [runs].
         clouds: z, [runs, n, d].
-        num_steps: of size `STEP`·τ.
-        rng: of the displacements.
+        num_steps: number of steps, each of size `STEP`·τ.
+        rng: generator for the displacements.
     """
 
     def run(inputs):
@@ -124,10 +123,10 @@ def parting_rates(
 
 
 def crossing(taus: np.ndarray, curvatures: np.ndarray) -> float:
-    """The largest of ascending temperatures at which a curvature crosses zero, interpolated between two.
+    """The largest temperature, interpolated in ascending `taus`, at which the curvature crosses zero upwards.
 
     Raises:
-        ValueError: it does not cross zero there.
+        ValueError: the curvature does not cross zero between these temperatures.
     """
     below = np.flatnonzero(np.asarray(curvatures) < 0)
     if len(below) == 0 or below[-1] == len(taus) - 1:

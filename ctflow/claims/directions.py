@@ -1,12 +1,12 @@
 """One-directional, symmetric and unimodal InfoNCE on the same pairs: which of them leaves a gap.
 
-J_{1→2} + log V >= -I(π) as for J^Sym, by Gibbs' variational inequality in each row, with equality where
-s_ij = τ·PMI_ij + c_i: a free constant a row, where J^Sym leaves one in all. On the ring both have the same
-stationary parallel rings (`ctflow.claims.ring`), so that from mirror images both leave a gap of the same
-width below the same τ*. One cloud for both modalities (the unimodal energy of the same pairs) has no gap to
-make, reaches the same energy, and lifts off its plane by √(1 - τ/τ*). On latents of a mixture, below their
-critical temperature (`ctflow.claims.mixtures`), both directions leave a gap from every start, and one cloud
-pays for having none: its energy is higher.
+As for J^Sym, J_{1→2} + log V >= -I(π), by Gibbs' variational inequality in each row. Equality holds where
+s_ij = τ·PMI_ij + c_i, with one free constant per row; for J^Sym there is only one constant in all. On a ring
+both energies have the same stationary parallel rings (`ctflow.claims.ring`), so that from mirror images both
+leave a gap of the same width below the same τ*. One cloud for both modalities (J^Sym with x = y) has no gap,
+reaches the same energy, and lies √(1 - τ/τ*) off its plane. On latents of a mixture, below their critical
+temperature (`ctflow.claims.mixtures`), the one-directional and the symmetric energy leave a gap from every
+start, and one cloud for both has a higher energy.
 """
 
 import jax
@@ -23,11 +23,11 @@ TITLE = "one direction, both, and one modality"
 SOURCE = "Gibbs' variational inequality; stationary parallel rings"
 SIGMA = 0.5
 RATIOS = (0.3, 0.6, 0.9, 1.2)
-"""Temperatures, over τ*."""
+"""Temperatures as multiples of τ*."""
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Three energies at four temperatures from the same start, and the directional bound."""
+    """Check three energies at four temperatures from the same starts, a mixture, and the bound."""
     n, num_steps = (48, 1500) if quick else (96, 4000)
     law, star = ring.law(n, SIGMA), ring.critical_temperature(SIGMA)
     starts = [ring.rings(n, 3, (0.4, -0.4), np.random.default_rng([seed, i])) for i in range(len(RATIOS))]
@@ -63,13 +63,13 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _twice(z: np.ndarray) -> ct.Pair:
-    """One cloud as both, in float64."""
+    """A Pair with one cloud as both modalities, in float64."""
     cloud = ct.sphere.normalize(jnp.asarray(z, jnp.float64))
     return ct.Pair(cloud, cloud)
 
 
 def _on_mixture(n: int, num_steps: int, seed: int):
-    """The same on latents of a mixture, at a third of their critical temperature."""
+    """The three energies on latents of a mixture, at a third of the critical temperature."""
     sigma, d = SIGMA, 3
     law = mixtures.law(n, sigma)
     star, information = mixtures.critical_temperatures(n, d, seed)[sigma], pairs.information(law)
@@ -100,7 +100,7 @@ def _on_mixture(n: int, num_steps: int, seed: int):
 
 
 def _bound(law: np.ndarray, seed: int) -> list:
-    """J_{1→2} + log V >= -I(π) over random clouds; equality at s = τ·PMI + c_i, for scores of any kind."""
+    """J_{1→2} + log V >= -I(π) on random clouds; equality for the scores s_ij = τ·PMI_ij + c_i."""
     tau, n = 0.3, len(law)
     energy = pairs.energy_of("one-directional", jnp.asarray(law), tau)
     volume = float(ct.kernels.Exponential(tau).log_volume(4, jnp.float64))

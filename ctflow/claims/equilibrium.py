@@ -1,10 +1,10 @@
-"""One equilibrium: eight starts end in the same Gibbs law; birth and death gets unequal wells right early.
+"""One equilibrium: eight starts end in the same Gibbs law; birth and death balances unequal wells sooner.
 
-Langevin particles from eight starts, among them all points in one place and all points on the potential's
-heights, are compared with exact quadrature. Two wells of weights 0.8 and 0.2 behind a barrier, started
-half and half: Langevin needs the inverse spectral gap to balance them. The Wasserstein-Fisher-Rao flow
-takes a time of 1 whatever the barrier: with the wells settled inside, the logit of a well's mass m obeys
-d logit(m)/dt = -(logit m - logit m*), since δF differs between the wells by exactly that.
+Langevin particles from eight starts are compared with exact quadrature. Among the starts are all points in
+one place and all points where the potential is high. Then two wells of weights 0.8 and 0.2 behind a barrier
+start with half of the mass each. Langevin balances them in a time of the inverse spectral gap. The
+Wasserstein-Fisher-Rao flow takes a time of about 1, for any barrier: once each well is in equilibrium inside,
+the logit of a well's mass m obeys d logit(m)/dt = -(logit m - logit m*), the difference of δF between wells.
 """
 
 import jax
@@ -33,7 +33,7 @@ STARTS = (
 
 
 def wells(d: int, concentration: float, weights) -> ct.potentials.VonMisesFisherMixture:
-    """Two wells 120° apart."""
+    """A potential with two wells 120° apart."""
     means = np.zeros((2, d))
     means[0, -1], means[1, 0], means[1, -1] = 1, np.sin(2 * np.pi / 3), np.cos(2 * np.pi / 3)
     return ct.potentials.VonMisesFisherMixture(
@@ -42,7 +42,7 @@ def wells(d: int, concentration: float, weights) -> ct.potentials.VonMisesFisher
 
 
 def starting_cloud(kind: str, potential, key, n: int, d: int) -> np.ndarray:
-    """N points of one of the `STARTS`, [n, d]."""
+    """The N points [n, d] of one of the `STARTS`."""
     means = np.asarray(potential.means)
     uniform = np.asarray(ct.sphere.uniform(key, 8 * n, d))
 
@@ -61,14 +61,14 @@ def starting_cloud(kind: str, potential, key, n: int, d: int) -> np.ndarray:
         return np.concatenate([near(means[0])[: n // 4], near(-means[1])[n // 4 :]])
     if kind == "heights of U":
         return uniform[np.argsort(-np.asarray(potential_at(potential, uniform)))[:n]]
-    # A ring about the first well, 60° from it, or the great circle; on S¹ two points.
+    # A ring 60° from the first well, or the great circle 90° from it; on S¹ these are two points.
     height = 0.5 if kind == "ring" else 0.0
     flat = uniform[:n] - (uniform[:n] @ means[0])[:, None] * means[0]
     return height * means[0] + np.sqrt(1 - height**2) * flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Three temperatures on S¹ and S² from every start; then the unequal wells."""
+    """Check every start at three temperatures on S¹ and S², then the unequal wells."""
     n = 500 if quick else 20_000
     checks, rows = [], []
     for d in (2, 3):
@@ -88,7 +88,7 @@ def _from_every_start(potential, clouds: list[np.ndarray], tau: float, key):
     n, d = clouds[0].shape
     gibbs = ct.gibbs.GibbsMeasure(potential, temperature=tau, d=d)
     gap = ct.meanfield.FokkerPlanck(gibbs).spectral_gap
-    # The particles do not interact: all starts run as one cloud. 400 steps for every τ: one program.
+    # The particles do not interact, so all starts run as one cloud. All τ take 400 steps, for one program.
     ends = langevin(
         potential,
         np.concatenate(clouds),
@@ -180,7 +180,7 @@ def _unequal_wells(n: int, repeats: int, seed: int):
     index = np.searchsorted(times, 2.0)
     nearer = flow.node_weights * (flow.nodes @ (means[0] - means[1]) > 0)
     stuck = flow.density(half, times) @ nearer
-    # A mass off by one standard deviation of n points moves the logarithm of a logit difference by that much.
+    # Error of the logarithm of a logit difference for a mass that is off by one standard deviation.
     spread = noise / (exact * (1 - exact)) / abs(special.logit(0.5) - special.logit(exact)) * np.exp(1.3)
     checks = [
         within(

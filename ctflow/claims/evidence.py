@@ -1,4 +1,4 @@
-"""What a claim hands back: numbers predicted and simulated, with the tolerance that decides on them."""
+"""What a claim returns: predicted and simulated numbers, with the tolerance that decides each verdict."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,13 +10,13 @@ class Check(NamedTuple):
     """One number that theory predicts and a simulation must hit.
 
     Attributes:
-        quantity: what it is, and where: "S², τ = 0.1, degree 2: growth".
-        predicted: by theory; NaN where there is a bound only.
-        bound: that must not be passed; NaN where there is a prediction.
-        simulated: what came out.
-        error: standard error of `simulated`; 0 where nothing is random.
+        quantity: what is compared, and at which settings: "S², τ = 0.1, degree 2: growth".
+        predicted: value by theory; NaN if there is only a bound.
+        bound: limit for `simulated`, from above or below as `rule` says; NaN if there is a prediction.
+        simulated: the measured value.
+        error: standard error of `simulated`; 0 if nothing is random.
         rule: how the two are compared, in words.
-        passed: the verdict of that rule.
+        passed: whether `simulated` satisfies the rule.
     """
 
     quantity: str
@@ -29,12 +29,12 @@ class Check(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What running a claim gave.
+    """The result of running a claim.
 
     Attributes:
-        checks: the numbers that decide.
-        curves: tables of what a figure shows, by name.
-        sample: how many particles, draws and seeds it ran, in words.
+        checks: the compared numbers, with verdicts.
+        curves: tables of columns for the claim's figure, by name.
+        sample: number of particles, draws and seeds of the run, in words.
     """
 
     checks: list[Check]
@@ -50,7 +50,7 @@ class Evidence(NamedTuple):
 def within(
     quantity: str, predicted: Any, simulated: Any, error: Any, *, sigmas: float = 4.0, slack: float = 0.0
 ) -> Check:
-    """Simulated within `sigmas` standard errors of predicted, plus a known systematic error `slack`."""
+    """Check that |simulated − predicted| <= `sigmas`·error + `slack`, a known systematic error."""
     p, s, e = float(predicted), float(simulated), float(error)
     more = f" + {slack:.2g}" if slack else ""
     return Check(
@@ -61,29 +61,29 @@ def within(
 def close(
     quantity: str, predicted: Any, simulated: Any, *, relative: float = 0.0, absolute: float = 0.0
 ) -> Check:
-    """Simulated equal to predicted up to a relative or absolute difference, where nothing is random."""
+    """Check that |simulated − predicted| <= `relative`·|predicted| + `absolute`; nothing is random."""
     p, s = float(predicted), float(simulated)
     rule = f"within {relative:.2g} of it" if relative else f"within {absolute:.2g}"
     return Check(quantity, p, np.nan, s, 0.0, rule, bool(abs(s - p) <= relative * abs(p) + absolute))
 
 
 def at_most(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sigmas: float = 4.0) -> Check:
-    """Simulated not above a bound by more than `sigmas` standard errors."""
+    """Check that simulated <= bound + `sigmas`·error."""
     b, s, e = float(bound), float(simulated), float(error)
     return Check(quantity, np.nan, b, s, e, "at most", bool(s <= b + sigmas * e))
 
 
 def at_least(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sigmas: float = 4.0) -> Check:
-    """Simulated not below a bound by more than `sigmas` standard errors."""
+    """Check that simulated >= bound − `sigmas`·error."""
     b, s, e = float(bound), float(simulated), float(error)
     return Check(quantity, np.nan, b, s, e, "at least", bool(s >= b - sigmas * e))
 
 
 def sphere(d: int) -> str:
-    """The name of the unit sphere of R^d."""
+    """Name of the unit sphere of R^d in texts: S¹, S², or d = 8."""
     return {2: "S¹", 3: "S²"}.get(d, f"d = {d}")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Rows that share their names as columns."""
+    """Rows with the same keys as a table of columns."""
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

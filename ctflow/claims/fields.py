@@ -1,6 +1,6 @@
 """Potentials, modes and energies that several claims share.
 
-Numbers are leaves, so that one program serves them all.
+Numbers are leaves, so that one compiled program serves all values.
 """
 
 from dataclasses import KW_ONLY
@@ -27,13 +27,13 @@ class Tilted(PotentialBase):
 
 
 class Effective(PotentialBase):
-    """V_{1|2}(z) = U_{12}(z)/τ + log ρ̃_2(z): what a particle of cloud 1 sees while cloud 2 stands still.
+    """V_{1|2}(z) = U_{12}(z)/τ + log ρ̃_2(z): potential of a particle of cloud 1 while cloud 2 is frozen.
 
     Args:
         potential: U_{12}.
         cloud: cloud 2.
         temperature: τ.
-        kernel: smooths cloud 2.
+        kernel: smooths cloud 2 to the density ρ̃_2.
     """
 
     potential: Any
@@ -51,18 +51,18 @@ class Effective(PotentialBase):
 
 @jax.jit
 def potential_at(potential: Any, z: Any) -> Any:
-    """U at points [..., d]: one program for a kind of potential, called at many temperatures."""
+    """U at points [..., d], jitted: one program per kind of potential, for all temperatures."""
     return potential(z)
 
 
 def cluster(rng: np.random.Generator, center: Any, n: int, spread: float) -> np.ndarray:
-    """N points around a center [d], about `spread` radians off it in every direction."""
+    """N points [n, d] around a center [d], with standard deviation `spread` radians per tangent direction."""
     z = np.asarray(center) + spread * rng.standard_normal((n, len(center)))
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 
 def great_circle(d: int, count: int = 181) -> tuple[np.ndarray, np.ndarray]:
-    """Angles [count] from the pole towards z_1, radians, and the points there, [count, d]."""
+    """Angles [count] in radians, from the pole towards z_1, and their points [count, d] on a great circle."""
     angle = np.linspace(-np.pi, np.pi, count)
     line = np.zeros((count, d))
     line[:, 0], line[:, -1] = np.sin(angle), np.cos(angle)
@@ -70,7 +70,7 @@ def great_circle(d: int, count: int = 181) -> tuple[np.ndarray, np.ndarray]:
 
 
 def zonal(d: int, degree: int):
-    """The zonal harmonic of a degree as a polynomial of the height, and its derivative; mean square 1."""
+    """The zonal harmonic of a degree, of mean square 1, as a polynomial of the height; and its derivative."""
     if d == 2:
         wave = np.polynomial.Chebyshev.basis(degree) * np.sqrt(2)
     else:

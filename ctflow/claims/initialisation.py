@@ -1,15 +1,15 @@
 """Not an artifact of the start: heterogeneity makes room for a gap, and the start decides how it is used.
 
-Two rings of latents, blurred by σ, set out overlapping, on one side of their plane, or apart. With matched
-pairs (σ = 0) the critical temperature is 0 (`ctflow.claims.ring`): wherever there is a dimension to spare
-every start ends without a gap. With σ = 0.5 below τ* the room is 1 - τ/τ*, and on S² mirror images end
-2√(1 - τ/τ*) apart, however far apart they set out; rings of equal height keep one centroid. So
-the paper's wording holds in one half: a start makes no gap where heterogeneity makes no room for it. But
-where there is room, the start decides. On the circle there is no room, and two arcs stay where they are.
+Two rings of latents, blurred by σ, start overlapping, on one side of their plane, or apart. With matched
+pairs (σ = 0) the critical temperature is 0 (`ctflow.claims.ring`): in d > 2 every start ends without a gap.
+With σ = 0.5 and τ < τ* there is room for a gap: on S² mirror images end 2√(1 - τ/τ*) apart, however far apart
+they start; rings of equal height keep one centroid. So half of the paper's statement holds: the start alone
+makes no gap where heterogeneity makes no room for one. But where there is room, the start decides. On the
+circle (d = 2) there is no room, and two arcs stay where they are.
 
-On latents in two clusters (`ctflow.claims.mixtures`) it holds in both halves: matched pairs end without a
-gap from overlap, at random and from opposite cones, blurred pairs with one from each; its width is the
-start's.
+On latents in two clusters (`ctflow.claims.mixtures`) both halves of the statement hold: from overlapping,
+random and opposite starts matched pairs end without a gap and blurred pairs with one. The width of that gap
+depends on the start.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ _TAU = 0.1
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Every start with and without heterogeneity, in up to 32 dimensions; two arcs on the circle."""
+    """Check every start with and without heterogeneity, in up to 32 dimensions; two arcs on the circle."""
     n, num_steps, seeds = (48, 2000, 2) if quick else (96, 5000, 5)
     rows = []
     for d in (2, 3, 8) if quick else (2, 3, 8, 32):
@@ -43,7 +43,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _on_mixture(dims: tuple[int, ...], n: int, num_steps: int, seeds: int, seed: int):
-    """Latents of two clusters: without a gap at the start, at random, and with the widest."""
+    """Latents in two clusters: starts without a gap, at random, and with the widest gap."""
     rows, checks = [], []
     for d in dims:
         cells, labels = [], []

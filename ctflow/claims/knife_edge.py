@@ -1,9 +1,9 @@
 """Knife-edge: two overlapping clouds stay together only if their fields differ by a constant.
 
-With U_12 = U_21 + c equal clouds stay equal to rounding, for however long (an invariant of the symmetric
-flow, though a saddle: see `stability`). Any other difference parts them at once, with relative velocity
--½P∇(U_12 - U_21)/τ at every point, whatever the kernel: both see the same barrier. The distance that
-they have after a short time is then ∝ the size ε of the difference.
+With U_12 = U_21 + c, equal clouds stay equal up to rounding at all times. (The symmetric flow leaves overlap
+invariant, although overlap is a saddle: see `stability`.) Any other difference parts them at once, with
+relative velocity -½P∇(U_12 - U_21)/τ at every point (P: tangent projection). This holds for every kernel,
+since both see the same barrier. Their distance after a short time is ∝ the size ε of the difference.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ TEMPERATURES = (1.0, 0.3, 0.1)
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Invariance, the first relative velocity, and the gap against ε, at three temperatures."""
+    """Check invariance, initial relative velocity, and distance against ε, at three temperatures."""
     n, sizes = 60 if quick else 400, np.array([0.01, 0.02, 0.04, 0.08])
     checks, rows = [], []
     for d in (2, 3):
@@ -63,12 +63,12 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _moved(cloud: Any, first: Tilted, second: Tilted, tau: float, num_steps: int) -> ct.Pair:
-    """Two equal clouds after `num_steps` steps of τ/100 of the symmetric flow."""
+    """Two equal clouds after `num_steps` steps of the symmetric flow, with step size τ/100."""
     flow = ct.flows.GradientFlow(0.01 * tau)
     energy = symmetric_in_fields(first, second, temperature=tau)
     return ct.evolve(energy, flow, flow.init(ct.Pair(cloud, cloud)), num_steps=num_steps).clouds
 
 
 def _distance(clouds: ct.Pair) -> float:
-    """Root mean square distance of corresponding points."""
+    """Root mean square distance between corresponding points."""
     return float(jnp.sqrt(jnp.mean(jnp.sum((clouds.x - clouds.y) ** 2, axis=1))))

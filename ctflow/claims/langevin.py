@@ -1,4 +1,4 @@
-"""Langevin particles in a potential, as several claims run them."""
+"""Langevin particles in a potential, shared by several claims."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from ctflow.running.solver import solve
 
 
 class Run(NamedTuple):
-    """Particles at the end, and what was saved at times [saves + 1], the start first."""
+    """The final particles [n, d], and what was saved at `times` [saves + 1], beginning with the start."""
 
     cloud: np.ndarray
     times: np.ndarray
@@ -30,7 +30,7 @@ def langevin(
     save: Callable[[Any], Any] = jnp.mean,
     saves: int = 1,
 ) -> Run:
-    """Run particles for `duration`. Equal `num_steps` at several temperatures compile one program."""
+    """Run particles for a time `duration`. Runs with equal `num_steps` share one compiled program."""
     solution = solve(
         Potential(potential, temperature=temperature),
         jnp.asarray(start),

@@ -1,8 +1,8 @@
 """Low temperature: the Gibbs mass of {U <= min U + δ} tends to 1 as τ → 0, in any dimension.
 
-U(z) = -⟨z, a⟩, whose Gibbs law is von Mises-Fisher with κ = 1/τ: its mass of the cap ⟨z, a⟩ >= 1 - δ by
-quadrature, against Langevin particles from a uniform start, in 2, 3, 8 and 64 dimensions. In high
-dimension the mass comes late: entropy pulls to the equator until 1/τ exceeds about d.
+For U(z) = -⟨z, a⟩ the Gibbs law is von Mises-Fisher with κ = 1/τ. Its mass in the cap ⟨z, a⟩ >= 1 - δ, by
+quadrature, is compared with Langevin particles from a uniform start, in 2, 3, 8 and 64 dimensions. In high
+dimension only low temperatures collect the mass: entropy favours the equator until 1/τ exceeds about d.
 """
 
 import jax
@@ -18,7 +18,7 @@ DELTA = 0.2
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Three temperatures in each dimension; more in the exact curve."""
+    """Check three temperatures in each dimension; the exact curve has 25."""
     n = 2_000 if quick else 10_000
     rows, curve = [], []
     for d in (2, 3, 8, 64):
@@ -52,10 +52,10 @@ def _exact(potential, tau: float, d: int) -> float:
 
 
 def _simulate(potential, tau: float, d: int, n: int, key) -> float:
-    """Langevin from the uniform law until e⁻⁸ of it is left: rates are about 1/τ + d - 1 in the end."""
+    """Mass of the cap after a Langevin run from the uniform law, long enough to leave e⁻⁸ of the start."""
     key_start, key_noise = jax.random.split(key)
-    # The drift takes a few τ more to bring points from the other side. Steps are a 20th of the curvature's
-    # time or less; their number is the same at every τ, so that one program serves.
+    # Late rates are about 1/τ + d - 1; the drift needs a few τ more for points on the far side. Steps are at
+    # most 1/20 of the time scale of the curvature. Their number is the same at every τ, for one program.
     num_steps = 320
     duration = 4 * tau + 8 / (d - 1 + 1 / tau) if tau < 1 / (d - 1) else 10 / (d - 1)
     run = langevin(

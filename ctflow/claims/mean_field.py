@@ -1,9 +1,9 @@
 """Particles against their mean field: statistical error N^{-1/2}, and the equations themselves.
 
-The mean height of N Langevin particles is off the Fokker-Planck value by √(Var/N), at a time in the middle
-of the relaxation. Particles under the flows of J_τ and of J^Sym, started as weighted quadrature nodes so
-that there is no sampling error, follow the equations for densities, solved with harmonics; independent
-particles do so up to √(1/N).
+In the middle of the relaxation, the mean height of N Langevin particles differs from the Fokker-Planck value
+by √(Var/N). Particles under the flows of J_τ and J^Sym follow the equations for densities, which are solved
+with harmonics. These particles start as weighted quadrature nodes, so that there is no sampling error;
+independent particles would follow up to an error ∝ N^{-1/2}.
 """
 
 import jax
@@ -26,7 +26,7 @@ _TIME = 0.15
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Three temperatures on S¹ and S²."""
+    """Check Langevin and the two flows at three temperatures on S¹ and S²."""
     sizes, repeats = (100, 400, 1600), 40 if quick else 200
     checks, sampling, fields = [], [], []
     for d in (2, 3):
@@ -40,7 +40,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):
-    """The particles do not interact, so all repeats of all sizes are one run."""
+    """Error of the mean height against N. Particles do not interact, so all sizes and repeats are one run."""
     where = f"{sphere(d)}, τ = {tau:g}"
     gibbs = ct.gibbs.GibbsMeasure(ct.potentials.Linear(jnp.asarray(np.eye(d)[0])), temperature=tau, d=d)
     flow = FokkerPlanck(gibbs)
@@ -62,7 +62,7 @@ def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):
         first += size * repeats
         error = np.sqrt(np.mean((means - exact) ** 2))
         rows.append({"d": d, "tau": tau, "N": size, "predicted": spread / np.sqrt(size), "simulated": error})
-    # A root mean square of r normal draws is known to 1/√(2r), relatively.
+    # The root mean square of r normal draws has a relative error of 1/√(2r).
     relative = 1 / np.sqrt(2 * repeats)
     logs = np.log(sizes)
     slope = np.polyfit(logs, np.log([row["simulated"] for row in rows]), 1)[0]

@@ -1,9 +1,9 @@
-"""Two modalities of latents in two clusters, and the temperature below which one cloud splits in two.
+"""Two modalities with latents in two clusters, and the temperature below which one cloud splits in two.
 
-Latents are n equally likely angles of 0.7·vM(0, 6) + 0.3·vM(π, 6), pairs are blurred by σ (balanced, so
-that both marginals are uniform). The temperature τ* at which overlap is lost follows from the best single
-cloud for both modalities (`ctflow.claims.criterion`). It depends on n: few latents lie between the clusters,
-and where they happen to lie still moves τ* by 5 % at n near 100. Infinitely many have a τ* of their own.
+Latents are n equally likely angles of 0.7·vM(0, 6) + 0.3·vM(π, 6). Pairs are blurred by σ, balanced so that
+both marginals are uniform. The temperature τ* at which overlap is lost follows from the best single cloud
+for both modalities (`ctflow.claims.criterion`). It depends on n, because few latents lie between the
+clusters: at n near 100 their positions still move τ* by 5 % from its limit for infinitely many latents.
 """
 
 from functools import cache
@@ -35,7 +35,7 @@ def law(n: int, sigma: float) -> np.ndarray:
 
 
 def start(kind: str, n: int, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two clouds [n, d] at one of the `STARTS`: at their latents on a circle, anywhere, in opposite cones."""
+    """Two clouds [n, d] of one of the `STARTS`: near their latents on a circle, random, or opposite cones."""
 
     def cloud(side: int) -> np.ndarray:
         z = rng.standard_normal((n, d))
@@ -50,7 +50,7 @@ def start(kind: str, n: int, d: int, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def _around_circle(angle: np.ndarray, d: int, rng: np.random.Generator) -> np.ndarray:
-    """A cloud near the circle of the first two axes, 0.05 off it."""
+    """A cloud near the unit circle of the first two axes, with noise of 0.05."""
     z = 0.05 * rng.standard_normal((len(angle), d))
     z[:, :2] += np.column_stack([np.cos(angle), np.sin(angle)])
     return z / np.linalg.norm(z, axis=1, keepdims=True)
@@ -58,29 +58,29 @@ def _around_circle(angle: np.ndarray, d: int, rng: np.random.Generator) -> np.nd
 
 @cache
 def population_law(n: int, sigma: float) -> np.ndarray:
-    """The law of infinitely many latents: masses [n, n] at n equal steps of the angle."""
+    """The law π of infinitely many latents: masses [n, n] on n equally spaced angles."""
     angle = 2 * np.pi * np.arange(n) / n
     mass = VonMisesMixture().density(angle)
     mass /= mass.sum()
     apart = np.remainder(angle[:, None] - angle + np.pi, 2 * np.pi) - np.pi
     kernel = np.exp(-(apart**2) / (2 * sigma**2))
     scale = np.sqrt(mass)
-    for _ in range(2000):  # symmetric Sinkhorn: both marginals the masses
+    for _ in range(2000):  # symmetric Sinkhorn: both marginals become `mass`
         scale = np.sqrt(scale * mass / (kernel @ scale))
     return scale[:, None] * kernel * scale
 
 
 @cache
 def critical_temperatures(n: int, d: int, seed: int = 0, *, population: bool = False) -> dict[float, float]:
-    """τ* by σ, of `SIGMAS`: where the lowest antiphase curvature of the best single cloud crosses zero.
+    """τ* for each σ of `SIGMAS`: where the lowest antiphase curvature of the best single cloud crosses zero.
 
-    Interpolated on 16 temperatures from 0.15 to 1; within 1 % or so.
+    Interpolated between 16 temperatures from 0.15 to 1, with an error of about 1 %.
 
     Args:
-        n: latents.
-        d: of the clouds, >= 3.
-        seed: of the start.
-        population: infinitely many latents instead, by n quadrature points.
+        n: number of latents.
+        d: dimension of the clouds, >= 3.
+        seed: for the start.
+        population: take infinitely many latents, by n quadrature points, instead of n latents.
     """
     shape, of = (len(SIGMAS), len(_TEMPERATURES)), population_law if population else law
     laws, taus = np.repeat([of(n, s) for s in SIGMAS], shape[1], axis=0), np.tile(_TEMPERATURES, shape[0])

@@ -1,14 +1,14 @@
 """Where overlap is lost: every mode of the flat ring, and the onset from the best single cloud.
 
-Latents on a ring, pairs blurred by σ. Beyond the paper. Two overlapping clouds part as soon as some
-displacement in antiphase grows. At the flat ring every mode's rate is known (`ring.growth`), out of plane
-and along the ring, in antiphase and in phase. At τ*, where parallel rings find room, a wave with m >= 2
-grows already: two laws part above τ*, and their centroids do not, so that this gap is seen by the energy
-distance alone. For σ above 0.57 the flat ring is the overlapping state there (though up to 0.68 it buckles
-at higher temperatures), and the onset has a closed form; below, the ring has buckled in phase into a seam
-of lower energy, and the onset is where the seam's lowest antiphase curvature is zero
-(`ctflow.claims.criterion`). On the circle itself, with no dimension to spare, waves along the ring part the
-clouds once σ exceeds 0.50 and τ is low enough (run at σ = 0.8 and 1).
+This goes beyond the paper. Latents lie on a ring and pairs are blurred by σ. Two overlapping clouds part as
+soon as some antiphase displacement grows. At the flat ring the rate of every mode is known (`ring.growth`):
+out of plane and along the ring, in antiphase and in phase. At τ*, below which parallel rings can leave the
+plane, a wave with m >= 2 grows already. So two laws part above τ*, but their centroids do not: only the
+energy distance shows it. For σ above 0.57 the flat ring is the overlapping state at the onset (though up to
+0.68 it buckles at higher temperatures), and the onset has a closed form. For smaller σ the ring has buckled
+in phase into a curve of lower energy, a seam, and the onset is where the seam's lowest antiphase curvature is
+zero (`ctflow.claims.criterion`). On the circle itself (d = 2) waves along the ring part the clouds if σ
+exceeds 0.50 and τ is low enough (run at σ = 0.8 and 1).
 """
 
 from itertools import product
@@ -26,19 +26,19 @@ from ctflow.running.sweep import sweep
 TITLE = "where overlap is lost"
 SOURCE = "second variation of J^Sym at the flat ring in closed form; at the best single cloud by its Hessian"
 SIGMAS = (0.3, 0.5, 0.8, 1.0)
-"""Of the onset; at 0.3 and 0.5 the overlapping state is a seam, at 0.8 and 1 the flat ring."""
+"""σ of the onsets; at 0.3 and 0.5 the overlapping state is a seam, at 0.8 and 1 the flat ring."""
 _N = 48
 _SIZE = 1e-5
 _PER_RUN, _STEPS = 0.02, 20
-"""Logarithmic growth of a mode's amplitude over a run, at most, and the steps of a run."""
+"""Largest growth of the logarithm of a mode's amplitude in a run, and the number of steps of a run."""
 _AROUND = np.array([0.96, 0.985, 1.015, 1.04])
-"""Temperatures at which the clouds are seen to part or not, over the predicted onset."""
+"""Temperatures at which runs look for parting clouds, as multiples of the predicted onset."""
 _STEPS_TO_PART = {0.3: 40_000, 0.5: 8000, 0.8: 3000, 1.0: 3000}
-"""How many of size 0.3τ, by σ: the soft displacements of a seam are many, and slow."""
+"""Number of steps of size 0.3τ, by σ: a seam has many slow displacements, so small σ needs more."""
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Rates of every mode; the onset from both sides of it; the circle."""
+    """Check the rates of the modes, the onset from both sides, and the circle."""
     rates = _rates((0.5, 0.8) if quick else SIGMAS, (0.8, 1.2), range(4) if quick else range(7))
     checks = [
         close(
@@ -58,7 +58,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _rates(sigmas: Any, ratios: Any, modes: Any) -> list[dict[str, Any]]:
-    """Growth of the amplitude of a single mode, displaced by a little."""
+    """Growth rate of each mode: rows with the prediction and the rate after a small displacement."""
     angle = 2 * np.pi * np.arange(_N) / _N
     cells: list[Any] = list(product(sigmas, ratios, ring.Growth._fields, modes))
     rows, displacements, inputs = [], [], []
@@ -92,7 +92,7 @@ def _rates(sigmas: Any, ratios: Any, modes: Any) -> list[dict[str, Any]]:
 
 
 def _onsets(sigmas: Any, seed: int) -> tuple[list[Check], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Where the best single cloud turns unstable, and where clouds are seen to part."""
+    """Temperatures at which the best single cloud turns unstable, and at which simulated clouds part."""
     checks, onsets, ends = [], [], []
     rng = np.random.default_rng([seed, 5])
     for sigma in sigmas:
@@ -133,7 +133,7 @@ def _onsets(sigmas: Any, seed: int) -> tuple[list[Check], list[dict[str, Any]], 
                 "seen": seen,
             }
         )
-        # Half way between τ* and the onset, and above the onset.
+        # One temperature half way between τ* and the onset, and one above the onset.
         ratios = np.array([0.5 * (1 + predicted / star), 1.02 * predicted / star])
         clouds = [ring.rings(_N, 3, (0.0, 0.0), rng, 0.01) for _ in ratios]
         cells = [Cell(sigma, ratio * star, *pair) for ratio, pair in zip(ratios, clouds, strict=True)]
@@ -150,7 +150,7 @@ def _onsets(sigmas: Any, seed: int) -> tuple[list[Check], list[dict[str, Any]], 
 
 
 def _on_circle(quick: bool, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
-    """In d = 2 waves along the ring part the clouds where σ is large enough, and no others."""
+    """In d = 2 waves along the ring part the clouds if σ is large enough, and not otherwise."""
     rng, cells, rows = np.random.default_rng([seed, 6]), [], []
     for sigma in (0.5, 1.0) if quick else (0.3, 0.5, 0.8, 1.0):
         onset = ring.onset_along(sigma)

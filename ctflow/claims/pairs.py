@@ -1,4 +1,4 @@
-"""Two modalities whose pairs have known probabilities, and clouds that descend on them."""
+"""Two modalities whose pairs have known probabilities, and clouds that descend their energies."""
 
 from typing import Any, NamedTuple
 
@@ -14,11 +14,11 @@ from ctflow.kernels import Exponential
 from ctflow.running.sweep import sweep
 
 FLOW = ct.flows.Descent(optax.adam(1e-2))
-"""What every run on pairs descends by; radians a step."""
+"""The flow of every run on pairs: Adam, with learning rate 1e-2 radians per step."""
 
 
 class Cell(NamedTuple):
-    """One run: blur σ, temperature τ, and the clouds it starts from, [n, d] each."""
+    """One run: blur σ in radians, temperature τ, and the two starting clouds, [n, d] each."""
 
     sigma: float
     tau: float
@@ -27,9 +27,9 @@ class Cell(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """What runs ended as, arrays [runs], and the clouds [runs, n, d].
+    """Results of several runs: arrays [runs], and the final clouds x and y, [runs, n, d].
 
-    `energy` is J + log V, `slope` its derivative in log τ with the clouds held.
+    `energy` is J + log V in nats; `slope` is its derivative in log τ for fixed clouds.
     """
 
     energy: Any
@@ -42,13 +42,13 @@ class Ends(NamedTuple):
 
 
 def information(law: np.ndarray) -> float:
-    """I(π) in nats."""
+    """The mutual information I(π) of a law π [n, m], in nats."""
     outer = law.sum(axis=1)[:, None] * law.sum(axis=0)
     return float(special.xlogy(law, law / outer).sum())
 
 
 def energy_of(kind: str, law: Any, tau: Any) -> Any:
-    """J^Sym ("symmetric") or J_{1→2} ("one-directional") of pairs with probabilities π [n, n]."""
+    """J^Sym (kind "symmetric") or J_{1→2} ("one-directional") for pairs with probabilities π [n, n]."""
     n = law.shape[0]
     rows, cols = (index.ravel().astype(np.int32) for index in np.indices((n, n)))
     coupling = Coupling(jnp.asarray(rows), jnp.asarray(cols), jnp.ravel(law), shape=(n, n), complete=True)
@@ -57,19 +57,19 @@ def energy_of(kind: str, law: Any, tau: Any) -> Any:
 
 
 def level(kind: str, law: Any, log_tau: Any, clouds: Any) -> Any:
-    """J + log V of a pair of clouds, differentiable in log τ."""
+    """J + log V of a pair of clouds, in nats; differentiable in log τ."""
     tau: Any = jnp.exp(log_tau)
     return (energy_of(kind, law, tau) + ct.energies.LogVolume(Exponential(tau)))(clouds)
 
 
 def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
-    """Every cell's clouds brought down by Adam in float32, as one program.
+    """Minimise the energy of every cell by Adam in float32; one program for all cells.
 
     Args:
-        kind: of the energy, see `energy_of`.
+        kind: energy, see `energy_of`.
         laws: π of every cell, [runs, n, n].
-        cells: the runs; one n and d.
-        num_steps: of Adam, at 1e-2 radians.
+        cells: the runs; n and d must be the same for all.
+        num_steps: steps of Adam, see `FLOW`.
     """
 
     def run(inputs):
@@ -87,7 +87,7 @@ def descend(kind: str, laws: Any, cells: list[Cell], *, num_steps: int) -> Ends:
 
 
 def measures(ends: Ends, index: int, law: np.ndarray) -> dict[str, Any]:
-    """What a table says of a run's end."""
+    """Table entries for the end of run `index`; `optimality_gap` is J + log V + I(π)."""
     return {
         "centroid_gap": ends.centroid_gap[index],
         "energy_distance": ends.energy_distance[index],

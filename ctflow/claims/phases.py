@@ -1,26 +1,25 @@
 """When a gap can open: a continuous transition at a critical temperature that the pairs' blur sets.
 
-Beyond the paper. On latents on a ring, blurred by σ, J^Sym has room for two parallel rings below a critical
-temperature τ*(σ) in closed form (`ctflow.claims.ring`): a family of ends at heights a, b with (1-a²)(1-b²)
-= (τ/τ*)², all of one energy. The flow conserves a/b, so that the start picks the end: mirror images end
-2√(1 - τ/τ*) apart, equal heights with one centroid, others in between. Both candidate mechanisms are in it.
-Effective temperature: the temperature that the rings feel stays at τ*, so that the energy of rings below τ*
-is the same at every τ. Neutral level: where on the family the rings are costs nothing. So heterogeneity
-makes the room for a gap; how it is used is left to the start. Shaken by 0.01, rings still end within 0.012
-of the predicted gap at σ = 0.5, 0.8 and 1 (0.6 and 0.8 τ*); at σ = 0.3 and 0.6 τ* waves carry them to
-another ratio. Near τ* parallel rings on one side are a saddle: a wave takes the two laws apart, and their
-centroids stay together.
+This goes beyond the paper. Latents on a ring with pairs blurred by σ have a critical temperature τ*(σ) in
+closed form (`ctflow.claims.ring`). Below it two parallel rings can rest at any heights a, b with
+(1-a²)(1-b²) = (τ/τ*)², all of one energy. The flow conserves a/b, so the start decides where they end: mirror
+images 2√(1 - τ/τ*) apart, equal heights with one centroid, others in between. Two effects explain this.
+Effective temperature: the rings always feel the temperature τ*, so that below τ* their energy is the same at
+every τ. Neutral level: it costs nothing to move along the family. So heterogeneity makes room for a gap, and
+the start decides how it is used. Starts perturbed by 0.01 still end within 0.012 of the predicted gap at
+σ = 0.5, 0.8 and 1 (0.6 and 0.8 τ*); at σ = 0.3 and 0.6 τ* waves carry the rings to another ratio. Near τ*
+parallel rings on one side are a saddle: a wave separates the two laws, while their centroids stay together.
 
-From overlap, two laws part above τ* already (`ctflow.claims.overlap`). In d = 2 rings have no room off the
-plane, and at σ = 0.5 overlap stays; pairs in blocks of equals make no room either. Annealing the
-temperature from above τ* to below it does not keep the clouds together, and a learned temperature comes to
-rest below τ*, with a wave (`ctflow.claims.schedules`).
+From overlap, two laws part already above τ* (`ctflow.claims.overlap`). In d = 2 rings cannot leave the plane,
+and at σ = 0.5 overlap stays. Pairs in blocks of equal latents make no room for a gap either. Clouds part even
+if the temperature is annealed from above τ* to below it. A learned temperature comes to rest below τ*, with a
+wave (`ctflow.claims.schedules`).
 
-On latents in two clusters the ring's symmetry is gone, and with it the neutral level near τ*. There τ* is
-the temperature at which the best single cloud for both modalities turns unstable in antiphase
-(`ctflow.claims.mixtures`); just below it every start, one without a gap, a random one or two opposite cones,
-ends in the same gap. Further down the energy flattens again, close to -I(π), and the start decides on the
-width; one cloud for both modalities then costs energy (`ctflow.claims.directions`).
+Latents in two clusters break the symmetry of the ring, and near τ* there is no neutral level. There τ* is the
+temperature at which the best single cloud for both modalities turns unstable in antiphase
+(`ctflow.claims.mixtures`). Just below it every start (overlapping, random, opposite cones) ends in the same
+gap. Further down the energy is nearly flat again, close to -I(π), and the start decides the width; one cloud
+for both modalities then has a higher energy (`ctflow.claims.directions`).
 """
 
 from itertools import product
@@ -39,18 +38,18 @@ TITLE = "phase diagram of the modality gap"
 SOURCE = "stationary parallel rings; curvature of the best single cloud"
 SIGMAS = (0.3, 0.5, 1.0)
 RATIOS = (0.3, 0.6, 0.8, 0.9, 1.1, 1.5)
-"""Temperatures, over τ*."""
+"""Temperatures of rings as multiples of τ*."""
 MIXTURE_RATIOS = (0.3, 0.5, 0.9, 0.95, 1.05, 1.3)
-"""The same for two clusters."""
+"""Temperatures of two clusters as multiples of τ*."""
 STARTS = {"overlap": (0.0, 0.0), "one side": (0.5, 0.5), "near": (0.3, -0.3), "far": (0.95, -0.95)}
 """Heights of the two rings."""
 LATITUDES = ((0.5, -0.1), (0.3, 0.2), (0.7, -0.5), (-0.05, 0.2), (-0.3, -0.6))
-"""Latitudes of rings that are no mirror images, radians: on opposite sides of the plane, and on one."""
+"""Latitudes of rings that are no mirror images, in radians: on opposite sides of the plane or on one."""
 _N = 48
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Ends of unequal rings; the gap from four starts in d = 3; other dimensions; blocks; clusters."""
+    """Check unequal rings, the gap from four starts in d = 3, other dimensions, blocks and clusters."""
     n, num_steps, seeds = (48, 1500, 2) if quick else (96, 4000, 5)
     rows = _diagram(n, num_steps, seeds, seed)
     found, others = _elsewhere(n, num_steps, seed)
@@ -83,10 +82,10 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _family(quick: bool) -> tuple[list[Check], list[dict[str, Any]]]:
-    """Parallel rings at any two heights: where the flow of particles takes them, and that of densities."""
-    duration, steps = 60.0, 8000  # at most a tenth of τ a step
+    """Parallel rings at unequal heights: where the flows of particles and of densities take them."""
+    duration, steps = 60.0, 8000  # a step is at most a tenth of τ
     sigmas = (0.5, 1.0) if quick else (0.3, 0.5, 0.8, 1.0)
-    # At σ = 0.3 and lower temperatures rounding alone grows into waves on the way.
+    # At σ = 0.3 and 0.6 τ* rounding errors alone grow into waves, so that cell is left out.
     cells = [
         (sigma, ratio, latitudes)
         for sigma, ratio, latitudes in product(sigmas, (0.6, 0.8), LATITUDES)
@@ -131,7 +130,7 @@ def _family(quick: bool) -> tuple[list[Check], list[dict[str, Any]]]:
 
 
 def _mixture(d: int, n: int, seeds: int, seed: int):
-    """Latents in two clusters: every start on both sides of the critical temperature."""
+    """Latents in two clusters: runs from every start above and below the critical temperature."""
     stars = mixtures.critical_temperatures(n, d, seed)
     cells, labels = [], []
     for sigma, ratio, kind, repeat in product(stars, MIXTURE_RATIOS, mixtures.STARTS, range(seeds)):
@@ -139,7 +138,7 @@ def _mixture(d: int, n: int, seeds: int, seed: int):
         cells.append(Cell(sigma, ratio * stars[sigma], *clouds))
         labels.append({"d": d, "sigma": sigma, "ratio": ratio, "start": kind, "seed": repeat})
     laws = {sigma: mixtures.law(n, sigma) for sigma in stars}
-    # Near τ* the clouds part slowly, in a quick round too.
+    # Near τ* the clouds part slowly, so the quick round takes as many steps.
     ends = pairs.descend("symmetric", [laws[cell.sigma] for cell in cells], cells, num_steps=4000)
     rows = [
         {
@@ -157,7 +156,7 @@ def _mixture(d: int, n: int, seeds: int, seed: int):
 
 
 def _sizes(sizes: tuple[int, ...], n: int, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
-    """Critical temperatures of two clusters by number of latents, beside those of infinitely many."""
+    """Critical temperatures of two clusters for several numbers of latents, and for infinitely many."""
     stars = {size: mixtures.critical_temperatures(size, 3, seed) for size in sizes}
     limits = mixtures.critical_temperatures(n, 3, seed, population=True)
     checks = [
@@ -182,12 +181,12 @@ def _of(rows: list[dict[str, Any]], sigma: float) -> list[dict[str, Any]]:
 
 
 def _opens(where: str, star: float, rows: list[dict[str, Any]]) -> list[Check]:
-    """From no gap above the predicted τ* to one gap, whatever the start, just below it."""
+    """Checks: no gap above the predicted τ*, and the same gap from every start just below it."""
 
     def distances(ratio):
         return np.array([row["energy_distance"] for row in rows if row["ratio"] == ratio])
 
-    # Just below τ* the squared gap, and so the energy distance, is linear in τ* - τ.
+    # Just below τ* the energy distance, like the squared gap, is proportional to τ* - τ.
     near, nearer = (distances(ratio) for ratio in (0.9, 0.95))
     opened = star * (0.95 + 0.05 * nearer / (near - nearer))
     error = opened.std(ddof=1) / np.sqrt(len(opened))
@@ -207,7 +206,7 @@ def _opens(where: str, star: float, rows: list[dict[str, Any]]) -> list[Check]:
 
 
 def _diagram(n: int, num_steps: int, seeds: int, seed: int) -> list[dict[str, Any]]:
-    """Every σ, temperature, start and seed."""
+    """Runs for every σ, temperature, start and seed, as table rows."""
     cells, labels = [], []
     for sigma in SIGMAS:
         for ratio in RATIOS:
@@ -238,7 +237,7 @@ def _law_of_the_gap(sigma: float, rows: list[dict[str, Any]]) -> list[Check]:
     star, fitted = ring.critical_temperature(sigma), []
     for repeat in sorted({row["seed"] for row in mine}):
         below = [row for row in apart if row["seed"] == repeat and row["ratio"] < 1]
-        # 1 - gap²/4 = τ/τ*
+        # Invert 1 - gap²/4 = τ/τ*.
         fitted.append(1 / np.mean([(1 - row["centroid_gap"] ** 2 / 4) / row["tau"] for row in below]))
     error = np.std(fitted, ddof=1) / np.sqrt(len(fitted))
     where = f"S², σ = {sigma:g}"
@@ -279,7 +278,7 @@ def _law_of_the_gap(sigma: float, rows: list[dict[str, Any]]) -> list[Check]:
 
 
 def _elsewhere(n: int, num_steps: int, seed: int):
-    """More dimensions to spare, or none; pairs in blocks."""
+    """Rings in other dimensions, and pairs in blocks."""
     sigma, checks, rows = 0.5, [], []
     tau = 0.6 * ring.critical_temperature(sigma)
     law, widest = ring.law(n, sigma), ring.gap(sigma, tau)

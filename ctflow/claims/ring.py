@@ -1,25 +1,25 @@
-"""Two modalities of latents on a ring: what is known in closed form.
+"""Two modalities with latents on a ring: results in closed form.
 
-Latents are equally spaced angles θ; the partner of one is displaced by a wrapped normal angle of standard
-deviation σ. With κ = 1/τ let
+Latents are equally spaced angles θ. The partner of a latent is displaced by a wrapped normal angle with
+standard deviation σ. With κ = 1/τ let
 
-    A_m = I_m(κ)/I_0(κ),   e_m = e^{-m²σ²/2},   g_m = A_m - e_m,
+    A_m = I_m(κ)/I_0(κ),   e_m = e^{-m²σ²/2},   g_m = A_m - e_m.
 
-the mean of cos mΔ under the softmax of two overlapping rings, under the pairs, and their difference. The
+A_m is the mean of cos mΔ under the softmax of two overlapping rings, and e_m its mean under the pairs. The
 critical temperature τ* is where g_1 = 0.
 
 *Parallel rings* x = (√(1-a²) cos θ, √(1-a²) sin θ, a), y = (√(1-b²) cos θ, √(1-b²) sin θ, b): all cosines are
-p cos(θ_i - θ_j) + ab with p = √((1-a²)(1-b²)), and J^Sym does not see the constant ab. So it depends on p
-alone; it is stationary at p = τ/τ*, where the temperature that the rings feel, τ/p, is τ*. Its flow keeps
-rings parallel, and with latitudes α, β (a = sin α, b = sin β) and G = g_1 at the temperature τ/p over τ,
+p cos(θ_i - θ_j) + ab with p = √((1-a²)(1-b²)), and J^Sym does not depend on the constant ab, only on p. It is
+stationary at p = τ/τ*, where the effective temperature τ/p equals τ*. The flow keeps rings parallel. With
+latitudes α, β (a = sin α, b = sin β) and G = g_1(κ = p/τ)/τ,
 
     dα/dt = G sin α cos β,   dβ/dt = G sin β cos α,
 
-so that d log a/dt = d log b/dt = G cos α cos β: **the ratio a/b is conserved**, and the start picks one end
-out of the family (1-a²)(1-b²) = (τ/τ*)², all of equal energy. Mirror images (b = -a) end 2√(1 - τ/τ*)
-apart, equal heights together.
+so that d log a/dt = d log b/dt = G cos α cos β: **the ratio a/b is conserved**, and the start selects one end
+from the family (1-a²)(1-b²) = (τ/τ*)², all of equal energy. Mirror images (b = -a) end 2√(1 - τ/τ*)
+apart, rings of equal height end together.
 
-*The flat ring* (a = b = 0) is where both clouds overlap in a plane. Small displacements in the mode m, cos mθ
+*The flat ring* (a = b = 0) has both clouds overlapping in a plane. Small displacements ∝ cos mθ (the mode m),
 out of plane or along the ring, in phase or in antiphase, grow at the rates of `growth`.
 """
 
@@ -29,17 +29,17 @@ import numpy as np
 from scipy import integrate, optimize, special
 
 MODES = 24
-"""Modes m = 0 … 23 are looked at; those that matter have m² of the order of 1/τ or below."""
+"""Number of modes examined, m = 0 … 23; the relevant ones have m² up to about 1/τ."""
 
 
 class Growth(NamedTuple):
-    """Rates [modes] at which displacements of the flat ring grow, 1/time; negative where they die.
+    """Rates [modes], 1/time, at which displacements of the flat ring grow; negative if they decay.
 
     Attributes:
-        antiphase: out of plane, x up where y goes down.
-        in_phase: out of plane, both alike.
-        antiphase_along: along the ring, x and y against each other.
-        in_phase_along: along the ring, both alike.
+        antiphase: out of plane, x and y in opposite directions.
+        in_phase: out of plane, x and y in the same direction.
+        antiphase_along: along the ring, in opposite directions.
+        in_phase_along: along the ring, in the same direction.
     """
 
     antiphase: np.ndarray
@@ -60,12 +60,12 @@ def law(n: int, sigma: float) -> np.ndarray:
 
 
 def mean_cosines(tau: float, modes: np.ndarray | int) -> np.ndarray:
-    """A_m = I_m(1/τ)/I_0(1/τ), the mean of cos mΔ of a von Mises law."""
+    """A_m = I_m(1/τ)/I_0(1/τ), the mean of cos mΔ under a von Mises law of concentration 1/τ."""
     return special.ive(modes, 1 / tau) / special.ive(0, 1 / tau)
 
 
 def pair_cosines(sigma: float, modes: np.ndarray | int) -> np.ndarray:
-    """e_m = e^{-m²σ²/2}, the mean of cos mΔ of a pair."""
+    """e_m = e^{-m²σ²/2}, the mean of cos mΔ over pairs."""
     return np.exp(-((np.asarray(modes) * sigma) ** 2) / 2)
 
 
@@ -77,21 +77,21 @@ def critical_temperature(sigma: float) -> float:
 
 
 def gap(sigma: float, tau: float) -> float:
-    """The widest distance of two parallel rings at rest, 2√(1 - τ/τ*), or 0 above τ*: mirror images."""
+    """The largest distance of two parallel rings at rest, of mirror images: 2√(1 - τ/τ*), or 0 above τ*."""
     return 2 * max(0.0, 1 - tau / critical_temperature(sigma)) ** 0.5
 
 
 def energy(sigma: float, tau: float) -> float:
-    """J^Sym + log V of parallel rings at rest (of many points): the same at every τ below τ*."""
+    """J^Sym + log V, in nats, of parallel rings of many points at rest: the same at every τ below τ*."""
     kappa = 1 / max(tau, critical_temperature(sigma))
     return float(np.log(special.ive(0, kappa)) + kappa * (1 - pair_cosines(sigma, 1)))
 
 
 def ends(sigma: float, tau: float, heights: tuple[float, float]) -> tuple[float, float]:
-    """The heights a, b at which parallel rings come to rest that set out at `heights`, below τ*.
+    """The heights a, b at which parallel rings that start at `heights` come to rest.
 
-    The smaller of a², b² to the larger is q², conserved, and the larger solves
-    q²A² - (1 + q²)A + 1 - (τ/τ*)² = 0. Above τ* both end at 0. Two flat rings (0, 0) stay.
+    The ratio q² of the smaller to the larger of a², b² is conserved, and the larger, A, solves
+    q²A² - (1 + q²)A + 1 - (τ/τ*)² = 0. Above τ* both end at 0. Two flat rings (0, 0) stay flat.
     """
     ratio = tau / critical_temperature(sigma)
     largest = max(heights, key=abs)
@@ -107,10 +107,10 @@ def ends(sigma: float, tau: float, heights: tuple[float, float]) -> tuple[float,
 def latitudes(
     sigma: float, tau: float, heights: tuple[float, float], times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Heights [times] of parallel rings of many points, by the equation for densities.
+    """Heights [times] of two parallel rings of many points, by the equation for densities.
 
-    A law that is uniform on a parallel stays so: of the densities' equation two latitudes are left, solved to
-    1e-10.
+    A law that is uniform on a parallel stays so. The equation reduces to the two latitudes, which are solved
+    to a relative accuracy of 1e-10.
     """
     target = pair_cosines(sigma, 1)
 
@@ -126,15 +126,15 @@ def latitudes(
 
 
 def growth(sigma: float, tau: float, modes: np.ndarray) -> Growth:
-    """Growth rates of the modes m >= 0 of the flat ring, by its second variation in closed form.
+    """Growth rates of the modes m >= 0 of the flat ring, from its second variation in closed form.
 
-    Out of plane (g_1 + g_m)/τ in antiphase and (g_1 - g_m)/τ in phase; along the ring, with
-    h_m = (e_{m-1} + e_{m+1})/2,
+    The rates out of plane are (g_1 + g_m)/τ in antiphase and (g_1 - g_m)/τ in phase. Along the ring they are,
+    with h_m = (e_{m-1} + e_{m+1})/2,
 
         antiphase  m²(A_m + A_m²/2) - (e_1 + h_m)/τ,     in phase  -m²(A_m - A_m²/2) - (e_1 - h_m)/τ,
 
-    of which the terms in A alone are the rates without pairs (`ctflow.meanfield.rates`). At m = 0 the first
-    two are shifts along the axis, the last a rotation.
+    where the terms in A are the rates without pairs (`ctflow.meanfield.rates`). At m = 0 the displacements
+    out of plane are shifts along the axis, and the one along the ring in phase is a rotation.
     """
     modes = np.asarray(modes)
     a, one = mean_cosines(tau, modes), mean_cosines(tau, 1)
@@ -149,10 +149,10 @@ def growth(sigma: float, tau: float, modes: np.ndarray) -> Growth:
 
 
 def onset(sigma: float) -> tuple[float, int]:
-    """The temperature below which the flat ring loses overlap, and the mode m that takes it.
+    """The temperature below which overlap is lost at the flat ring, and the mode m that grows first.
 
-    The largest τ at which an antiphase rate is 0: of some m >= 2 out of plane, above τ*. The flat ring is the
-    overlapping state only where nothing grows in phase there (`is_flat`).
+    This is the largest τ at which an antiphase rate is 0; it lies above τ*, with some m >= 2 out of plane.
+    The flat ring is the overlapping state only if no in-phase mode grows there (`is_flat`).
     """
     star = critical_temperature(sigma)
 
@@ -164,10 +164,10 @@ def onset(sigma: float) -> tuple[float, int]:
 
 
 def onset_along(sigma: float) -> tuple[float, int] | None:
-    """The same for waves along the ring, all that there are on the circle; None where none grows at any τ.
+    """Like `onset`, for waves along the ring, the only ones on the circle; None if none grows at any τ.
 
-    The highest m²(A_m + A_m²/2) tends to 0.882/τ as τ falls, so that one grows at low τ where e_1 < 0.882,
-    σ > 0.50. Looked for above τ = 0.004.
+    The largest m²(A_m + A_m²/2) tends to 0.882/τ as τ falls. So a wave grows at low τ if e_1 < 0.882, that is
+    σ > 0.50. Temperatures from 0.004 to 10 are searched.
     """
 
     def largest(tau: float) -> float:
@@ -182,7 +182,7 @@ def onset_along(sigma: float) -> tuple[float, int] | None:
 
 
 def is_flat(sigma: float, tau: float) -> bool:
-    """Whether nothing in phase grows at the flat ring, so that it is the overlapping state."""
+    """Whether no in-phase mode of the flat ring grows, so that the flat ring is the overlapping state."""
     rates = growth(sigma, tau, np.arange(1, MODES))
     return bool(max(rates.in_phase.max(), rates.in_phase_along.max()) <= 1e-9 / tau)
 
@@ -190,7 +190,7 @@ def is_flat(sigma: float, tau: float) -> bool:
 def rings(
     n: int, d: int, heights: tuple[float, float], rng: np.random.Generator, noise: float = 0.003
 ) -> tuple:
-    """Two parallel rings at heights along the last axis, shaken a little; in d = 2 heights are left out."""
+    """Two rings [n, d] at heights along the last axis, with normal noise; in d = 2 heights are ignored."""
     angle = 2 * np.pi * np.arange(n) / n
     clouds = []
     for height in heights:

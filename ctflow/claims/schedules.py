@@ -1,4 +1,4 @@
-"""Temperatures that change during a run, on pairs on a ring: annealed, and learned with the clouds."""
+"""Temperatures that change during a run, for latents on a ring: annealed, or learned with the clouds."""
 
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ SIGMA = 0.5
 
 
 def annealed(n: int, num_steps: int, seeds: int, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
-    """From overlap at a falling temperature, and at the last one throughout: neither ends overlapping."""
+    """Runs from overlap at a falling temperature or at the last one throughout; neither ends in overlap."""
     stages = 8
     star, law = ring.critical_temperature(SIGMA), ring.law(n, SIGMA)
     schedules = {"annealed": np.geomspace(2, 0.3, stages), "fixed": np.full(stages, 0.3)}
@@ -49,13 +49,13 @@ def annealed(n: int, num_steps: int, seeds: int, seed: int) -> tuple[list[Check]
 
 
 def learned(n: int, num_steps: int, seed: int) -> tuple[list[Check], list[dict[str, Any]]]:
-    """The temperature descends with the clouds, by gradient steps in log τ on J^Sym + log V, the loss.
+    """The temperature is learned with the clouds, by gradient steps in log τ on the loss J^Sym + log V.
 
-    From above it falls until that slope is zero. Clouds that overlap part along a wave on the way, just
-    above τ* (`ctflow.claims.overlap`); the wave is a little below the rings in energy, and rests at a
-    temperature of its own below τ* (at σ = 0.5, 0.979 τ*; at σ = 1 about 0.7 τ*, which it nears slowly),
-    its two laws apart and its centroids together. Set out below τ*, with rings at rest there, the
-    temperature stays where it is, and so does the gap.
+    From above τ* it falls until this slope is zero. On the way, just above τ*, overlapping clouds part along
+    a wave (`ctflow.claims.overlap`). The wave has slightly less energy than the rings. It comes to rest at a
+    temperature below τ* (0.979 τ* at σ = 0.5; about 0.7 τ* at σ = 1, approached slowly), with the two laws
+    apart and the centroids together. If the temperature starts below τ*, with rings at rest, temperature
+    and gap stay unchanged.
     """
     ratios, saves = (2.0, 1.4, 0.7, 0.4), 25
 

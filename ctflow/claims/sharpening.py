@@ -1,9 +1,9 @@
 """Kernel sharpening brings J_τ to F, and leaves the symmetric energy's divergence and instability.
 
-J - F = ∫ρ log(ρ̃/ρ) dμ = -KL(ρ‖ρ̃): never positive, bounded by 2·sup|ρ̃ - ρ|/min ρ, and of *second* order
-in the kernel's temperature T: -(T²/8)∫(Δρ)²/ρ dμ, since the first order integrates to 0. Meanwhile
-D̃(1‖2) tends to KL(ρ_1‖ρ_2) and the overlapping state's growth rate to 1.5·ℓ(ℓ+d-2): sharpening
-removes neither.
+J - F = ∫ρ log(ρ̃/ρ) dμ = -KL(ρ‖ρ̃) is never positive, and |J - F| is at most 2·sup|ρ̃ - ρ|/min ρ. J - F is of
+*second* order in the kernel's temperature T, -(T²/8)∫(Δρ)²/ρ dμ, since the first order integrates to 0. As
+T → 0, D̃(1‖2) tends to KL(ρ_1‖ρ_2) and the growth rate of degree ℓ at the overlapping state tends to
+1.5·ℓ(ℓ+d-2): sharpening removes neither.
 """
 
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ WIDTHS = (0.3, 0.1, 0.03, 0.01)
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Smooth laws as weighted quadrature nodes, kernels of four temperatures, at three τ."""
+    """Check smooth laws of three τ, as weighted quadrature nodes, with kernels of up to four temperatures."""
     rows = []
     for d in (2, 3):
         grid = HarmonicGrid(d, 8, count=(96 if d == 2 else 24 if quick else 40))
@@ -60,7 +60,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
 
 
 def _rows(grid: HarmonicGrid, tau: float, widths) -> list[dict]:
-    """ρ_1 ∝ exp(z_d/τ) and ρ_2 ∝ exp(z_1/τ): J - F of the first, and the divergence of the two."""
+    """J - F of ρ_1 ∝ exp(z_d/τ), and the divergence between ρ_1 and ρ_2 ∝ exp(z_1/τ), by kernel width."""
     nodes, weights = jnp.asarray(grid.nodes), grid.weights
     fields = [grid.nodes[:, axis] / tau for axis in (-1, 0)]
     first, second = (np.exp(field) / (weights @ np.exp(field)) for field in fields)
@@ -90,6 +90,6 @@ def _rows(grid: HarmonicGrid, tau: float, widths) -> list[dict]:
 
 
 def _smoothed(grid: HarmonicGrid, density: np.ndarray, kernel: Exponential) -> np.ndarray:
-    """ρ̃ at the nodes."""
+    """The smoothed density ρ̃ at the nodes."""
     cloud = WeightedCloud(jnp.asarray(grid.nodes), jnp.asarray(grid.weights * density))
     return np.exp(np.asarray(log_density(cloud.points, cloud, kernel)))

@@ -1,8 +1,8 @@
 """Overlapping uniform clouds: every mode's rate of growth or decay, and which mode wins.
 
-A uniform cloud (exact quadrature nodes as particles) is displaced along the gradient of one zonal
-harmonic and moved by the flow; its amplitude's exponential rate is compared with the closed form of
-`ctflow.meanfield.rates`. Two clouds displaced against each other part in every mode, at every temperature.
+A uniform cloud (exact quadrature nodes as particles) is displaced along the gradient of one zonal harmonic
+and moved by the flow. The exponential rate of its amplitude is compared with the closed form of
+`ctflow.meanfield.rates`. Two clouds displaced oppositely part in every mode, at every temperature.
 """
 
 from functools import partial
@@ -27,18 +27,18 @@ TEMPERATURES = (1.0, 0.3, 0.1)
 DEGREES = (1, 2, 3)
 _SIZE = 1e-4
 _PER_STEP = 1e-3
-"""Logarithmic growth a step; the Euler steps' rates are off by half of it, relatively."""
+"""Growth of the logarithm of the amplitude per step; half of it is the relative error of an Euler step."""
 
 
 def displaced(grid: HarmonicGrid, slope: np.ndarray) -> np.ndarray:
-    """The grid's nodes moved along slope·∇z, z the height: ε dY/dz makes the density 1 + εeY."""
+    """The nodes moved along slope·∇z, z the height; slope ε·dY/dz gives the density 1 + εeY, e = ℓ(ℓ+d-2)."""
     height = grid.nodes[:, -1:]
     tangent = slope[:, None] * (np.eye(grid.d)[-1] - height * grid.nodes)
     return np.asarray(ct.sphere.exp_map(jnp.asarray(grid.nodes), jnp.asarray(tangent)))
 
 
 def measure(grid: HarmonicGrid, kind: str, num_steps: int, inputs):
-    """Amplitude's growth exponent a unit of time, for one (temperature, start, mode values' polynomial)."""
+    """Growth rate, 1/time, of a mode's amplitude; `inputs` is one row of the stacks made in `_rows`."""
     temperature, nodes, other, rate, coefficients = inputs
     weights = jnp.asarray(grid.weights)
     x = WeightedCloud(nodes, weights)
@@ -58,7 +58,7 @@ def measure(grid: HarmonicGrid, kind: str, num_steps: int, inputs):
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """Rates of degrees 1 to 3 at three temperatures, of J_τ and J^Sym; then the winner."""
+    """Check rates of degrees 1 to 3 at three temperatures, for J_τ and J^Sym; then the fastest degree."""
     rows = []
     for d, count in ((2, 24), (3, 12 if quick else 18)):
         grid = HarmonicGrid(d, 4, count=count)
@@ -105,11 +105,11 @@ def _rows(grid: HarmonicGrid, kind: str, num_steps: int) -> list[dict]:
 
 
 def _winner(tau: float, max_degree: int = 12) -> dict:
-    """Two clouds on the circle, parted alike in every degree: the largest one after 12 e-folds."""
+    """Largest degree after 12 e-folds, for two clouds on the circle displaced equally in every degree."""
     grid = HarmonicGrid(2, max_degree, count=64)
     growth = rates.growth(Exponential(tau), 2, max_degree).antiphase
     degrees = range(1, max_degree + 1)
-    # Displaced by ∇Y/e the density has the same amplitude in every degree.
+    # A displacement by ∇Y/e gives the density the same amplitude in every degree.
     slope = np.sum([zonal(2, m)[1](grid.nodes[:, 1]) / m**2 for m in degrees], axis=0)
     starts = [displaced(grid, sign * 1e-9 * slope) for sign in (1, -1)]
     weights = jnp.asarray(grid.weights)

@@ -1,10 +1,10 @@
-"""Entropy breaks ties: inside a flat valley of U it spreads the cloud, and leaves the alignment alone.
+"""Entropy breaks ties: inside a flat valley of U it spreads the cloud, and leaves the alignment unchanged.
 
-On S² with a valley along the equator, its width varying as e^{-⟨z, b⟩}: as τ → 0 the Gibbs law tends to the
-law on the valley with density ∝ width, whose mean along b/|b| is -I_1(|b|)/I_0(|b|) (Laplace's method).
-With an even valley and particles that start in one of its points: ⟨U⟩/τ is ½ at once (one direction
-across, equipartition) and stays there, while the cloud spreads along the valley as e^{-t} and its
-uniformity ends at that of the circle. With U = 0 it spreads over the whole sphere, as e^{-(d-1)t}.
+First, S² has a valley along the equator whose width varies as e^{-⟨z, b⟩}. As τ → 0 the Gibbs law tends to
+the law on the valley with density ∝ width, whose mean along b/|b| is -I_1(|b|)/I_0(|b|) (Laplace's method).
+Second, the valley has constant width and particles start near one of its points. ⟨U⟩/τ is ½ from the start
+(equipartition over one direction across) and stays ½, while the mean along the valley decays as e^{-t} and
+the uniformity ends at that of the circle. With U = 0 the cloud spreads over the sphere, as e^{-(d-1)t}.
 """
 
 import jax
@@ -21,17 +21,17 @@ TITLE = "entropy as a tie-breaker"
 SOURCE = "Laplace's method; heat kernel on the valley"
 _NARROWING = np.array([0.5, 0.0, 0.0])
 _DURATION, _STEPS = 6.0, 6_000
-"""Along a valley the slowest rate is about 1: e⁻⁶ of a start is left. All runs share one program."""
+"""The slowest rate along a valley is about 1, so e⁻⁶ of the start is left. All runs share one program."""
 
 
 def uniformity(z) -> jax.Array:
-    """Wang and Isola's log E exp(-2‖z - z'‖²) over all pairs, itself included."""
+    """Wang and Isola's log E exp(-2‖z - z'‖²) over all pairs, including those of a point with itself."""
     squares = 2 - 2 * jnp.matmul(z, z.T, precision="highest")
     return jax.nn.logsumexp(-2 * squares) - 2 * jnp.log(jnp.asarray(z.shape[0], z.dtype))
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
-    """The limit law at three temperatures, the spreading inside the valley, and without a potential."""
+    """Check the limit law at three temperatures, spreading inside the valley, and spreading with U = 0."""
     n = 1_000 if quick else 8_000
     checks, limits, exact = _limit_law(n, seed)
     found, along = _inside_the_valley(n, seed)
@@ -72,7 +72,7 @@ def _limit_law(n: int, seed: int):
 
 
 def _on_valley(key, n: int):
-    """A start that is no Gibbs law: on the equator, uniform on its narrow half."""
+    """A start that is not the Gibbs law: uniform on the half of the equator where the valley is narrow."""
     angle = np.pi * (np.asarray(jax.random.uniform(key, (n,))) - 0.5)
     return jnp.asarray(np.column_stack([np.cos(angle), np.sin(angle), np.zeros(n)]))
 
@@ -85,7 +85,7 @@ def _inside_the_valley(n: int, seed: int):
     def look(z):
         return {"potential": jnp.mean(ring(z)) / tau, "along": jnp.mean(z[:, 0]), "uniformity": uniformity(z)}
 
-    # Settled across the valley, in one place along it.
+    # The start is in equilibrium across the valley and at one place along it.
     height = np.sqrt(tau / stiffness) * np.asarray(jax.random.normal(jax.random.fold_in(key_noise, 1), (n,)))
     start = np.column_stack([np.sqrt(1 - height**2), np.zeros(n), height])
     _, times, saved = langevin(
@@ -101,7 +101,7 @@ def _inside_the_valley(n: int, seed: int):
     gibbs = ct.gibbs.GibbsMeasure(ring, temperature=tau, d=3)
     radius = gibbs.mean(lambda z: np.sqrt(1 - z[:, 2] ** 2))
     even = gibbs.mean_potential / tau
-    # Points are nearly independent at every save; ½χ²: the mean of U/τ has variance ½/n.
+    # Points are nearly independent at every save. U/τ is ½χ² with variance ½, so its mean has ½/n.
     checks = [
         within("S², even valley: equipartition, ⟨U⟩/τ by quadrature for ½", 0.5, even, 0.0, slack=0.02),
         within(
@@ -132,7 +132,7 @@ def _inside_the_valley(n: int, seed: int):
     mass = grid.weights * np.exp(gibbs.log_density(grid.nodes))
     ends = float(np.log(mass @ np.exp(4 * (grid.nodes @ grid.nodes.T - 1)) @ mass))
     checks += [
-        # n points add the diagonal, a share 1/n·e^{-uniformity}, and as much noise.
+        # The diagonal adds a relative 1/n·e^{-uniformity} for n points; the noise is about as large.
         close(
             "S², even valley: uniformity at the end against the Gibbs law's",
             ends,
