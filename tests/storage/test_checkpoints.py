@@ -133,7 +133,7 @@ CHANGES = {
 def test_another_run_is_refused_with_what_differs(name, tmp_path):
     change, message = CHANGES[name]
     solve(checkpoint=tmp_path / "run")
-    with pytest.raises(ValueError, match="holds another run: ") as caught:
+    with pytest.raises(ValueError, match="belongs to a different run: ") as caught:
         solve(**change, checkpoint=tmp_path / "run", resume=True)
     assert message in str(caught.value)
 
@@ -173,7 +173,7 @@ def test_the_optimizers_version_counts_where_one_is_used(tmp_path, monkeypatch):
     solve(FLOWS["adam"], checkpoint=tmp_path / "run")
     now = versions()
     monkeypatch.setattr("ctflow.storage.identity.versions", lambda: {**now, "optax": "9.8"})
-    with pytest.raises(ValueError, match=r"holds another run: optax was .*, is 9\.8"):
+    with pytest.raises(ValueError, match=r"belongs to a different run: optax was .*, is 9\.8"):
         solve(FLOWS["adam"], checkpoint=tmp_path / "run", resume=True)
 
 
@@ -313,7 +313,7 @@ def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):
     with checkpoints.held(tmp_path), pytest.raises(ValueError, match="is in use by another run"):
         solve(checkpoint=tmp_path)
     solve(checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="holds a run already; go on with it by resume=True"):
+    with pytest.raises(ValueError, match="already holds a run; continue it with resume=True"):
         solve(checkpoint=tmp_path)
     with pytest.raises(ValueError, match="resume=True needs checkpoint=PATH"):
         solve(resume=True)
@@ -356,7 +356,7 @@ def test_nothing_whole_is_one_clear_error(tmp_path):
     solve(checkpoint=tmp_path)
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="no checkpoint that is whole"):
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="only damaged checkpoints; delete it"):
         solve(checkpoint=tmp_path, resume=True)
 
 
@@ -510,7 +510,7 @@ def test_the_fastest_rate_of_a_quadratic_well_is_its_curvature():
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch, capsys):
     monkeypatch.setattr("ctflow._base.memory.total_bytes", lambda: 1000)
-    with pytest.raises(MemoryError, match=r"needs about .* KiB of memory and there is 1e\+03 B"):
+    with pytest.raises(MemoryError, match=r"needs about .* KiB of memory, but there is only 1e\+03 B"):
         solve()
     assert solve(force=True, progress=True).status is ct.Status.FINISHED
     assert "of memory" in capsys.readouterr().err
@@ -520,7 +520,7 @@ def test_checkpoints_that_the_disk_cannot_hold_are_refused_before_the_run(tmp_pa
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
     for call in (solve, lambda **options: ct.sweep(lambda x: x**2, np.arange(200.0), **options)):
-        with pytest.raises(MemoryError, match=r"keeping checkpoints in .* KiB of disk and there is 1e\+03 B"):
+        with pytest.raises(MemoryError, match=r"keeping checkpoints .* KiB of disk, but there is only 1e\+03 B"):
             call(checkpoint=tmp_path / "run")
         assert not any((tmp_path / "run").iterdir())
     assert solve(checkpoint=tmp_path / "run", force=True).status is ct.Status.FINISHED
