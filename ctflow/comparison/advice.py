@@ -101,7 +101,7 @@ def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[st
     if not helpful:
         best = max(usable, key=lambda c: c.gain.mean)
         return [
-            f"No correction helps beyond noise (3 standard errors). The largest gain is "
+            "No correction helps beyond noise (3 standard errors). The largest gain is "
             f"{_signed(best.gain)}, for {_label(best.outcome)}. For this purpose, leave the embeddings "
             "unchanged."
         ], None

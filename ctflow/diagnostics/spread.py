@@ -71,7 +71,7 @@ def mean_cosine(x: Any) -> Float[Array, ""]:
 def effective_rank(x: Any) -> Float[Array, ""]:
     """Exp of the entropy of the singular values of the centred cloud, in [1, d] (Roy and Vetterli 2007).
 
-    It is NaN if all points are equal.
+    It is NaN for a single point. For equal points rounding decides: NaN, or a value that means nothing.
     """
     (x,) = check_clouds("clouds", (x,))
     p, z = weights(x), points(x)
