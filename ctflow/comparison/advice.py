@@ -102,8 +102,7 @@ def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[st
         best = max(usable, key=lambda c: c.gain.mean)
         return [
             "No correction helps beyond noise (3 standard errors). The largest gain is "
-            f"{_signed(best.gain)}, for {_label(best.outcome)}. For this purpose, leave the embeddings "
-            "unchanged."
+            f"{_signed(best.gain)}, for {_label(best.outcome)}. Leave the embeddings unchanged for {purpose}."
         ], None
     good = [c for c in helpful if not _recall_losses(c)] or [c for c in helpful if not c.loses(purpose)]
     if not good:
