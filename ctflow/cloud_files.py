@@ -1,4 +1,4 @@
-"""Clouds in .safetensors files; reached as `ct.io.save_clouds` and `ct.io.load_clouds`."""
+"""Clouds in .safetensors files; used as `ct.io.save_clouds` and `ct.io.load_clouds`."""
 
 import os
 from typing import Any
@@ -10,7 +10,7 @@ from ctflow.storage.folders import atomic
 
 
 def save_clouds(path: str | os.PathLike[str], clouds: Any) -> None:
-    """Write a cloud or a Pair, weights included, as .safetensors."""
+    """Write a cloud or a Pair, with its weights, to a .safetensors file."""
     from safetensors.numpy import save
 
     clouds = check_clouds("clouds", clouds)
@@ -26,10 +26,10 @@ def save_clouds(path: str | os.PathLike[str], clouds: Any) -> None:
 
 
 def load_clouds(path: str | os.PathLike[str]) -> Any:
-    """Read what `save_clouds` wrote.
+    """Read a cloud or a Pair that `save_clouds` wrote.
 
     Raises:
-        ValueError: not such a file, or not points on a sphere.
+        ValueError: the file was not written by `save_clouds`, or its points are not on a sphere.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -1,7 +1,7 @@
-"""Files: clouds, and what a run leaves behind. Written whole or not at all; nothing is pickled.
+"""Files of clouds and results. A file is written completely or not at all; nothing is pickled.
 
 Importing this module does not import JAX. `save_clouds` and `load_clouds` need JAX: they are in
-`ctflow.cloud_files`, which is imported when one of them is first used.
+`ctflow.cloud_files`, which is imported on first use.
 """
 
 from importlib import import_module

@@ -1,1 +1,1 @@
-"""What everything else stands on: checks of arguments, memory, quadrature, registration with JAX."""
+"""Shared foundations: checks of arguments and memory, quadrature, registration with JAX."""

@@ -1,11 +1,10 @@
-"""Adaptive quadrature of a density, which does not pass a peak unseen.
+"""Adaptive quadrature of a density that does not miss narrow peaks.
 
-The domain is a chart: the image of a box in one or two coordinates, such as `polar.Strip`. It is cut into
-boxes with Gauss-Legendre nodes in each, and a box is halved until it is either resolved or empty. Resolved
-means that the Legendre series of the density and of its logarithm end within the box's nodes. Empty means
-that even the largest rise of the logarithm between nodes leaves no mass there. At low temperature the density
-itself is 0 at the nodes of a wide box, whether a peak lies between them or not; its logarithm tells the two
-apart.
+The domain is a chart: the image of a box in one or two coordinates, such as `polar.Strip`. It is divided into
+boxes with Gauss-Legendre nodes, and each box is halved until it is resolved or empty. A box is resolved if
+the Legendre series of the density and of its logarithm converge within the order of the nodes. It is empty if
+its mass is negligible even with an upper bound of the logarithm between the nodes. At low temperature the
+density is 0 at the nodes of a wide box whether or not a peak lies between them; only the logarithm shows it.
 """
 
 from collections.abc import Callable
@@ -17,34 +16,34 @@ from scipy import special
 
 ORDER = 12  # nodes per coordinate in a box
 _MAX_NODES = 2**21
-_CHUNK = 4096  # nodes at a time
-_MAX_ROUNDS = 40  # of halving; enough for boxes a billionth of a radian wide
-_TAIL = 3  # Legendre coefficients, the last ones, whose size is the error of a series
-_MAX_LOG_TAIL = 1e-2  # error of log ρ in a resolved box, nats
-_MAX_LOG_RANGE = 20.0  # nats from the lowest to the highest log ρ in a resolved box
-_LOG_EMPTY = -41.0  # log of the share of the total mass, below which a box is empty
+_CHUNK = 4096  # nodes that are evaluated at a time
+_MAX_ROUNDS = 40  # rounds of halving; enough for boxes 1e-9 radians wide
+_TAIL = 3  # number of last Legendre coefficients whose size estimates the error of a series
+_MAX_LOG_TAIL = 1e-2  # largest error of log ρ in a resolved box, nats
+_MAX_LOG_RANGE = 20.0  # largest range of log ρ in a resolved box, nats
+_LOG_EMPTY = -41.0  # a box is empty if the log of its share of the total mass is below this
 
 
 class Chart(Protocol):
     """A domain of integration in k = 1 or 2 coordinates."""
 
     def boxes(self, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper corners [m, k] of boxes at most about `spacing` radians wide that cover it."""
+        """Lower and upper corners [m, k] of boxes that cover it, at most about `spacing` radians wide."""
         ...
 
     def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points [n, d] at coordinates [n, k], and log of the area per unit of the coordinates, [n]."""
+        """Points [n, d] at coordinates [n, k], and the log of the area per unit of the coordinates, [n]."""
         ...
 
 
 class Boxes(NamedTuple):
-    """Boxes [m] that cover a chart, with P = ORDER^k nodes each.
+    """m boxes that cover a chart, each with P = ORDER^k nodes.
 
     Attributes:
         low: lower corners in the chart's coordinates, [m, k].
         high: upper corners, [m, k].
         log_rho: log ρ at the nodes, [m, P].
-        log_weight: log weights at the nodes for the uniform law, [m, P].
+        log_weight: log of the quadrature weights for the uniform law at the nodes, [m, P].
         bound: upper bound of log(ρ · area per unit of the coordinates) in each box, [m].
     """
 
@@ -66,7 +65,7 @@ class Boxes(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    """What decides about boxes [m]: logs of masses, the tails and range of log ρ, and where to halve."""
+    """Criteria for m boxes: logs of mass bound and error, tail and range of log ρ, coordinate to halve."""
 
     log_bound: np.ndarray
     log_tail: np.ndarray
@@ -85,20 +84,20 @@ def resolve(
     max_mass: float = np.inf,
     noise: float = 0.0,
 ) -> Boxes:
-    """Boxes that resolve a density on a chart, the error of each box below 1e-10 of the total mass.
+    """Boxes that resolve a density on a chart; the error of each box is below 1e-10 of the total mass.
 
     Args:
-        log_density: from points [n, d] to log ρ [n], smooth.
-        chart: where to integrate.
-        spacing: widest box at first, radians. A feature of log ρ much narrower than spacing / ORDER may lie
-            between all nodes.
-        subject: what may be too sharp, used in the message.
-        log_total: log of the total mass that errors are relative to; the chart's own mass by default.
-        max_mass: no box may hold a larger share of the total mass.
-        noise: relative rounding error of ρ, which no box can go below.
+        log_density: smooth function from points [n, d] to log ρ [n].
+        chart: domain of integration.
+        spacing: initial width of the boxes, in radians. A feature of log ρ much narrower than spacing / ORDER
+            can be missed.
+        subject: start of the error message, such as "log_density is too sharp or too rough".
+        log_total: log of the total mass, to which errors are relative; the mass of the chart by default.
+        max_mass: largest share of the total mass in one box.
+        noise: relative rounding error of ρ; the tolerance is at least twice this.
 
     Raises:
-        ValueError: log ρ is not finite, or the boxes become too many or too small.
+        ValueError: log ρ is not finite, or too many or too small boxes are needed.
     """
     boxes, judged = _evaluate(log_density, chart, *chart.boxes(spacing))
     log_tolerance, rounds = np.log(max(1e-10, 2 * noise)), 0
@@ -131,7 +130,7 @@ def _evaluate(log_density, chart: Chart, low: np.ndarray, high: np.ndarray) -> t
     m, count, k = x.shape
     x = x.reshape(-1, k)
     log_rho, log_area = np.empty(len(x)), np.empty(len(x))
-    for first in range(0, len(x), _CHUNK):  # in high d, the points are what takes memory
+    for first in range(0, len(x), _CHUNK):  # in high dimension the points take most of the memory
         part = slice(first, first + _CHUNK)
         z, log_area[part] = chart.at(x[part])
         log_rho[part] = log_density(z)
@@ -146,11 +145,11 @@ def _evaluate(log_density, chart: Chart, low: np.ndarray, high: np.ndarray) -> t
         tails.append(np.stack([_tail(of, axis, k) for axis in range(k)], axis=1))
     variation = np.stack([_variation(log_rho, axis, k) for axis in range(k)], axis=1)
     rho_tail, rho_range = tails[1].max(axis=1), np.ptp(log_rho, axis=1)
-    # A smooth function exceeds its largest value at the nodes by less: an eighth of the range covers series
-    # that end within the nodes, and what does not end is added.
+    # Upper bound between the nodes: for a series that converges, the largest node value is exceeded by less
+    # than an eighth of the range. The tail accounts for the rest of the series.
     bound = top + np.ptp(value, axis=1) / 8 + 4 * rho_tail
     log_volume = np.log(high - low).sum(axis=1)
-    # Halve where log ρ varies; once that is little, where the density's series is longest.
+    # Halve along the largest variation of log ρ, or, if that is small, along the density's largest tail.
     steep = rho_range > _MAX_LOG_RANGE
     unresolved = tails[0].max(axis=1) > 1e-12
     by_tail = (tails[0] + 1e-6 * variation).argmax(axis=1)
@@ -175,13 +174,13 @@ def _halved(low: np.ndarray, high: np.ndarray, split: np.ndarray) -> tuple[np.nd
 
 
 def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Nodes [m, P, k] of boxes."""
+    """Gauss-Legendre nodes [m, P, k] of m boxes."""
     return low[:, None] + (high - low)[:, None] * _rule(low.shape[1])[0]
 
 
 @lru_cache
 def _rule(k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes [P, k] and weights [P] of Gauss-Legendre in the unit box."""
+    """Gauss-Legendre nodes [P, k] and weights [P] in the unit box."""
     t, w = np.polynomial.legendre.leggauss(ORDER)
     t, w = (t + 1) / 2, w / 2
     if k == 1:
@@ -191,20 +190,20 @@ def _rule(k: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache
 def _last_coefficients() -> np.ndarray:
-    """Matrix [_TAIL, ORDER] from values at the nodes to the last Legendre coefficients."""
+    """Matrix [_TAIL, ORDER] that maps values at the nodes to the last Legendre coefficients."""
     t, w = np.polynomial.legendre.leggauss(ORDER)
     degree = np.arange(ORDER - _TAIL, ORDER)
     return (degree[:, None] + 0.5) * w * special.eval_legendre(degree[:, None], t)
 
 
 def _along(values: np.ndarray, axis: int, k: int) -> np.ndarray:
-    """Values [m, P] as lines along one coordinate, [m, lines, ORDER]."""
+    """Values [m, P] rearranged into lines along one coordinate, [m, lines, ORDER]."""
     lines = values.reshape(-1, *[ORDER] * k)
     return np.moveaxis(lines, axis + 1, -1).reshape(len(values), -1, ORDER)
 
 
 def _tail(values: np.ndarray, axis: int, k: int) -> np.ndarray:
-    """Sum of the last Legendre coefficients' sizes along one coordinate, on the worst line, [m]."""
+    """Sum of the sizes of the last Legendre coefficients along one coordinate, on the worst line, [m]."""
     return np.abs(_along(values, axis, k) @ _last_coefficients().T).sum(axis=-1).max(axis=1)
 
 

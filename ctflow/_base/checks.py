@@ -1,4 +1,4 @@
-"""What may be asked of an argument; each check raises a ValueError with argument, rule and value."""
+"""Checks of arguments; each raises a ValueError that names the argument, the rule and the value."""
 
 import dataclasses
 import sys
@@ -21,13 +21,13 @@ def _is_jax_array(value: Any) -> bool:
 
 
 def is_concrete(*values: Any) -> bool:
-    """Whether no value is a tracer, so that numbers can be looked at."""
+    """Whether no value is a tracer, so that the numbers can be read."""
     jax = _jax()
     return jax is None or not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 def check_concrete(function: str, **values: Any) -> None:
-    """Raise ValueError if a value is a tracer: `function` computes with NumPy, which sees numbers only."""
+    """Raise ValueError if a value is a tracer: `function` computes with NumPy, which needs numbers."""
     for name, value in values.items():
         if not is_concrete(value):
             raise ValueError(
@@ -38,7 +38,7 @@ def check_concrete(function: str, **values: Any) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raise ValueError unless `value` (a number or an array of numbers) is finite and > 0."""
+    """Raise ValueError unless `value`, a number or an array of numbers, is finite and > 0."""
     number = isinstance(value, int | float | np.number | np.ndarray) or _is_jax_array(value)
     if not number or isinstance(value, bool):
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
@@ -69,7 +69,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def check_numbers(tree: Any) -> None:
-    """Check every `positive` field in a tree of these dataclasses, JAX arrays included; tracers pass."""
+    """Raise ValueError unless each `positive` field in a dataclass tree is one number > 0; tracers pass."""
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for field in dataclasses.fields(tree):
             value = getattr(tree, field.name)

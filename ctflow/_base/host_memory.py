@@ -1,4 +1,4 @@
-"""How much memory the machine has, without importing JAX."""
+"""The amount of memory of the machine, without importing JAX."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 
 def host_bytes() -> int:
-    """Memory of the machine, or of its control group if that is less."""
+    """Memory of the machine in bytes, or the limit of its control group if that is smaller."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(Path, _CGROUP_LIMITS):
         if path.exists() and (text := path.read_text().strip()).isdigit():
@@ -16,7 +16,7 @@ def host_bytes() -> int:
 
 
 def in_words(size: float) -> str:
-    """A number of bytes, e.g. `1.5 GiB`."""
+    """A number of bytes as text, e.g. `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""Polar coordinates about an axis of S^{d-1}: quadrature, and exact sampling of a density.
+"""Polar coordinates about an axis of S^{d-1}, for quadrature and for exact sampling of a density.
 
-A point is z = cos θ · axis + sin θ · t with t a unit tangent at the axis: one of two sides for d = 2, an
-azimuth φ for d = 3. A zonal function depends on θ alone, and one meridian stands for all.
+A point is z = cos θ · axis + sin θ · t, where t is a unit tangent at the axis: one of two sides for d = 2, an
+azimuth φ for d = 3. A zonal function depends on θ alone, so one meridian represents all of them.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from ctflow._base.adaptive import Boxes, resolve
 
 @lru_cache(maxsize=256)
 def polar_rule(d: int, radius: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Angles θ [count] and log weights [count]: Gauss-Legendre in θ on [0, radius].
+    """Angles θ [count] and log weights [count] of Gauss-Legendre quadrature in θ on [0, radius].
 
     The weights integrate zonal functions against the uniform law of S^{d-1}: over [0, π] they sum to 1.
-    The nodes crowd at both poles, so that narrow kernels are resolved in any dimension.
+    The nodes are densest near both ends of the interval, so narrow kernels are resolved in any dimension.
     """
     t, w = np.polynomial.legendre.leggauss(count)
     theta = radius * (t + 1) / 2
@@ -27,7 +27,7 @@ def polar_rule(d: int, radius: float, count: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _log_zone(d: int, theta: np.ndarray) -> np.ndarray:
-    """Log of the uniform law's density in θ alone, sin^{d-2} θ/B((d-1)/2, 1/2)."""
+    """Log of the marginal density of θ under the uniform law, sin^{d-2} θ/B((d-1)/2, 1/2)."""
     log_total = 0.5 * np.log(np.pi) + special.gammaln((d - 1) / 2) - special.gammaln(d / 2)
     return (d - 2) * np.log(np.sin(theta)) - log_total
 
@@ -35,15 +35,15 @@ def _log_zone(d: int, theta: np.ndarray) -> np.ndarray:
 def polar_quadrature(
     axis: np.ndarray, radius: float, count: int, *, zonal: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes [k, d] and weights [k] of the uniform law on the cap of `radius` about the axis.
+    """Quadrature nodes [k, d] and weights [k] for the uniform law on the cap of `radius` about the axis.
 
-    The weights' sum is the cap's mass; over the whole sphere (radius π) it is 1.
+    The weights sum to the mass of the cap, which is 1 for the whole sphere (radius π).
 
     Args:
         axis: unit vector [d].
         radius: in (0, π] radians.
-        count: polar nodes; twice as many azimuths on S².
-        zonal: integrate only functions of θ; needed for d > 3.
+        count: number of polar nodes; on S² there are twice as many azimuths.
+        zonal: the integrands depend on θ alone; required for d > 3.
     """
     theta, log_weight = polar_rule(axis.shape[0], float(radius), count)
     phi = azimuths(axis.shape[0], 2 * count, zonal=zonal)
@@ -52,12 +52,12 @@ def polar_quadrature(
 
 
 def azimuths(d: int, count: int, *, zonal: bool) -> np.ndarray:
-    """The azimuths of a grid: one for a zonal function, two sides for d = 2, `count` for d = 3."""
+    """Azimuths of a grid: one for a zonal function, else two sides for d = 2 and `count` for d = 3."""
     return 2 * np.pi * np.arange(1 if zonal else 2 if d == 2 else count) / (2 if d == 2 else count)
 
 
 def from_polar(axis: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """Points [k, d] at angles θ [k] from the axis and azimuths φ [k] (0 or π for d = 2)."""
+    """Points [k, d] at angles θ [k] from the axis and azimuths φ [k] (0 or π for d = 2), radians."""
     frame = _frame(axis)
     tangent = np.cos(phi)[:, None] * frame[:, 1]
     if axis.shape[0] > 2:
@@ -81,12 +81,12 @@ def _frame(axis: np.ndarray) -> np.ndarray:
 
 
 class Strip(NamedTuple):
-    """The points with start <= θ <= stop, and on S² edges(θ)[0] <= φ <= edges(θ)[1], as image of a box.
+    """A chart of the points with start <= θ <= stop and, on S², edges(θ)[0] <= φ <= edges(θ)[1].
 
-    One coordinate, θ, where `edges` is None: on the circle a signed angle, else one meridian that stands
-    for every point with its θ (`zonal`). Two coordinates in [0, 1] otherwise: s with
-    θ = start + (stop - start) sin²(πs/2), which removes the square roots at the ends of an edge that is an
-    arc of a circle, and the position between the edges.
+    If `edges` is None, the one coordinate is θ: a signed angle on the circle, else (`zonal`) the angle of a
+    meridian that represents all points with the same θ. Otherwise there are two coordinates in [0, 1]. The
+    first is s, where θ = start + (stop - start) sin²(πs/2) removes the square roots at the ends of edges that
+    are arcs of circles. The second is the relative position of φ between the edges.
     """
 
     axis: np.ndarray
@@ -96,7 +96,7 @@ class Strip(NamedTuple):
     edges: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
 
     def boxes(self, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper corners [m, k] of boxes about `spacing` radians wide."""
+        """Lower and upper corners [m, k], in the coordinates, of boxes about `spacing` radians wide."""
         length = self.stop - self.start
         if self.edges is None:
             lines = [np.linspace(self.start, self.stop, 1 + max(1, round(length / spacing)))]
@@ -109,7 +109,7 @@ class Strip(NamedTuple):
         return np.stack(low, axis=-1).reshape(-1, len(lines)), np.stack(high, axis=-1).reshape(-1, len(lines))
 
     def at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points [n, d] at coordinates [n, k], and the uniform law's log density in the coordinates, [n]."""
+        """Points [n, d] at coordinates [n, k], and the log density [n] of the uniform law there."""
         d = self.axis.shape[0]
         if self.edges is None:
             z = from_polar(self.axis, x[:, 0], np.zeros(len(x)))
@@ -124,7 +124,7 @@ class Strip(NamedTuple):
 
 
 def whole(axis: np.ndarray, *, zonal: bool) -> Strip:
-    """The whole sphere as a strip; `zonal` for a function of θ alone, needed for d > 3."""
+    """The whole sphere as a strip; `zonal`, required for d > 3, is for functions of θ alone."""
     if zonal:
         return Strip(axis, 0.0, np.pi, True)
     if axis.shape[0] == 2:
@@ -133,17 +133,18 @@ def whole(axis: np.ndarray, *, zonal: bool) -> Strip:
 
 
 def full_ring(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All azimuths at every θ."""
+    """Edges 0 and 2π, the full range of azimuths, for every θ."""
     return np.zeros_like(theta), np.full_like(theta, 2 * np.pi)
 
 
 class PolarSampler:
-    """Draws from a density on the sphere, exactly: one of the boxes that resolve it, then rejection in it.
+    """Exact sampler of a density on the sphere: draw one of the boxes that resolve it, then reject inside it.
 
     Args:
         axis: unit vector [d].
-        log_density: smooth, from points [k, d] to log densities [k] w.r.t. the uniform law, up to a constant.
-        zonal: the density depends on θ alone; needed for d > 3.
+        log_density: smooth function from points [k, d] to log densities [k] w.r.t. the uniform law, up to a
+            constant.
+        zonal: the density depends on θ alone; required for d > 3.
 
     Raises:
         ValueError: the density is too sharp or too rough for `adaptive.resolve`.
@@ -157,7 +158,7 @@ class PolarSampler:
     def from_boxes(
         cls, strip: Strip, boxes: Boxes, log_density: Callable[[np.ndarray], np.ndarray]
     ) -> "PolarSampler":
-        """The sampler of a density that `fine_boxes` has resolved on the whole sphere."""
+        """A sampler from boxes of `fine_boxes` that resolve the density on the whole sphere."""
         sampler = object.__new__(cls)
         sampler.strip, sampler.log_density = strip, log_density
         sampler._use(boxes)
@@ -173,7 +174,7 @@ class PolarSampler:
         """Draw n independent points [n, d].
 
         Raises:
-            ValueError: log ρ somewhere exceeds the bound of its box, so that the draw would not be exact.
+            ValueError: log ρ exceeds the bound of a box at some point, so the draw would not be exact.
         """
         kept, low, width = [], self.boxes.low, self.boxes.high - self.boxes.low
         while sum(map(len, kept)) < n:
@@ -191,7 +192,7 @@ class PolarSampler:
         return np.concatenate(kept)[:n]
 
     def _turned(self, rng: np.random.Generator, theta: np.ndarray) -> np.ndarray:
-        """Points [n, d] at angles θ [n] from the axis, in uniformly random directions about it."""
+        """Points [n, d] at angles θ [n] from the axis, in uniformly random directions around it."""
         axis = self.strip.axis
         v = rng.standard_normal((theta.size, axis.shape[0]))
         v -= (v @ axis)[:, None] * axis
@@ -202,7 +203,7 @@ class PolarSampler:
 def fine_boxes(
     log_density: Callable[[np.ndarray], np.ndarray], strip: Strip, *, subject: str, noise: float = 0.0
 ) -> Boxes:
-    """Boxes of at most 3e-4 of the mass each in one coordinate, 1e-3 in two, for draws and distributions."""
+    """Boxes for draws and distributions, each with at most 3e-4 of the mass (1e-3 in two coordinates)."""
     one = strip.edges is None
     return resolve(
         log_density,

@@ -1,4 +1,4 @@
-"""Frozen dataclasses that JAX can trace: the shape of every kernel, potential, coupling, energy and flow."""
+"""Frozen dataclasses that JAX can trace, used for kernels, potentials, couplings, energies and flows."""
 
 import abc
 import dataclasses
@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 def positive(**kwargs: Any) -> Any:
-    """A field whose numbers must be finite and > 0 (a leaf: sweeps over it trace once)."""
+    """A field whose numbers must be finite and > 0. It is a leaf: new values need no new trace."""
     return dataclasses.field(metadata={"positive": True}, **kwargs)
 
 
 def converted(*, converter: Callable[[Any], Any], **kwargs: Any) -> Any:
-    """A field whose value is passed through `converter` first."""
+    """A field whose value is first passed through `converter`."""
     return dataclasses.field(metadata={"converter": converter}, **kwargs)
 
 
 def static(**kwargs: Any) -> Any:
-    """A field that is part of the program, not of the data: changing it traces anew."""
+    """A field that is part of the program, not of the data: a new value needs a new trace."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -32,9 +32,9 @@ def static(**kwargs: Any) -> Any:
 def pytree(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass registered with JAX.
 
-    JAX rebuilds these objects with tracers or placeholders as leaves, so the constructor
-    refuses plain Python and NumPy numbers only; `check_numbers` looks at the rest at a public door.
-    A class that is registered already is returned as it is.
+    JAX rebuilds these objects with tracers or placeholders as leaves, so the constructor checks only Python
+    and NumPy numbers; public functions check the rest with `check_numbers`. A class that is already
+    registered is returned unchanged.
     """
     if cls.__dict__.get("_registered"):
         return cls
@@ -59,10 +59,10 @@ def pytree(cls: type[T]) -> type[T]:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(positive, static, converted))
 class Registered:
-    """Base of classes whose subclasses are pytrees without a decorator: annotated fields are their numbers.
+    """Base class that makes its subclasses pytrees without a decorator; annotated fields are their leaves.
 
-    A class with an `__init__` of its own, or with a metaclass (an `equinox.Module`), is left as it is, and so
-    is one declared with `abstract=True`, a base without fields.
+    It leaves three kinds of subclass unchanged: those with their own `__init__`, those with another metaclass
+    (such as an `equinox.Module`), and those declared with `abstract=True`, which are bases without fields.
     """
 
     def __init_subclass__(cls, *, abstract: bool = False, **options: Any):
@@ -72,10 +72,10 @@ class Registered:
 
 
 def check_registered(name: str, node: Any) -> None:
-    """Raise ValueError unless JAX can take `node` apart, down to numbers and arrays.
+    """Raise ValueError unless JAX can flatten `node` into numbers and arrays.
 
     Args:
-        name: of the argument, used in the message.
+        name: name of the argument, used in the message.
         node: an energy, a kernel, a flow, or a tree of them.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(node):
@@ -84,16 +84,16 @@ def check_registered(name: str, node: Any) -> None:
             raise ValueError(
                 f"{name}{jax.tree_util.keystr(path)} must be a number, an array or an object registered with "
                 f"JAX, got an unregistered {kind}; declare the numbers of an energy, kernel, potential or "
-                f"flow as annotated fields instead of an __init__, and what is not a number by ct.static()"
+                f"flow as annotated fields, not in an __init__, and other fields with ct.static()"
             )
 
 
 def _register(cls: type) -> None:
-    """Register a dataclass with JAX, its class a part of the tree's structure.
+    """Register a dataclass with JAX, with its class as part of the tree's structure.
 
-    `jax.tree_util.register_dataclass` leaves the class out when it compares two structures (seen in JAX
-    0.10.1 and 0.12.0): two kernels with one number each then pass for the same argument of a jitted
-    function, which now and then runs the program traced for the other kernel.
+    `jax.tree_util.register_dataclass` does not compare the classes of two structures (seen in JAX 0.10.1 and
+    0.12.0). Two kernels with one number each then look like the same argument to a jitted function, which
+    sometimes runs the program that was traced for the other kernel.
     """
     fields = dataclasses.fields(cls)
     static_names = [f.name for f in fields if f.metadata.get("static")]

@@ -1,4 +1,4 @@
-"""The `ctflow` command. Heavy imports stay inside the commands, so that --help is quick."""
+"""The `ctflow` command. Heavy imports stay inside the commands so that --help is fast."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ app = tyro.extras.SubcommandApp()
 
 @contextmanager
 def _refusals(command: str) -> Iterator[None]:
-    """Bad input, and what memory or disk cannot hold, get one line on stderr and exit code 2."""
+    """Report bad input, or a lack of memory or disk, in one line on stderr and exit with code 2."""
     try:
         yield
     except (ValueError, MemoryError) as error:
@@ -52,31 +52,31 @@ def diagnose(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Measure the gap between the embeddings of two modalities, and say how sure that is.
+    """Measure the gap between the embeddings of two modalities, with its uncertainty.
 
     Files: .npy, a folder of .npy or .parquet shards, .npz, .safetensors, .parquet, .h5. Row i of x is the
-    partner of row i of y, unless --pairs or --unpaired says otherwise.
+    partner of row i of y, unless --pairs or --unpaired is given.
 
     Args:
-        x: embeddings of the first modality; or a folder with img_emb/ and text_emb/.
-        y: embeddings of the second.
-        temperature: of the model's loss, for the paper's terms.
-        logit_scale: the same as 1/temperature: what cosines are multiplied with, 100 for most CLIP models
-            (the exponential of the parameter that a checkpoint stores).
-        logit_bias: SigLIP's bias, for its sigmoid loss.
-        pairs: .npy or .csv of index pairs; a row may have several partners.
-        unpaired: the rows are independent samples.
-        normalize: bring rows to unit norm.
-        column: array, tensor or column to read where a file has several.
-        estimator: u for the laws that rows were drawn from, v for these rows themselves.
-        level: chance to call a gap where there is none.
-        n_permutations: clouds without a gap to compare with.
-        n_bootstrap: new samples for the 95 % intervals.
-        max_rows: rows for sums over all pairs of rows.
-        max_gallery: rows for retrieval.
-        seed: of the samples.
-        out: a folder for report.json, report.md and report.png.
-        overwrite: replace files that are there.
+        x: embeddings of the first modality, or a folder with img_emb/ and text_emb/.
+        y: embeddings of the second modality.
+        temperature: temperature of the model's loss; needed for the loss and its terms.
+        logit_scale: 1/temperature, the factor that multiplies the cosines: 100 for most CLIP models. It is
+            the exponential of the parameter in a checkpoint.
+        logit_bias: bias of SigLIP's sigmoid loss.
+        pairs: .npy or .csv file of index pairs; a row may have several partners.
+        unpaired: treat the rows as independent samples without partners.
+        normalize: scale every row to unit norm.
+        column: name of the array, tensor or column to read if a file has several.
+        estimator: u for the laws that the rows were drawn from, v for these rows themselves.
+        level: probability of reporting a gap if there is none.
+        n_permutations: number of random relabellings that show the results without a gap; at least 99.
+        n_bootstrap: number of resamples for the 95 % intervals; 0 for no intervals, otherwise at least 20.
+        max_rows: largest number of rows, with their partners, in sums over all pairs of rows.
+        max_gallery: largest number of rows, with their partners, for retrieval.
+        seed: seed of the random samples.
+        out: folder for report.json, report.md and report.png.
+        overwrite: replace existing files.
     """
     with _refusals("diagnose"):
         from ctflow.cli.embeddings import run_diagnose
@@ -135,29 +135,29 @@ def correct(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Fit corrections of the gap on some rows, and show what they gain and cost on the others.
+    """Fit corrections of the gap on some rows, and show their gains and costs on the other rows.
 
-    Row i of x is the partner of row i of y, unless --pairs says otherwise. At most 20 000 groups of pairs
-    are used; partners, and exact copies of a row, are never both fitted on and measured.
+    Row i of x is the partner of row i of y, unless --pairs is given. At most 20 000 groups of pairs are used.
+    Partners and exact copies of a row are either all used for fitting or all measured.
 
     Args:
-        x: embeddings of the first modality; or a folder with img_emb/ and text_emb/.
-        y: embeddings of the second.
-        purpose: what the embeddings are for: retrieval of the other modality, search in a corpus of both
-            (mixed), or clustering both together.
+        x: embeddings of the first modality, or a folder with img_emb/ and text_emb/.
+        y: embeddings of the second modality.
+        purpose: use of the embeddings: retrieval of the other modality, search in a corpus of both (mixed),
+            or clustering both together.
         method: write the rows corrected by this method, and its map, into --out. csls changes scores and
-            moves no rows: it is measured, and cannot be written.
-        pairs: .npy or .csv of index pairs; a row may have several partners.
-        held_out: share of the pairs that is measured and not fitted on.
-        normalize: bring rows to unit norm.
-        column: array, tensor or column to read where a file has several.
-        max_rows: held-out rows of each modality that are measured at most.
-        epsilon: entropic regularisation of transport; chosen by cross-validation if not given.
-        ridge: added to variances, as a share of their mean; chosen by cross-validation if not given.
-        seed: of the split.
-        out: a folder for corrections.csv and corrections.png; with --method, also x.npy, y.npy and
+            moves no rows, so it is measured but cannot be written.
+        pairs: .npy or .csv file of index pairs; a row may have several partners.
+        held_out: share of the pairs that is measured instead of used for fitting.
+        normalize: scale every row to unit norm.
+        column: name of the array, tensor or column to read if a file has several.
+        max_rows: largest number of held-out rows per modality that are measured.
+        epsilon: entropic regularisation of transport; chosen by cross-validation by default.
+        ridge: added to variances, as a share of their mean; chosen by cross-validation by default.
+        seed: seed of the random split.
+        out: folder for corrections.csv and corrections.png; with --method, also x.npy, y.npy and
             correction.safetensors.
-        overwrite: replace files that are there.
+        overwrite: replace existing files.
     """
     with _refusals("correct"):
         from ctflow.cli.embeddings import run_correct
@@ -181,7 +181,7 @@ def correct(
         )
     print(as_text(found))
     if out is not None:
-        what = "the table" if method is None else f"the table, and rows corrected by {method},"
+        what = "the table" if method is None else f"the table and the rows corrected by {method}"
         print(f"\nwrote {what} into {out}")
 
 
@@ -210,16 +210,16 @@ def explain(
     method: Literal["auto", "dense", "tiled", "spectral", "ring"] = "auto",
     devices: int = 1,
 ) -> None:
-    """Say how a sum over all pairs would be taken: method, degree, error bound, memory.
+    """Print how a sum over all pairs would be computed: method, degree, error bound, memory.
 
     Args:
-        n: points of the first cloud.
-        m: points of the second; n by default.
-        d: dimension of their space.
-        temperature: of the kernel exp(<x, y>/temperature).
-        dtype: of the points.
-        method: the method, or auto.
-        devices: devices the clouds are cut over.
+        n: number of points in the first cloud.
+        m: number of points in the second cloud; n by default.
+        d: dimension of the space; the sphere is S^(d-1).
+        temperature: temperature of the kernel exp(<x, y>/temperature).
+        dtype: floating-point type of the points.
+        method: method of summation, or auto.
+        devices: number of devices that share the clouds.
     """
     import ctflow as ct
 
@@ -237,15 +237,15 @@ def verify(
     out: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Check the paper's claims: what theory predicts beside what a simulation gives, with a verdict.
+    """Check the paper's claims: compare the theory's prediction with a simulation, and print a verdict.
 
-    Exits with 1 if a number is missed.
+    The exit code is 1 if a check fails.
 
     Args:
-        full: all settings and large samples (about 15 minutes); else a quick round (about 2).
-        only: names of claims; all of them by default.
-        out: a folder for claims.csv.
-        seed: of the random numbers.
+        full: all settings and large samples (about 15 minutes) instead of a quick round (about 2 minutes).
+        only: names of the claims to check; all claims by default.
+        out: folder for claims.csv.
+        seed: seed of the random numbers.
     """
     from ctflow import claims, io
     from ctflow.claims import report
@@ -255,7 +255,7 @@ def verify(
         for name in only:
             claims.module_of(name)
         folder = None if out is None else io.prepare_folder(out)
-    print("every line: verdict, predicted, simulated ± standard error, how they are compared, what\n")
+    print("columns: verdict, predicted, simulated ± standard error, rule of comparison, quantity\n")
     names = only or claims.CLAIMS
     findings = claims.verify(
         names, quick=not full, seed=seed, done=lambda f: print(report.text(f), flush=True)
@@ -277,9 +277,9 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script; Ctrl-C ends it with 130, a reader that went away with 141."""
+    """Run the console script; the exit code is 130 after Ctrl-C and 141 after a closed output pipe."""
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that has no τ shows a ?
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show τ shows ?
     try:
         app.cli(
             prog="ctflow",

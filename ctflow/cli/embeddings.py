@@ -1,4 +1,4 @@
-"""What `ctflow diagnose` and `ctflow correct` do, once their words are parsed."""
+"""The work of `ctflow diagnose` and `ctflow correct`, after the command line is parsed."""
 
 import dataclasses
 import math
@@ -20,18 +20,18 @@ from ctflow.storage.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png")
 _FOR_FIT = 20_000
-_LEAST_SCALE = 7.0  # below, it may be a logarithm: e^7 is above the scale of any model that is known
+_LEAST_SCALE = 7.0  # a smaller value may be a logarithm; no known model has a scale above e^7
 
 
 def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> tuple[Embeddings, Embeddings]:
-    """Two files, or one folder that holds both modalities.
+    """Open two files, or one folder that holds both modalities.
 
     Raises:
-        ValueError: both names are of one file, or there is one file only; one cannot be opened.
+        ValueError: both paths name one file, only one file is given, or a file cannot be opened.
     """
     if y is None and x.is_file():
         raise ValueError(
-            f"{x} is the file of one modality; give the file of the other too, or a folder with img_emb "
+            f"{x} is the file of one modality; give the other modality's file too, or a folder with img_emb "
             "and text_emb"
         )
     if y is None:
@@ -39,7 +39,7 @@ def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> t
     first, second = (open_embeddings(path, column=column, normalize=normalize) for path in (x, y))
     if os.path.samefile(x, y):
         raise ValueError(
-            f"{x} and {y} are one file{'' if column is None else f', read from one column {column!r}'}: a "
+            f"{x} and {y} are one file{'' if column is None else f', read with one column {column!r}'}: a "
             "modality compared with itself has no gap; give two files"
         )
     return first, second
@@ -48,15 +48,15 @@ def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> t
 def temperature_of(
     temperature: float | None, logit_scale: float | None, logit_bias: float | None = None
 ) -> tuple[float | None, str | None]:
-    """The temperature τ from either word, and a warning if the scale may be the logarithm of one.
+    """The temperature τ from either option, with a warning if the given scale may be its logarithm.
 
     Args:
         temperature: τ.
-        logit_scale: what cosines are multiplied with, 1/τ. Checkpoints store its logarithm.
+        logit_scale: the factor 1/τ that multiplies cosines. Checkpoints store its logarithm.
         logit_bias: SigLIP's bias, if given.
 
     Raises:
-        ValueError: both are given, or one is not > 0, or the scale is the logarithm that CLIP stores.
+        ValueError: both options are given, one is not > 0, or the scale is the logarithm that CLIP stores.
     """
     if logit_scale is None:
         if temperature is not None:
@@ -79,15 +79,15 @@ def temperature_of(
             f"{math.exp(logit_scale):.5g}"
         )
     return 1 / logit_scale, (
-        f"--logit-scale {logit_scale:g} is taken as what cosines are multiplied with, temperature "
+        f"--logit-scale {logit_scale:g} is taken as the factor that multiplies cosines: temperature "
         f"{1 / logit_scale:.3g}{meant}"
     )
 
 
 def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
-    """Raise ValueError unless a folder could be made there, or is, without files that may not be replaced.
+    """Raise ValueError unless `out` is or could become a writable folder without files of these names.
 
-    Nothing is made yet: a bad row found later must leave nothing behind.
+    With `overwrite` the files may exist. Nothing is created here: a bad row found later leaves no folder.
     """
     if out is None:
         return
@@ -96,7 +96,7 @@ def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> Non
         raise ValueError(f"--out must be a folder that can be written to, got {str(out)!r}; choose another")
     there = [name for name in names if (out / name).exists()]
     if there and not overwrite:
-        raise ValueError(f"{out} holds {', '.join(there)} already; give --overwrite to replace")
+        raise ValueError(f"{out} already holds {', '.join(there)}; give --overwrite to replace")
 
 
 def run_diagnose(
@@ -113,7 +113,7 @@ def run_diagnose(
     logit_scale: float | None,
     **options: Any,
 ) -> Report:
-    """Read, measure, write."""
+    """Read the embeddings, diagnose them, and write the report if `out` is given."""
     check_count("--seed", options["seed"], minimum=0)
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
@@ -148,12 +148,12 @@ def run_correct(
     normalize: bool,
     **options: Any,
 ) -> Comparison:
-    """Read, fit, measure on held-out rows; with a method, write its map and the corrected rows."""
+    """Fit corrections, measure them on held-out rows, and write the results if `out` is given."""
     check_count("--seed", options["seed"], minimum=0)
     if method in corrections.SCORINGS:
         raise ValueError(
             f"--method {method} has no rows to write: {method} changes scores and moves no rows; leave out "
-            f"--method to see what it gains, and use ct.corrections.{method} where scores are computed"
+            f"--method to see its gain, and use ct.corrections.{method} to compute scores"
         )
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
@@ -181,17 +181,17 @@ def _usable(found: Comparison, method: str) -> corrections.Correction:
     """The fitted correction of a method.
 
     Raises:
-        ValueError: it failed on these rows.
+        ValueError: the method failed on these rows.
     """
     fitted = found.fitted.get(method)
     if not isinstance(fitted, corrections.Correction):
         (place,) = np.flatnonzero(found.table["method"] == method)
-        raise ValueError(f"--method {method} failed, nothing was written: {found.table['failed'][place]}")
+        raise ValueError(f"--method {method} failed and nothing was written: {found.table['failed'][place]}")
     return fitted
 
 
 def _write_rows(path: Path, source: Embeddings, correction: corrections.Correction, name: str) -> None:
-    """Corrected rows in the dtype that they were read in, a block at a time."""
+    """Write the corrected rows in the dtype of the source, one block at a time."""
     dtype = source.dtype.newbyteorder("<")
     with io.atomic(path) as file:
         header = {"descr": dtype.str, "fortran_order": False, "shape": source.shape}

@@ -1,4 +1,4 @@
-"""Whether this installation computes what it should: versions, devices, and a check of jaxlib itself."""
+"""A check of the installation: versions, devices, and a test of jaxlib for a known error."""
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,9 @@ from ctflow.io import versions
 
 
 def last_row_square(n: int, dtype) -> tuple[float, float]:
-    """Row n-1 of a vmapped matrix-vector product followed by a reduction: jitted, and what it must be.
+    """Row n-1 of a jitted, vmapped matrix-vector product with a reduction, and its correct value.
 
-    jaxlib 0.10.2 returns something else on a CPU, silently (jax-ml/jax#39103).
+    jaxlib 0.10.2 silently returns a wrong value on a CPU (jax-ml/jax#39103).
     """
     i = jnp.arange(n, dtype=dtype)
     x = jnp.stack([i, jnp.zeros_like(i), jnp.zeros_like(i)], axis=1)
@@ -24,7 +24,7 @@ def last_row_square(n: int, dtype) -> tuple[float, float]:
 
 
 def jaxlib_sums_correctly() -> bool:
-    """Whether this jaxlib passes the check in float32, and in float64 where that is enabled."""
+    """Whether this jaxlib passes the check in float32, and in float64 if that is enabled."""
     cases = [(32_769, jnp.float32)]
     if jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         cases.append((16_385, jnp.float64))
@@ -32,7 +32,7 @@ def jaxlib_sums_correctly() -> bool:
 
 
 def report() -> tuple[str, bool]:
-    """What `ctflow doctor` prints, and whether all is well."""
+    """The text that `ctflow doctor` prints, and whether jaxlib passes the check."""
     healthy = jaxlib_sums_correctly()
     lines = [f"{name:8} {version}" for name, version in versions().items()]
     lines.append(f"devices  {', '.join(f'{d.platform}:{d.id} ({d.device_kind})' for d in jax.devices())}")
@@ -40,5 +40,5 @@ def report() -> tuple[str, bool]:
     if healthy:
         lines.append("jaxlib   sums correctly")
     else:
-        lines.append("jaxlib   RETURNS WRONG SUMS: install another, e.g. pip install 'jax!=0.10.2'")
+        lines.append("jaxlib   RETURNS WRONG SUMS: install another version, e.g. pip install 'jax!=0.10.2'")
     return "\n".join(lines), healthy

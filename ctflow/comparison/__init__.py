@@ -1,1 +1,1 @@
-"""Corrections compared on rows that they were not fitted on, and which of them to take."""
+"""Comparison of corrections on rows that were not used for fitting, with a recommendation."""

@@ -1,4 +1,4 @@
-"""What a comparison of corrections says: what helps a purpose beyond noise, and what that costs."""
+"""Advice from a comparison of corrections: which ones help a purpose beyond noise, and their costs."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from ctflow.corrections.fitting import SCORINGS
 from ctflow.corrections.scores import SIDES, Value, score
 from ctflow.corrections.strengths import CHOICES
 
-# The best of several is chosen by its gain, so each must clear a bound shared among them. A loss is looked
-# for in each number by itself.
+# Bounds in standard errors. The bound of a gain is larger, since the largest of several gains is chosen. A
+# loss is tested for each measure separately.
 _GAIN, _LOSS = 3.0, 2.0
 _NAMES = {
     "recall@1_x_to_y": "recall@1 from x to y",
@@ -28,13 +28,13 @@ _WHAT = {
 
 
 class Change(NamedTuple):
-    """A method against the rows as they are."""
+    """The change from uncorrected rows to rows corrected by a method."""
 
     outcome: Outcome
     gain: Value
-    """What the purpose asks for."""
+    """Change of the purpose's score."""
     losses: dict[str, Value]
-    """Numbers that get worse beyond noise, by column, as changes."""
+    """Changes of the measures that get worse beyond noise, by column."""
 
     @property
     def helps(self) -> bool:
@@ -42,7 +42,7 @@ class Change(NamedTuple):
         return self.gain.mean > 0 and self.gain.mean > _GAIN * self.gain.error
 
     def loses(self, purpose: str) -> bool:
-        """Whether a side of what the purpose asks for gets worse."""
+        """Whether one of the two measures of the purpose gets worse."""
         return any(name in self.losses for name in SIDES[purpose])
 
 
@@ -54,15 +54,15 @@ def advise(
     notes: tuple[str, ...],
     chosen: bool,
 ) -> tuple[tuple[str, ...], str | None]:
-    """Sentences about a comparison, and the method that they recommend, if any.
+    """Sentences about a comparison, and the recommended method or None.
 
     Args:
-        outcomes: of all methods, that of "none" first.
-        purpose: what the embeddings are for.
+        outcomes: outcomes of all methods, starting with "none".
+        purpose: one of `PURPOSES`.
         measure: the held-out rows.
-        warning: why partners look like strangers; then no method is recommended.
-        notes: of the pairing.
-        chosen: whether strengths were chosen rather than given.
+        warning: text if the pairs look wrong; then no method is recommended.
+        notes: remarks about the pairing.
+        chosen: whether any strength was chosen by cross-validation.
     """
     none, *others = outcomes
     changes = [_change(outcome, none, purpose) for outcome in others if not outcome.failed]
@@ -81,7 +81,7 @@ def advise(
 
 def _change(outcome: Outcome, none: Outcome, purpose: str) -> Change:
     differences = {name: outcome.values[name] - none.values[name] for name in _NAMES}
-    # A loss of mixing is a step away from one half.
+    # Mixing gets worse when it moves away from one half.
     for side in SIDES["clustering"]:
         old, new = (abs(o.values[side].mean - 0.5) for o in (none, outcome))
         lean = -1.0 if outcome.values[side].mean > 0.5 else 1.0
@@ -92,28 +92,27 @@ def _change(outcome: Outcome, none: Outcome, purpose: str) -> Change:
 
 
 def _advice(changes: list[Change], none: Outcome, purpose: str) -> tuple[list[str], str | None]:
-    """The best method that loses nothing, or whose losses are elsewhere, or what speaks against all."""
-    # Clustering needs rows; a scoring has none to give.
+    """Recommend the best method that loses no recall, or else neither measure of the purpose."""
+    # Clustering needs corrected rows, and a scoring moves none.
     usable = [c for c in changes if purpose != "clustering" or c.outcome.method not in SCORINGS]
     if not usable:
-        return ["No correction that moves rows was measured, and clustering needs rows."], None
+        return ["Clustering needs corrected rows, and no correction that moves rows was measured."], None
     helpful = sorted((c for c in usable if c.helps), key=lambda c: -c.gain.mean)
     if not helpful:
         best = max(usable, key=lambda c: c.gain.mean)
         return [
-            f"No correction helps beyond noise (3 standard errors): the largest gain, that of "
-            f"{_label(best.outcome)}, is {_signed(best.gain)}. For this purpose leave the embeddings as they "
-            "are."
+            "No correction helps beyond noise (3 standard errors). The largest gain is "
+            f"{_signed(best.gain)}, for {_label(best.outcome)}. Leave the embeddings unchanged for {purpose}."
         ], None
     good = [c for c in helpful if not _recall_losses(c)] or [c for c in helpful if not c.loses(purpose)]
     if not good:
-        said = ["No correction helps without losing on one of the two sides."]
+        said = ["No correction helps without making one of the purpose's two measures worse."]
         return [*said, *(_but(c, none) for c in helpful[:2])], None
     best = good[0]
     said = [f"Recommended: {_label(best.outcome)}. {_in_full(best, none, purpose)}"]
     if best.outcome.method in SCORINGS:
         name = best.outcome.method
-        said.append(f"{name} changes scores and moves no rows: use ct.corrections.{name} to compute scores.")
+        said.append(f"{name} changes scores and moves no rows; use ct.corrections.{name} to compute scores.")
         moving = [c for c in good if c.outcome.method not in SCORINGS]
         said += [
             f"Best of the corrections that move rows: {_label(c.outcome)}. {_in_full(c, none, purpose)}"
@@ -139,7 +138,7 @@ def _start(none: Outcome, purpose: str, measure: Measure) -> str:
 
 
 def _in_full(change: Change, none: Outcome, purpose: str) -> str:
-    """The gain, both sides of it, the other recalls, and what gets worse."""
+    """The gain, the two measures of the purpose, the other recalls, and what gets worse."""
     sides = " and ".join(_moves(name, change.outcome, none) for name in SIDES[purpose])
     rest = [name for name in _NAMES if "recall" in name and name not in SIDES[purpose]]
     others = ", ".join(_moves(name, change.outcome, none) for name in rest)
@@ -148,7 +147,7 @@ def _in_full(change: Change, none: Outcome, purpose: str) -> str:
     if _widens(change.outcome, none):
         worse.append(f"the energy distance, from {before:.3g} to {after:.3g}")
     cost = f"What gets worse: {', '.join(worse)}" if worse else "Nothing measured gets worse beyond noise"
-    return f"It gains {_signed(change.gain)} (standard error): {sides}. Besides, {others}. {cost}."
+    return f"It gains {_signed(change.gain)} (standard error): {sides}. Also, {others}. {cost}."
 
 
 def _widens(outcome: Outcome, none: Outcome) -> bool:
@@ -160,11 +159,11 @@ def _widens(outcome: Outcome, none: Outcome) -> bool:
 def _but(change: Change, none: Outcome) -> str:
     """Why a method with a larger gain is not recommended."""
     lost = " and ".join(_moves(name, change.outcome, none) for name in change.losses)
-    return f"{_label(change.outcome)} gains {_signed(change.gain)} and loses elsewhere: {lost}."
+    return f"{_label(change.outcome)} gains {_signed(change.gain)}, but makes this worse: {lost}."
 
 
 def _distances(outcomes: list[Outcome]) -> list[str]:
-    """The method that leaves the smallest energy distance, and its recall; and those that widen the gap."""
+    """The method with the smallest energy distance and its recall, and the methods that increase it."""
     none, *others = [outcome for outcome in outcomes if not outcome.failed]
     start = none.row["energy_distance"]
     best = min((none, *others), key=lambda o: o.row["energy_distance"])
@@ -172,12 +171,12 @@ def _distances(outcomes: list[Outcome]) -> list[str]:
     if best.row["energy_distance"] < start:
         sides = " and ".join(_moves(name, best, none) for name in SIDES["retrieval"])
         said = [
-            f"{_label(best)} leaves the smallest energy distance: {best.row['energy_distance']:.3g}, against "
-            f"{start:.3g} without a correction and {best.row['energy_distance_null']:.2g} ± "
-            f"{best.row['energy_distance_null_sd']:.2g} without a gap. With it, {sides}."
+            f"{_label(best)} gives the smallest energy distance, {best.row['energy_distance']:.3g}. Without "
+            f"a correction it is {start:.3g}; without a gap, {best.row['energy_distance_null']:.2g} ± "
+            f"{best.row['energy_distance_null_sd']:.2g}. With this correction, {sides}."
         ]
     wider = [
-        f"{_label(o)} makes the energy distance larger: {o.row['energy_distance']:.3g}, not {start:.3g}."
+        f"{_label(o)} increases the energy distance from {start:.3g} to {o.row['energy_distance']:.3g}."
         for o in others
         if _widens(o, none)
     ]
@@ -188,12 +187,12 @@ def _strengths(outcomes: list[Outcome], chosen: bool) -> list[str]:
     labels = [_label(o) for o in outcomes if o.strength is not None]
     if not labels:
         return []
-    how = " (those not given were chosen by cross-validation within the rows fitted on)" if chosen else ""
+    how = " (values not given were chosen by cross-validation on the fitting rows)" if chosen else ""
     return [f"Strengths{how}: {', '.join(labels)}."]
 
 
 def _label(outcome: Outcome) -> str:
-    """The method with its strength."""
+    """The method's name, with its strength if it has one."""
     if outcome.strength is None:
         return outcome.method
     return f"{outcome.method} with {CHOICES[outcome.method][0]} {outcome.strength:g}"

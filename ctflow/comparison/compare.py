@@ -1,4 +1,4 @@
-"""What corrections gain and cost, on rows they were not fitted on."""
+"""Gains and costs of corrections, measured on rows that were not used for fitting."""
 
 from typing import Any, NamedTuple
 
@@ -22,14 +22,14 @@ __all__ = ["PURPOSES", "Comparison", "as_text", "compare", "pareto", "score"]
 
 
 class Comparison(NamedTuple):
-    """A table with one row per correction, and what it says about the purpose."""
+    """A table with one row per correction, and advice for the purpose."""
 
     table: dict[str, np.ndarray]
     words: tuple[str, ...]
     fitted: dict[str, Correction | Csls]
-    """What was fitted, by method; methods that failed are not in it."""
+    """The fitted corrections by method; methods that failed are missing."""
     recommended: str | None = None
-    """The method that the words recommend; None if they recommend none."""
+    """The recommended method; None if no method is recommended."""
 
 
 def compare(
@@ -48,38 +48,38 @@ def compare(
     normalize: bool = False,
     seed: int = 0,
 ) -> Comparison:
-    """Fit every correction on a random part of the pairs, and measure it on the others.
+    """Fit every correction on a random part of the pairs, and measure it on the other part.
 
-    Rows that are partners, and exact copies of a row, are on the same side. A strength that is not given is
-    chosen for the purpose by three-fold cross-validation within the part that is fitted on.
+    Partners, and exact copies of a row, are always in the same part. A strength that is not given is chosen
+    for the purpose by three-fold cross-validation within the fitting part.
 
     Columns: `strength` (ridge, epsilon, or number of neighbours; NaN for methods without one);
-    `centroid_gap`; `energy_distance` (u) and its null's mean and sd; `recall@1` and `recall@5` both
-    ways; `mixed_recall@1`, where a partner must come first among all rows of both modalities; `mixing`, the
-    share of the other modality among the 10 nearest rows of both (½ if they mix), for queries of x, of y,
-    and their mean; `alignment`, `uniformity` (mean of both); `pareto`, whether no other row has both a
-    smaller energy distance and more of what the purpose asks for; `failed`, why a method gave no finite
-    rows: its numbers are NaN. `csls` changes scores and moves no row: its distances are those of `none`.
+    `centroid_gap`; `energy_distance` (estimator u), and its `_null` mean and `_null_sd` without a gap;
+    `recall@1` and `recall@5` in both directions; `mixed_recall@1`, where a partner must be first among all
+    rows of both modalities; `mixing`, the share of the other modality among the 10 nearest rows of both (½ if
+    they mix), for queries of x, of y, and their mean; `alignment`; `uniformity` (mean of both); `pareto`, 1
+    if no other row has both a smaller energy distance and a better score for the purpose; `failed`, why a
+    method failed; its numbers are then NaN. `csls` moves no row, so its distances are those of `none`.
 
     Args:
         x: unit rows [n, d], an array or a `ctflow.embeddings.Embeddings`.
         y: unit rows [m, d].
-        pairs: index pairs [p, 2], or a coupling; row i with row i by default. A row weighs what its pairs
-            weigh in means and covariances; every query weighs the same in recall.
-        methods: of `ctflow.corrections.METHODS` and `SCORINGS`; "none" is always among them.
+        pairs: index pairs [p, 2], or a coupling; row i with row i by default. In means and covariances the
+            weight of a row is that of its pairs; in recall all queries have equal weight.
+        methods: names from `ctflow.corrections.METHODS` and `SCORINGS`; "none" is always added.
         purpose: one of `PURPOSES`.
         held_out: share of the groups of pairs kept for measuring, in (0, 1).
-        max_rows: held-out rows of each modality that are measured at most.
-        max_groups: groups of pairs used at most; None for all.
-        n_permutations: for the energy distance's null.
-        epsilon: of `transport`; chosen by default.
-        ridge: of the methods with a covariance; chosen by default.
+        max_rows: largest number of held-out rows per modality that are measured.
+        max_groups: largest number of groups of pairs that are used; None for all.
+        n_permutations: number of random relabellings for the energy distance without a gap.
+        epsilon: strength of `transport`; chosen by cross-validation by default.
+        ridge: strength of `standardisation`, `whitening`, `coral` and `cca`; chosen likewise by default.
         normalize: accept rows of any norm > 0.
-        seed: of the split.
+        seed: seed of the random split, folds and relabellings.
 
     Raises:
-        ValueError: rows that `diagnose` would refuse, unpaired rows, an unknown method or purpose, too few
-            independent groups of pairs to split.
+        ValueError: `diagnose` would refuse the rows, they are unpaired, a method or the purpose is unknown,
+            or there are too few independent groups of pairs to split.
     """
     _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed)
     check_strengths(ridge, epsilon)
@@ -91,7 +91,7 @@ def compare(
         )
     if isinstance(pairs, str):
         raise ValueError(
-            f"pairs must be index pairs [p, 2] or a coupling, got {pairs!r}; gains need partners"
+            f"pairs must be index pairs [p, 2] or a coupling, got {pairs!r}; compare needs partners"
         )
     plan = pair_up(first, second, pairs)
     rng = np.random.default_rng(seed)
@@ -135,7 +135,7 @@ def _one(
     measure: Measure,
     seed: int,
 ) -> tuple[Outcome, Correction | Csls | None]:
-    """Fit a method, its strength chosen if need be, and measure it; or say why it cannot be used."""
+    """Choose the strength of a method if needed, fit and measure it; or record why it failed."""
     try:
         if method in CHOICES and strength is None:
             strength = choose(
@@ -149,7 +149,7 @@ def _one(
 
 
 def _table(outcomes: list[Outcome], purpose: str) -> dict[str, np.ndarray]:
-    """One row per method; numbers of methods that failed are NaN."""
+    """The table of results, one row per method; the numbers of failed methods are NaN."""
     names = outcomes[0].row
     columns: dict[str, Any] = {
         "method": np.array([o.method for o in outcomes]),
@@ -157,15 +157,15 @@ def _table(outcomes: list[Outcome], purpose: str) -> dict[str, np.ndarray]:
         **{name: np.array([o.row.get(name, np.nan) for o in outcomes]) for name in names},
     }
     columns["pareto"] = pareto(columns, purpose).astype(int)
-    # Cells of a table are free of commas and quotes.
+    # Table cells must not contain commas or quotes.
     columns["failed"] = np.array([o.failed.replace(",", ";").replace('"', "'") for o in outcomes])
     return columns
 
 
 def score(columns: dict[str, np.ndarray], purpose: str) -> np.ndarray:
-    """What a purpose asks for, one number per correction; larger is better, and -inf for one that failed.
+    """The score of each correction for a purpose; larger is better, and -inf marks a failed correction.
 
-    Of clustering, the mean of ½ - |mixing - ½| over the two modalities.
+    For clustering it is the mean of ½ - |mixing - ½| over the two modalities.
     """
     sides = np.array([columns[name] for name in SIDES[purpose]])
     if purpose == "clustering":
@@ -175,7 +175,7 @@ def score(columns: dict[str, np.ndarray], purpose: str) -> np.ndarray:
 
 
 def pareto(columns: dict[str, np.ndarray], purpose: str) -> np.ndarray:
-    """Whether no other row has both a smaller energy distance and a better score; never one that failed."""
+    """Whether no other row has a smaller energy distance and a better score; False for failed corrections."""
     gap, value = columns["energy_distance"], score(columns, purpose)
     return np.array(
         [np.isfinite(v) and not np.any((gap < g) & (value > v)) for g, v in zip(gap, value, strict=True)]
@@ -199,7 +199,7 @@ _SHOWN = {
 
 
 def as_text(comparison: Comparison) -> str:
-    """The table for a terminal, then the words; * marks Pareto-optimal rows."""
+    """The table and the advice as text; * marks Pareto-optimal rows."""
     t = comparison.table
     shown = {
         "method": [f"{m}{'*' if best else ''}" for m, best in zip(t["method"], t["pareto"], strict=True)],

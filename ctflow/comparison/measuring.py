@@ -1,4 +1,4 @@
-"""One row of a comparison's table: a correction measured on held-out rows."""
+"""Measurement of one correction on held-out rows: one row of a comparison's table."""
 
 from typing import NamedTuple
 
@@ -14,20 +14,20 @@ _SHUFFLES = 200
 
 
 class Outcome(NamedTuple):
-    """What came of one method."""
+    """The result of one method."""
 
     method: str
     strength: float | None
     row: dict[str, float]
-    """Numbers of the table, by column; empty if it failed."""
+    """Numbers of the table by column; empty if the method failed."""
     values: dict[str, Value]
-    """Means over queries with their errors; empty if it failed."""
+    """Means over queries with their influences, by column; empty if the method failed."""
     failed: str
-    """Why it gave no finite rows; empty if it did."""
+    """Why the method failed; empty if it did not."""
 
 
 class Measure:
-    """Measures a correction on held-out rows, every correction against the same relabellings."""
+    """Measures corrections on held-out rows; all corrections share the same random relabellings."""
 
     def __init__(self, held: Held, n_permutations: int, seed: int):
         self.held, self.chance = held, by_chance(held)
@@ -38,10 +38,10 @@ class Measure:
         return table(x, y, self.held.block)
 
     def __call__(self, fitted: Correction | Csls) -> tuple[dict[str, float], dict[str, Value]]:
-        """A row of the table, and the means over queries in it.
+        """Numbers for a row of the table, and those among them that are means over queries.
 
         Raises:
-            ValueError: a number is not finite, or a row has no direction after the map.
+            ValueError: a number is not finite, or the image of a row has no direction.
         """
         where = moved(fitted, self.held)
         values = measured(where.scores, self.held)
@@ -49,7 +49,7 @@ class Measure:
         row["mixing"] = (row["mixing_x"] + row["mixing_y"]) / 2
         bad = [name for name, value in row.items() if not np.isfinite(value)]
         if bad:
-            raise ValueError(f"{fitted.method} gives a {bad[0]} that is not finite on held-out rows")
+            raise ValueError(f"{fitted.method} gives NaN or infinity as {bad[0]} on held-out rows")
         return row, values
 
     def _geometry(self, where: Moved) -> dict[str, float]:
@@ -69,7 +69,7 @@ class Measure:
 
 
 def pairs_beyond_chance(none: Outcome, measure: Measure, seed: int) -> tuple[float, float, float]:
-    """Mean cosine of partners, and its mean and standard deviation once partners are shuffled."""
+    """Mean cosine of partners, and its mean and standard deviation after shuffling the partners."""
     rows = table(measure.held.x.astype(float), measure.held.y.astype(float), measure.held.block)
     first, second = rows.pairs.T
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""A comparison of corrections as a picture: what is left of the gap against what the purposes ask for."""
+"""Plot of a comparison of corrections: the score for each purpose against the remaining gap."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _MARKS = {
 
 @pl.styled
 def trade(comparison: Comparison) -> pl.Picture:
-    """One mark per correction; Pareto-optimal ones are filled, and those that failed are left out."""
+    """One mark per correction, filled if it is Pareto-optimal; failed corrections are left out."""
     t = comparison.table
     figure, axes = pl.panels(1, len(PURPOSES), size=(2.5 * len(PURPOSES), 2.9))
     gap = np.maximum(t["energy_distance"], 1e-5)

@@ -1,9 +1,9 @@
-"""Moving two modalities towards each other after training: fitted on some rows, applied to any.
+"""Corrections that bring two modalities closer after training: fitted on some rows, applied to any rows.
 
-A correction maps each modality to unit rows of the same sphere. All but one are affine maps, brought back to
-the sphere; `transport` is the entropic optimal transport map. A scoring, `csls`, leaves the rows as they are
-and changes the score of a query and a candidate. What either gains or costs must be looked at on rows it was
-not fitted on: `ctflow.comparison.compare`. Nothing here needs JAX.
+A correction maps each modality to unit rows on the same sphere. All corrections but one are affine maps
+followed by normalisation; `transport` is the entropic optimal transport map. A scoring, `csls`, leaves the
+rows unchanged and changes the score of a query with a candidate. Measure the gains and costs of both on rows
+that were not used for fitting, with `ctflow.comparison.compare`. Nothing here needs JAX.
 """
 
 from ctflow.corrections.correction import Correction, load

@@ -1,4 +1,4 @@
-"""Affine corrections: means, covariances and rotations."""
+"""Affine corrections, built from means, covariances and rotations."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def centring(s: Sample, ridge: float) -> Maps:
 
 
 def translation(s: Sample, ridge: float) -> Maps:
-    """Move y by the difference of means."""
+    """Shift y so that its mean becomes the mean of x."""
     return None, Affine(s.y.mean, np.eye(len(s.y.mean)), s.x.mean)
 
 
@@ -26,7 +26,7 @@ def standardisation(s: Sample, ridge: float) -> Maps:
 
 
 def whitening(s: Sample, ridge: float) -> Maps:
-    """Give each direction of each modality mean 0 and variance 1."""
+    """Give every direction of each modality mean 0 and variance 1."""
     return _each(s, "whitening", lambda z: z.power(-0.5, ridge))
 
 
@@ -37,19 +37,19 @@ def coral(s: Sample, ridge: float) -> Maps:
 
 
 def procrustes(s: Sample, ridge: float) -> Maps:
-    """Turn y about its mean by the rotation that brings partners nearest (Schönemann 1966)."""
+    """Turn y about its mean to match its partners best, then give it the mean of x (Schönemann 1966)."""
     _check(s, "procrustes")
     left, _, right = np.linalg.svd(s.cross.T)
     return None, Affine(s.y.mean, left @ right, s.x.mean)
 
 
 def cca(s: Sample, ridge: float) -> Maps:
-    """Canonical variates of both modalities, each scaled by its canonical correlation.
+    """Map both modalities to their canonical variates, each scaled by its canonical correlation.
 
-    With U S Vᵀ the singular value decomposition of C_xx^{-1/2} C_xy C_yy^{-1/2}, the ridge added to C_xx
-    and C_yy, x ↦ (x - x̄) C_xx^{-1/2} U S and y ↦ (y - ȳ) C_yy^{-1/2} V S: regularised canonical
-    correlation analysis (Vinod 1976). The scaling keeps all d variates and lets those without correlation
-    vanish, in place of a choice of how many to keep (arXiv 1212.4522, there with S⁴).
+    Let U S Vᵀ be the singular value decomposition of C_xx^{-1/2} C_xy C_yy^{-1/2}, where the ridge is added
+    to C_xx and C_yy. The maps are x ↦ (x - x̄) C_xx^{-1/2} U S and y ↦ (y - ȳ) C_yy^{-1/2} V S: regularised
+    canonical correlation analysis (Vinod 1976). Because of the factor S, all d variates can be kept: those
+    without correlation vanish (arXiv 1212.4522, which uses S⁴).
     """
     _check(s, "cca")
     roots = [z.power(-0.5, ridge) for z in (s.x, s.y)]
@@ -75,7 +75,7 @@ AFFINE: dict[str, Callable[[Sample, float], Maps]] = {
 
 
 def _each(s: Sample, method: str, matrix: Callable[[Cloud], np.ndarray]) -> Maps:
-    """The same kind of map for each modality."""
+    """Centre each modality on its mean, then apply a matrix made from its own moments."""
     _check(s, method)
     x, y = (Affine(z.mean, matrix(z), np.zeros(len(z.mean))) for z in (s.x, s.y))
     return x, y

@@ -1,4 +1,4 @@
-"""A fitted correction: what it does to rows, and its file."""
+"""A fitted correction, which transforms rows and can be saved to a file."""
 
 import os
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ _KINDS = {"affine": Affine, "barycentric": Barycentric}
 
 @dataclass(frozen=True)
 class Correction:
-    """A map of each modality; None leaves its rows as they are."""
+    """One map per modality; None leaves the rows of that modality unchanged."""
 
     method: str
     x: Map | None = None
     y: Map | None = None
     strength: float | None = None
-    """The ridge, or transport's epsilon; None for methods that have neither."""
+    """The ridge, or the epsilon of `transport`; None for methods that have neither."""
 
     def __post_init__(self):
         for name, part in (("x", self.x), ("y", self.y)):
@@ -44,25 +44,25 @@ class Correction:
                 check_map(name, part)
 
     def transform(self, x: Any, y: Any, *, normalize: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Corrected unit rows [n, d], [m, d] in the dtype they came in; of a vector [d], a vector [d].
+        """Correct rows [n, d] and [m, d], or single vectors [d]; return unit rows of that shape and dtype.
 
         Raises:
-            ValueError: as `transform_one`.
+            ValueError: as in `transform_one`.
         """
         one, other = (self.transform_one(name, z, normalize=normalize) for name, z in (("x", x), ("y", y)))
         return one, other
 
     def transform_one(self, name: str, rows: Any, *, normalize: bool = False) -> np.ndarray:
-        """Corrected unit rows [n, d] of the modality `x` or `y`, or one corrected vector [d].
+        """Correct rows [n, d], or one vector [d], of the modality `x` or `y`.
 
         Args:
-            name: `x` or `y`.
+            name: the modality, `x` or `y`.
             rows: unit rows [n, d] for any n, or one unit vector [d].
             normalize: accept rows of any norm > 0.
 
         Raises:
-            ValueError: rows of another width than those it was fitted on, rows that `diagnose` would refuse
-                (integers, NaN, not of unit norm), a row that the map sends to 0, as the mean by centring.
+            ValueError: the width differs from that of the rows used for fitting; `diagnose` would refuse the
+                rows (integers, NaN, no unit norm); or the map sends a row to 0, as centring does to the mean.
         """
         check_choice("name", name, ("x", "y"))
         part = {"x": self.x, "y": self.y}[name]
@@ -74,20 +74,20 @@ class Correction:
             out[first : first + len(block)] = block
             first += len(block)
         if part is None and not normalize and not isinstance(rows, Embeddings):
-            return np.array(rows, found.stored)  # checked by now, and not rounded again
+            return np.array(rows, found.stored)  # already checked; a copy avoids rounding again
         return out.reshape(shape)
 
     def stream(self, name: str, rows: Embeddings) -> Iterator[np.ndarray]:
-        """Corrected unit rows of the modality `x` or `y`, float64, a block [k, d] at a time.
+        """Yield corrected unit rows of the modality `x` or `y` in float64 blocks [k, d].
 
         Raises:
-            ValueError: as `transform_one`, when the block with the bad row is reached.
+            ValueError: as in `transform_one`, once the block with the bad row is reached.
         """
         part = {"x": self.x, "y": self.y}[name]
         return send(rows.name, self.method, part, rows.rows, len(rows))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as .safetensors."""
+        """Write the correction to a .safetensors file."""
         from safetensors.numpy import save
 
         tensors, about = {}, {"method": self.method}
@@ -102,14 +102,14 @@ class Correction:
 
 
 def load(path: str | os.PathLike[str]) -> Correction:
-    """Read what `Correction.save` wrote.
+    """Read a correction that `Correction.save` wrote.
 
     Raises:
-        ValueError: the file is no correction, or its numbers are not finite.
+        ValueError: the file holds no correction, or its numbers are not finite.
     """
     from safetensors import SafetensorError, safe_open
 
-    # The last two are raised for dtypes that NumPy does not have.
+    # TypeError and AttributeError are raised for dtypes that NumPy does not have.
     damage = (SafetensorError, TypeError, AttributeError)
     with readable(str(path), ".safetensors file of a correction", *damage), safe_open(path, "numpy") as file:
         about = file.metadata() or {}

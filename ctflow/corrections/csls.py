@@ -1,9 +1,9 @@
-"""Cross-domain similarity local scaling: a score that takes off how near everything a row is.
+"""Cross-domain similarity local scaling: a score that penalises rows that are close to many others.
 
     csls(x, y) = 2⟨x, y⟩ - r_Y(x) - r_X(y),
 
-where r_Y(x) is the mean cosine of x with its k nearest rows of a bank Y (Conneau et al., arXiv 1710.04087,
-equation 3). It moves no row, so it can be used where scores are computed and not where rows are stored.
+where r_Y(x) is the mean cosine of x with its k nearest rows in a bank Y (Conneau et al., arXiv 1710.04087,
+equation 3). It moves no row: use it where scores are computed. It cannot correct stored rows.
 """
 
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ BANK = 4000
 def csls(
     x: Any, y: Any, *, neighbours: int = 10, x_bank: Any = None, y_bank: Any = None, normalize: bool = False
 ) -> np.ndarray:
-    """Scores [n, m] of every row of x with every row of y, larger is nearer; of one vector x [d], [m].
+    """Score every row of x with every row of y, [n, m]; a larger score is nearer. One vector x [d] gives [m].
 
     Args:
         x: unit rows [n, d] of one modality, or one vector [d].
         y: unit rows [m, d] of the other, or one vector [d].
-        neighbours: k.
-        x_bank: unit rows [a, d] that r_X is taken over, such as queries seen before; x by default.
-        y_bank: unit rows [b, d] that r_Y is taken over; y by default.
+        neighbours: k, the number of nearest rows per bank; at most the rows of the smaller bank.
+        x_bank: unit rows [a, d], the bank of r_X, such as earlier queries; x by default.
+        y_bank: unit rows [b, d], the bank of r_Y; y by default.
         normalize: accept rows of any norm > 0.
 
     Raises:
-        ValueError: what rows must be and are not, widths that differ, k out of range.
+        ValueError: invalid rows, different widths, k out of range, or a single vector without its bank.
     """
     for name, value, bank in (("x", x, x_bank), ("y", y, y_bank)):
         if bank is None and np.ndim(value) == 1:
             raise ValueError(
-                f"{name}_bank must be given where {name} is one vector: its nearest rows are counted in it"
+                f"{name}_bank must be given when {name} is one vector: nearest rows are searched in the bank"
             )
     given = {
         "x": x,
@@ -59,7 +59,7 @@ def csls(
 
 @dataclass(frozen=True)
 class Csls:
-    """The scoring with its banks: what `compare` fits under the name `csls`."""
+    """The CSLS scoring with fixed banks; `compare` fits it under the name `csls`."""
 
     x_bank: np.ndarray
     """[a, d] unit rows, float64."""
@@ -76,29 +76,29 @@ class Csls:
 
     @property
     def strength(self) -> float:
-        """The number of neighbours."""
+        """The number of neighbours, as a float."""
         return float(self.neighbours)
 
     def levels(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean cosine [n] of each row with its nearest rows of either bank."""
+        """Mean cosine [n] of each row with its nearest rows in the bank of x, and in the bank of y."""
         x, y = (_level(rows, bank, self.neighbours) for bank in (self.x_bank, self.y_bank))
         return x, y
 
     def scores(self, x: Any, y: Any) -> np.ndarray:
-        """Scores [n, m] of unit rows of x with unit rows of y, by `csls` over these banks."""
+        """Scores [n, m] of unit rows of x with unit rows of y, by `csls` with these banks."""
         return csls(x, y, neighbours=self.neighbours, x_bank=self.x_bank, y_bank=self.y_bank)
 
 
 def all_scores(scale: Csls, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Scores [n + m, n + m] of all rows of x, then y, with each other, by the same rule.
+    """Scores [n + m, n + m] of all rows, first those of x and then those of y, with each other.
 
-    For a of domain A and b of domain B the score is 2⟨a, b⟩ - r_B(a) - r_A(b), within a modality too: each
+    The score of a from domain A with b from domain B is 2⟨a, b⟩ - r_B(a) - r_A(b), also where A is B: each
     candidate is compared with what the query usually finds in the candidate's own modality.
     """
     rows = np.concatenate([x, y])
     level = np.stack(scale.levels(rows))
     domain = np.repeat([0, 1], [len(x), len(y)])
-    # [q, c]: the level of the query in the candidate's domain, and of the candidate in the query's.
+    # Subtract at [q, c] the query's level in the candidate's domain, then the candidate's in the query's.
     scores = 2 * rows @ rows.T
     scores -= level.T[:, domain]
     scores -= level[domain]

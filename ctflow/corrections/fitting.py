@@ -1,4 +1,4 @@
-"""`fit`: a correction of any method, its strength given or chosen."""
+"""Fit a correction of any method, with a strength that is given or chosen by cross-validation."""
 
 from typing import Any
 
@@ -34,30 +34,30 @@ def fit(
 ) -> Correction:
     """Fit a correction.
 
-    `centring` subtracts each modality's mean. `translation` moves y by the difference of means.
-    `standardisation` gives each coordinate of each modality mean 0 and variance 1, `whitening` each
-    direction.
-    `coral` gives y the mean and covariance of x (arXiv 1511.05547). `procrustes` turns y about its mean by
-    the rotation that brings partners nearest. `cca` maps both to their d canonical variates, each scaled by
-    its correlation. `transport` sends y to x by entropic optimal transport.
+    `none` changes nothing. `centring` subtracts each modality's mean. `translation` shifts y so that its mean
+    becomes the mean of x. `standardisation` gives each coordinate of each modality mean 0 and variance 1;
+    `whitening` does so for every direction. `coral` gives y the mean and covariance of x (arXiv 1511.05547).
+    `procrustes` turns y about its mean by the orthogonal matrix that matches partners best, and gives it the
+    mean of x. `cca` maps both modalities to their d canonical variates, each scaled by its correlation.
+    `transport` maps y to x by entropic optimal transport.
 
     Args:
         method: one of `METHODS`.
         x: unit rows [n, d] of the first modality: an array, or a `ctflow.embeddings.Embeddings`.
         y: unit rows [m, d] of the second.
-        pairs: index pairs [p, 2], or a coupling; by default row i with row i where n = m, and none where
-            not. A row weighs what its pairs weigh; without pairs all rows weigh the same.
-        purpose: what a strength that is not given is chosen for: `retrieval`, `mixed` or `clustering`.
+        pairs: index pairs [p, 2], or a coupling. By default row i pairs with row i if n = m, and there are
+            no pairs otherwise. The weight of a row is that of its pairs; without pairs all weights are equal.
+        purpose: criterion for choosing a strength that is not given: `retrieval`, `mixed` or `clustering`.
         ridge: added to every variance, as a share of the mean variance; by default the best of 0.001 to 100
             by three-fold cross-validation.
-        epsilon: of `transport`, in units of ½‖x - y‖², at least 0.005; by default the best of 0.005 to 0.2.
+        epsilon: for `transport`, in units of ½‖x - y‖², >= 0.005; by default the best of 0.005 to 0.2.
         normalize: accept rows of any norm > 0.
-        seed: of the folds; and `transport` is fitted on at most 2000 random rows of each.
+        seed: for the random folds, and for the rows of `transport`: at most 2000 per modality.
 
     Raises:
-        ValueError: an unknown method or purpose; rows that `diagnose` would refuse, or of different widths;
-            pairs needed and not given; too few pairs to choose a strength; rows that are all one point,
-            where the method needs them to differ.
+        ValueError: the method or purpose is unknown; `diagnose` would refuse the rows; the widths differ;
+            pairs are needed but missing; there are too few pairs to choose a strength; or all rows are one
+            point and the method needs them to differ.
     """
     if method in SCORINGS:
         raise ValueError(f"{method} scores pairs and moves no rows; use ct.corrections.{method}(x, y)")
@@ -68,13 +68,13 @@ def fit(
     first, second = both(x, y, normalize=normalize)
     paired = pairs is not None or len(first) == len(second)
     if method in _NEED_PAIRS and not paired:
-        raise ValueError(f"{method} needs pairs; x has {len(first)} rows and y {len(second)}: give pairs")
+        raise ValueError(f"{method} needs pairs=, since x has {len(first)} rows and y has {len(second)}")
     plan = pair_up(first, second, pairs if paired else UNPAIRED)
     strength = given(method, ridge, epsilon)
     if method in CHOICES and strength is None:
         if not paired:
             name = CHOICES[method][0]
-            raise ValueError(f"{method} needs {name}=, or pairs= to choose it by")
+            raise ValueError(f"{method} needs {name}=, or pairs= so that {name} can be chosen")
         strength = _chosen(method, first, second, plan, purpose, seed)
     sample = sample_of(first, second, plan.take(np.arange(plan.num_groups)))
     found = fit_sample(method, sample, strength, seed=seed)
@@ -83,7 +83,7 @@ def fit(
 
 
 def check_strengths(ridge: float | None, epsilon: float | None) -> None:
-    """Raise ValueError for a strength that is given and out of range."""
+    """Raise ValueError if a given strength is out of range."""
     if ridge is not None:
         check_positive("ridge", ridge)
     if epsilon is not None:
@@ -101,19 +101,19 @@ def _chosen(method: str, x: Embeddings, y: Embeddings, plan: Pairing, purpose: s
 
 
 def fit_sample(method: str, sample: Sample, strength: float | None, *, seed: int) -> Correction | Csls:
-    """Fit a method of `METHODS` or `SCORINGS` on rows that were read, with a strength where it has one."""
+    """Fit a method of `METHODS` or `SCORINGS` on rows in memory, with a strength if the method has one."""
     rng = np.random.default_rng(seed)
     if method == "csls":
         return Csls(_bank(sample.x, rng), _bank(sample.y, rng), int(strength or 10))
     if method == "transport":
         assert strength is not None
         return Correction(method, None, transport(sample, strength, rng), strength)
-    with np.errstate(all="ignore"):  # the maps are checked to be finite
+    with np.errstate(all="ignore"):  # `Correction` checks that the maps are finite
         return Correction(method, *AFFINE[method](sample, strength or 0.0), strength=strength)
 
 
 def quick_fit(method: str, sample: Sample, strength: float, *, seed: int) -> Correction | Csls:
-    """`fit_sample` as it is done many times over: transport on 500 rows and within 2000 steps."""
+    """A cheaper `fit_sample` for cross-validation: transport uses 500 rows and at most 2000 steps."""
     if method != "transport":
         return fit_sample(method, sample, strength, seed=seed)
     part = transport(sample, strength, np.random.default_rng(seed), support=500, max_steps=2000)

@@ -1,11 +1,11 @@
-"""The two kinds of maps that a correction is made of, and how rows are sent through one."""
+"""The two kinds of map in a correction, and the code that sends rows through a map."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-# A row that a map sends this close to 0, in units of the map's rounding error, has no direction left.
+# A row has no direction if its image is within this many rounding errors of the map from 0.
 _LOST = 4
 _BLOCK = 4096
 
@@ -46,7 +46,7 @@ class Affine:
 class Barycentric:
     """z ↦ Σ_k w_k(z)·support_k, w_k ∝ exp(log_weight_k + ⟨support_k, z⟩/ε): the entropic transport map.
 
-    The gradient of the transport's potential, so it is defined off the rows it was fitted on
+    It is the gradient of the transport's potential, so it is also defined away from the fitted rows
     (arXiv 2109.12004).
     """
 
@@ -67,7 +67,7 @@ class Barycentric:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape that each field must have, given the number k and width d of the support."""
         k = self.log_weight.size
-        one = self.epsilon.shape if self.epsilon.size == 1 else ()  # files hold it as [1]
+        one = self.epsilon.shape if self.epsilon.size == 1 else ()  # files store it with shape [1]
         return {"support": (k, self.width), "log_weight": (k,), "epsilon": one}
 
     @property
@@ -77,7 +77,7 @@ class Barycentric:
 
     @property
     def gain(self) -> float:
-        """1: a mean of unit rows is never longer than 1."""
+        """The constant 1, since a mean of unit rows is never longer than 1."""
         return 1.0
 
 
@@ -85,16 +85,16 @@ Map = Affine | Barycentric
 
 
 def check_map(name: str, part: Map) -> None:
-    """Raise ValueError unless all fields are finite floating-point numbers of fitting shapes."""
+    """Raise ValueError unless all fields are finite floating-point arrays of matching shapes."""
     for field, shape in part.shapes.items():
         array = getattr(part, field)
         if array.dtype.kind != "f" or array.shape != shape or 0 in shape:
             raise ValueError(
-                f"the map of {name} must have floats {list(shape)} as its {field}, got {array.dtype} "
+                f"the map of {name} must have a {field} of floats {list(shape)}, got {array.dtype} "
                 f"{list(array.shape)}"
             )
         if not np.isfinite(array).all():
-            raise ValueError(f"the map of {name} must be finite, its {field} is not")
+            raise ValueError(f"the map of {name} must be finite, got NaN or infinity in its {field}")
     if isinstance(part, Barycentric) and not part.epsilon > 0:
         raise ValueError(f"the map of {name} must have an epsilon > 0, got {part.epsilon}")
 
@@ -102,18 +102,18 @@ def check_map(name: str, part: Map) -> None:
 def send(
     name: str, what: str, part: Map | None, rows: Callable[[slice], np.ndarray], n: int
 ) -> Iterator[np.ndarray]:
-    """Unit rows sent through a map, float64, a block at a time.
+    """Send unit rows through a map, and yield unit rows as float64 blocks.
 
     Args:
-        name: what messages call the rows.
-        what: the method, for messages.
-        part: the map; None leaves rows as they are.
-        rows: gives a slice of the rows, float32 or float64.
+        name: name of the rows, used in messages.
+        what: name of the method, used in messages.
+        part: the map; None leaves the rows unchanged.
+        rows: function that returns a slice of the rows, float32 or float64.
         n: number of rows.
 
     Raises:
-        ValueError: a row is not finite after the map, or has no direction: it comes out as 0 within the
-            rounding error of its dtype.
+        ValueError: the image of a row is not finite, or is 0 within the rounding error of the row's dtype
+            and so has no direction.
     """
     for first in range(0, n, _BLOCK):
         z = rows(slice(first, min(first + _BLOCK, n)))

@@ -1,4 +1,4 @@
-"""Rows as `diagnose` checks them, for maps that also take a single vector."""
+"""Checks of rows as in `diagnose`, for functions that also accept a single vector."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from ctflow.embeddings.array_likes import as_array
 
 
 def both(x: Any, y: Any, *, normalize: bool = False) -> tuple[Embeddings, Embeddings]:
-    """Unit rows [n, d] and [m, d] of one width.
+    """Unit rows [n, d] and [m, d] of equal width, checked.
 
     Raises:
-        ValueError: what rows must be, as `ctflow.embeddings.as_embeddings` says, or unequal widths.
+        ValueError: `ctflow.embeddings.as_embeddings` refuses the rows, or the widths differ.
     """
     first, second = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
     if first.shape[1] != second.shape[1]:
@@ -26,12 +26,12 @@ def both(x: Any, y: Any, *, normalize: bool = False) -> tuple[Embeddings, Embedd
 def any_number(
     name: str, given: Any, width: int | None, normalize: bool
 ) -> tuple[Embeddings, tuple[int, ...]]:
-    """Rows [n, d] for any n >= 0, or one vector [d], as embeddings, and the shape of what was given.
+    """Rows [n, d] for any n >= 0, or one vector [d], as embeddings, with the shape of the argument.
 
-    Embeddings have two rows or more: fewer rows are followed by unit vectors, which the caller leaves out.
+    Embeddings need at least two rows, so fewer rows are padded with unit vectors; the caller ignores these.
 
     Raises:
-        ValueError: rows of another width, not floating-point numbers, or not of unit norm once they are read.
+        ValueError: another width, or no floating-point numbers; norms are checked later, when rows are read.
     """
     if isinstance(given, Embeddings):
         found, shape = as_embeddings(given, name=name, normalize=normalize), given.shape

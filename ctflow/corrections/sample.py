@@ -1,4 +1,4 @@
-"""The rows that a correction is fitted on, their weights, and their moments."""
+"""The rows used to fit a correction, with their weights and moments."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,17 +8,17 @@ import numpy as np
 from ctflow.embeddings import Embeddings
 from ctflow.embeddings.pairing import Block
 
-# A cloud whose rows are this close to their mean, in rounding errors of its dtype, is one point.
+# A cloud counts as one point if its spread is at most this many rounding errors of its dtype.
 _POINT = 4
 
 
 class Cloud:
-    """Weighted rows [n, d] of one modality, with moments computed when first asked for.
+    """Weighted rows [n, d] of one modality, with moments computed on first use.
 
     Args:
-        name: what messages call the modality.
+        name: name of the modality, used in messages.
         rows: unit rows [n, d], float32 or float64.
-        weight: [n], > 0; divided by its sum here.
+        weight: [n], > 0; normalised here to sum to 1.
     """
 
     def __init__(self, name: str, rows: np.ndarray, weight: np.ndarray):
@@ -33,7 +33,7 @@ class Cloud:
 
     @cached_property
     def centred(self) -> np.ndarray:
-        """Rows less their mean, [n, d]."""
+        """Rows minus their mean, [n, d]."""
         return self.rows - self.mean
 
     @cached_property
@@ -43,17 +43,17 @@ class Cloud:
 
     @cached_property
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues [d], 0 where within rounding, and eigenvectors [d, d] of the weighted covariance."""
+        """Eigenvalues [d], rounded to 0 if tiny, and eigenvectors [d, d] of the weighted covariance."""
         values, vectors = np.linalg.eigh((self.centred * self.weight[:, None]).T @ self.centred)
         return np.where(values > len(values) * 2**-52 * values[-1], values, 0), vectors
 
     def power(self, power: float, ridge: float) -> np.ndarray:
-        """The covariance, with `ridge` times the mean variance added, to a power; [d, d]."""
+        """Matrix power [d, d] of the covariance after adding `ridge` times the mean variance."""
         values, vectors = self.spectrum
         return (vectors * (values + ridge * values.mean()) ** power) @ vectors.T
 
     def check_spread(self, method: str) -> None:
-        """Raise ValueError where the rows are one point within rounding, so that no direction is left."""
+        """Raise ValueError if all rows are one point within rounding, so that no direction is left."""
         spread = float(np.sqrt(self.variance.sum()))
         if not spread > _POINT * self.rounding:
             raise ValueError(
@@ -69,7 +69,7 @@ class Sample:
     x: Cloud
     y: Cloud
     pairs: np.ndarray
-    """[p, 2] positions in the rows of x and y."""
+    """[p, 2] row numbers in x and y."""
     pair_weight: np.ndarray
     """[p], not normalised."""
 
@@ -81,7 +81,7 @@ class Sample:
 
 
 def sample_of(x: Embeddings, y: Embeddings, block: Block) -> Sample:
-    """The rows of a block, read."""
+    """Read the rows of a block into memory."""
     return Sample(
         Cloud(x.name, x.rows(block.x), block.x_weight),
         Cloud(y.name, y.rows(block.y), block.y_weight),

@@ -1,8 +1,8 @@
-"""What embeddings are asked for, as numbers on rows that nothing was fitted on.
+"""Measures of how well embeddings serve a purpose, on rows that nothing was fitted on.
 
-All are taken from one matrix of scores between all rows of both modalities, so that cosines and other
-scorings are measured alike. Ties are counted at their expectation. Each number comes with the influence of
-every group of rows on it, from which standard errors of differences follow.
+All measures use one matrix of scores between all rows of both modalities, so that cosines and other scorings
+are measured in the same way. Ties count with their expected value. Each measure comes with the influence of
+every group of rows on it, which gives the standard errors of differences.
 """
 
 from typing import NamedTuple
@@ -18,13 +18,13 @@ from ctflow.embeddings.pairing import Block
 
 NEIGHBOURS = 10
 _BLOCK = 1024
-# Scores that differ by less than this are equal: sums of a few hundred products in float64.
+# Scores that differ by less than this count as equal: they are float64 sums of a few hundred products.
 _ROUNDING = 16 * 2**-52
 
 PURPOSES = ("retrieval", "mixed", "clustering")
-"""What embeddings are for: finding the partner in the other modality, or in a corpus of both, or grouping."""
+"""Find the partner in the other modality; find it in a corpus of both; cluster both modalities together."""
 
-# The two sides of what each purpose asks for.
+# The measures of each purpose, one for each modality.
 SIDES = {
     "retrieval": ("recall@1_x_to_y", "recall@1_y_to_x"),
     "mixed": ("mixed_recall@1_x", "mixed_recall@1_y"),
@@ -33,7 +33,7 @@ SIDES = {
 
 
 class Held(NamedTuple):
-    """Rows of both modalities to measure on, and what belongs together among them."""
+    """Held-out rows of both modalities, with their pairs and groups."""
 
     x: np.ndarray
     """[a, d] unit rows, float32 or float64."""
@@ -41,19 +41,19 @@ class Held(NamedTuple):
     """[b, d]."""
     block: Block
     group: np.ndarray
-    """[a + b] numbers from 0: rows of one group belong together."""
+    """[a + b] group numbers from 0, first for x and then for y; rows of one group belong together."""
 
 
 class Value(NamedTuple):
-    """A mean over queries, and how far each group moves it."""
+    """A mean over queries, with the influence of each group of rows on it."""
 
     mean: float
     influence: np.ndarray
-    """[groups], mean 0; the standard error is its standard deviation over the root of its length."""
+    """[groups], with mean 0. The standard error is √(mean of its squares / number of groups)."""
 
     @property
     def error(self) -> float:
-        """Standard error of the mean, groups being independent."""
+        """Standard error of the mean; groups are taken as independent."""
         return float(np.sqrt(np.mean(self.influence**2) / len(self.influence)))
 
     def __sub__(self, other: "Value") -> "Value":
@@ -61,26 +61,26 @@ class Value(NamedTuple):
 
 
 def held_of(x: Embeddings, y: Embeddings, block: Block) -> Held:
-    """The rows of a block, read."""
+    """Read the rows of a block into memory."""
     group = np.unique(np.concatenate([block.x_group, block.y_group]), return_inverse=True)[1]
     return Held(x.rows(block.x), y.rows(block.y), block, group)
 
 
 class Moved(NamedTuple):
-    """Held rows after a correction, float64, and the scores [a + b, a + b] of all with all."""
+    """Held-out rows after a correction, in float64, and the scores [a + b, a + b] of all pairs of rows."""
 
     x: np.ndarray
     y: np.ndarray
     cosine: np.ndarray
     scores: np.ndarray
-    """The same array as `cosine` unless a scoring replaces it."""
+    """The same array as `cosine`, unless a scoring replaces it."""
 
 
 def moved(fitted: Correction | Csls, held: Held) -> Moved:
-    """Held rows sent through a correction, and how they are scored.
+    """Apply a correction to the held-out rows and score all pairs of rows.
 
     Raises:
-        ValueError: a row has no direction after the map.
+        ValueError: the image of a row has no direction.
     """
     maps = (fitted.x, fitted.y) if isinstance(fitted, Correction) else (None, None)
     x, y = (
@@ -93,11 +93,11 @@ def moved(fitted: Correction | Csls, held: Held) -> Moved:
 
 
 def measured(scores: np.ndarray, held: Held) -> dict[str, Value]:
-    """Recall@1 and @5 both ways, mixed recall@1, and mixing, on scores [a + b, a + b].
+    """Recall@1 and @5 in both directions, mixed recall@1, and mixing, from scores [a + b, a + b].
 
-    `mixed_recall@1`: a partner comes first among all rows of both modalities; rows of the query's own
-    modality that belong to its group, itself included, are left out. `mixing`: the share of the other
-    modality among the 10 best candidates of the same corpus.
+    `mixed_recall@1` is the share of queries whose best candidate among the rows of both modalities is a
+    partner. Rows of the query's own modality and group, itself included, are not candidates. `mixing` is the
+    share of the other modality among the 10 best of the same candidates.
     """
     a, total = len(held.x), len(scores)
     sides = {"x": slice(0, a), "y": slice(a, total)}
@@ -126,7 +126,7 @@ def measured(scores: np.ndarray, held: Held) -> dict[str, Value]:
 
 
 def by_chance(held: Held) -> tuple[float, float]:
-    """Recall@1 of x to y and of y to x for candidates in random order."""
+    """Expected recall@1 from x to y and from y to x when candidates are in random order."""
     pairs = np.unique(held.block.pairs, axis=0)
     found = []
     for column, size in ((0, len(held.y)), (1, len(held.x))):
@@ -136,9 +136,9 @@ def by_chance(held: Held) -> tuple[float, float]:
 
 
 def score(values: dict[str, Value], purpose: str) -> Value:
-    """What a purpose asks for, the mean of its two sides; larger is better.
+    """The score of a purpose, the mean over its two measures; larger is better.
 
-    Of clustering, ½ - |mixing - ½| per side: it is largest where each modality has half of the neighbours.
+    For clustering each measure is ½ - |mixing - ½|, largest when half of the neighbours are of each modality.
     """
     sides = [values[name] for name in SIDES[purpose]]
     if purpose == "clustering":
@@ -154,12 +154,12 @@ def _towards_half(value: Value) -> Value:
 
 
 def _hits(scores: np.ndarray, partners: tuple[np.ndarray, np.ndarray], ks: tuple[int, ...]) -> np.ndarray:
-    """Each query's chance that a partner is among its k best candidates, [q, len(ks)].
+    """Probability [q, len(ks)] that a partner is among the k best candidates of each query.
 
     Args:
         scores: [q, c].
-        partners: positions (query, candidate) of all partners; every query has one.
-        ks: numbers of candidates looked at.
+        partners: row and column numbers of all partners in `scores`; every query has at least one.
+        ks: the numbers k of best candidates.
     """
     query, candidate = partners
     mine = scores[query, candidate]
@@ -172,7 +172,7 @@ def _hits(scores: np.ndarray, partners: tuple[np.ndarray, np.ndarray], ks: tuple
 
 
 def _share(scores: np.ndarray, others: slice) -> np.ndarray:
-    """Expected share of the other modality among each query's best candidates, [q]."""
+    """Expected share [q] of the other modality among the best candidates of each query."""
     k = min(NEIGHBOURS, int(np.isfinite(scores).sum(axis=1).min()))
     last = np.partition(scores, -k, axis=1)[:, -k][:, None]
     above, level = scores > last + _ROUNDING, scores >= last - _ROUNDING
@@ -182,7 +182,7 @@ def _share(scores: np.ndarray, others: slice) -> np.ndarray:
 
 
 def _value(each: np.ndarray, group: np.ndarray, size: int) -> Value:
-    """The mean over queries [q], with the influence of each of `size` groups."""
+    """The mean over queries [q], with the influence of each of the `size` groups."""
     count = np.bincount(group, minlength=size)
     lean = np.bincount(group, each - each.mean(), minlength=size)
     return Value(float(each.mean()), lean * size / count.sum())

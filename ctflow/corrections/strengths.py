@@ -1,4 +1,4 @@
-"""How strongly a method regularises, chosen by what it gives on rows that it was not fitted on."""
+"""Choice of a method's regularisation strength by cross-validation."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ from ctflow.embeddings.pairing import Block, Pairing
 RIDGES = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
 EPSILONS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 NEIGHBOURS = (50, 20, 10, 5, 2)
-# From strong to weak: of equally good values the first is taken.
+# Ordered from strong to weak: among equally good values the first is chosen.
 CHOICES: dict[str, tuple[str, Sequence[float]]] = {
     "standardisation": ("ridge", RIDGES),
     "whitening": ("ridge", RIDGES),
@@ -23,7 +23,7 @@ CHOICES: dict[str, tuple[str, Sequence[float]]] = {
     "transport": ("epsilon", EPSILONS),
     "csls": ("neighbours", NEIGHBOURS),
 }
-"""The methods that have a strength, its name, and the values tried."""
+"""The methods with a strength: its name and the values that are tried."""
 
 FOLDS = 3
 MIN_GROUPS = 20
@@ -33,7 +33,7 @@ Fitter = Callable[[str, Sample, float], Correction | Csls]
 
 
 class Fold:
-    """Rows to fit on, and others to validate on."""
+    """Rows for fitting, and other rows for validation."""
 
     def __init__(self, x: Embeddings, y: Embeddings, fitted: Block, validated: Block):
         self.sample: Sample = sample_of(x, y, fitted)
@@ -43,17 +43,17 @@ class Fold:
 def folds(
     x: Embeddings, y: Embeddings, plan: Pairing, groups: np.ndarray, rng: np.random.Generator
 ) -> list[Fold]:
-    """The groups cut into three parts at random; each validates what is fitted on the two others.
+    """Split the groups at random into three parts; each part validates what is fitted on the other two.
 
-    At most 400 groups of a part are validated on.
+    At most 400 groups per part are used for validation.
 
     Raises:
-        ValueError: fewer than 20 groups.
+        ValueError: there are fewer than 20 groups.
     """
     if len(groups) < MIN_GROUPS:
         raise ValueError(
-            f"a strength is chosen on at least {MIN_GROUPS} independent groups of pairs, got {len(groups)}; "
-            "give more pairs, or ridge and epsilon"
+            f"choosing a strength needs >= {MIN_GROUPS} independent groups of pairs, got {len(groups)}; "
+            "give more pairs, or give ridge and epsilon"
         )
     parts = np.array_split(rng.permutation(groups), FOLDS)
     found = []
@@ -64,16 +64,16 @@ def folds(
 
 
 def choose(method: str, parts: list[Fold], purpose: str, fitter: Fitter) -> float:
-    """The strength with the largest mean score on the parts left out of fitting.
+    """The strength with the largest mean score on the validation rows of the folds.
 
     Args:
         method: one of `CHOICES`.
-        parts: of `folds`.
-        purpose: what is scored, see `ctflow.corrections.scores`.
-        fitter: fits a method of a strength on a sample.
+        parts: the result of `folds`.
+        purpose: the criterion, one of `ctflow.corrections.scores.PURPOSES`.
+        fitter: function of (method, sample, strength) that fits the method.
 
     Raises:
-        ValueError: no strength gives finite rows on all parts; the reason is that of the last one.
+        ValueError: every strength failed on some fold; the message is that of the last failure.
     """
     totals: dict[float, float] = {}
     said = "no value was tried"

@@ -1,6 +1,6 @@
-"""Measures of the gap between two clouds, simulated or a user's own embeddings.
+"""Measures of the gap between two clouds, simulated or from embeddings.
 
-The functions load when first used: those of simulated clouds need JAX, the modules for embeddings do not.
+Functions are imported on first use. Those for clouds need JAX; the helper modules for embeddings do not.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Distances between two clouds, each with its exact name."""
+"""Distances between two clouds: the centroid gap and the energy distance."""
 
 from typing import Any
 
@@ -21,16 +21,16 @@ def centroid_gap(x: Any, y: Any) -> Float[Array, ""]:
 
 
 def energy_distance(x: Any, y: Any, *, estimator: str = "u") -> Float[Array, ""]:
-    """2E‖x-y‖ - E‖x-x'‖ - E‖y-y'‖ with chordal distances; 0 only for equal laws.
+    """2E‖x-y‖ - E‖x-x'‖ - E‖y-y'‖ with chordal distances; it is 0 only for equal laws.
 
-    A distance is √(2 - 2⟨x, y⟩), which rounding blurs by √eps where points coincide (3e-4 in float32).
+    A distance is √(2 - 2⟨x, y⟩). Where points coincide its rounding error is about √eps, 3e-4 in float32.
 
     Args:
         x: a cloud, [n, d].
         y: a cloud, [m, d].
-        estimator: `u`, unbiased for the laws that two independent samples come from (it can be
-            negative); `v`, the distance between the two clouds themselves as measures (>= 0). A
-            simulated cloud is the measure: use `v`. For samples paired point by point `u` reads low.
+        estimator: `u` estimates without bias the distance between the laws of two independent samples, and
+            can be negative; `v` is the distance between the clouds as measures, >= 0. A simulated cloud is
+            itself the measure, so use `v`. If the samples are paired point by point, `u` is too low.
     """
     check_choice("estimator", estimator, ("u", "v"))
     x, y = check_clouds("clouds", Pair(x, y))
@@ -40,13 +40,13 @@ def energy_distance(x: Any, y: Any, *, estimator: str = "u") -> Float[Array, ""]
 
 
 def _self_distance(cloud: Any, estimator: str) -> Float[Array, ""]:
-    """E‖x-x'‖, over distinct points for `u`."""
+    """E‖x-x'‖; for `u` the mean is over distinct points."""
     value = _mean_distance(cloud, cloud)
     return value / (1 - jnp.sum(weights(cloud) ** 2)) if estimator == "u" else value
 
 
 def _mean_distance(x: Any, y: Any) -> Float[Array, ""]:
-    """Σ_ij p_i q_j ‖x_i - y_j‖, in blocks of rows."""
+    """Σ_ij p_i q_j ‖x_i - y_j‖, computed in blocks of rows."""
     (zx, zy), (p, q) = (points(x), points(y)), (weights(x), weights(y))
 
     @jax.checkpoint
@@ -54,7 +54,7 @@ def _mean_distance(x: Any, y: Any) -> Float[Array, ""]:
         z, w = block
         cosine = jnp.matmul(z, zy.T, precision="highest")
         square = jnp.maximum(2 - 2 * cosine, 0)
-        # The root's gradient at 0 is taken as 0.
+        # The gradient of the square root at 0 is defined as 0.
         distance = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         return w @ (distance @ q)
 

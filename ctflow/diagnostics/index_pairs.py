@@ -1,4 +1,4 @@
-"""What a user says belongs together: index pairs, couplings and labels of groups, checked."""
+"""Checks of a user's pairs and groups: index pairs, couplings and group labels."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from scipy import sparse
 
 
 def check_pairs(pairs: Any, n: int, m: int) -> np.ndarray:
-    """Index pairs [p, 2] into n and m rows, or a ValueError."""
+    """Index pairs [p, 2] into n and m rows; raise ValueError for a wrong dtype, shape or range."""
     indices = np.asarray(pairs)
     if indices.ndim != 2 or indices.shape[1] != 2 or len(indices) == 0 or indices.dtype.kind not in "iu":
         raise ValueError(f"pairs must be integers [p, 2], got {indices.dtype.name} {indices.shape}")
@@ -21,7 +21,7 @@ def check_pairs(pairs: Any, n: int, m: int) -> np.ndarray:
 
 
 def listed_pairs(pairs: Any, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Index pairs and weights of a coupling or an array; pairs of no weight are dropped."""
+    """Index pairs [p, 2] and weights [p] of a coupling or an array; pairs with weight 0 are dropped."""
     if not hasattr(pairs, "rows"):
         indices = check_pairs(pairs, n, m)
         return indices, np.full(len(indices), 1.0)
@@ -43,7 +43,7 @@ def group_labels(groups: Any, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def components(indices: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Connected components of the bipartite graph of pairs."""
+    """Component labels of the n and m rows in the bipartite graph whose edges are the pairs."""
     ones = np.ones(len(indices), np.int8)
     graph = sparse.coo_array((ones, (indices[:, 0], n + indices[:, 1])), shape=(n + m, n + m))
     labels = sparse.csgraph.connected_components(graph, directed=False)[1]

@@ -1,4 +1,4 @@
-"""How pairs align and how a cloud spreads, and the kernel's distance between two clouds."""
+"""Alignment of pairs, spread of a cloud, and the kernel distance (MMD) between two clouds."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def alignment(x: Any, y: Any) -> Float[Array, ""]:
     """E‖x_i - y_i‖² over rows paired one to one, in [0, 4]: 2 - 2·(mean paired cosine) (arXiv 2005.10242).
 
     Args:
-        x: [n, d].
-        y: [n, d].
+        x: unit rows, [n, d].
+        y: unit rows, [n, d].
     """
     x, y = check_cloud("x", x), check_cloud("y", y)
     if x.shape != y.shape:
@@ -26,12 +26,12 @@ def alignment(x: Any, y: Any) -> Float[Array, ""]:
 
 
 def uniformity(x: Any, *, exponent: float = 2.0, estimator: str = "u") -> Float[Array, ""]:
-    """Log E e^{-t‖x - x'‖²}, in [-4t, 0]; lower is more even (arXiv 2005.10242).
+    """Log E e^{-t‖x - x'‖²}, in [-4t, 0]; lower is more uniform (arXiv 2005.10242).
 
     Args:
         x: a cloud, [n, d].
         exponent: t > 0.
-        estimator: `u` over distinct points, as in the paper; `v` over all pairs.
+        estimator: `u`, the mean over distinct points, as in the paper; `v`, the mean over all pairs.
     """
     check_choice("estimator", estimator, ("u", "v"))
     check_positive("exponent", exponent)
@@ -46,7 +46,7 @@ def mmd_squared(x: Any, y: Any, *, bandwidth: float, estimator: str = "u") -> Fl
         x: a cloud, [n, d].
         y: a cloud, [m, d].
         bandwidth: b > 0, in chordal distance.
-        estimator: `u`, unbiased (can be negative), or `v`, of the clouds themselves (>= 0).
+        estimator: `u`, unbiased (it can be negative); `v`, the value for the clouds as measures (>= 0).
     """
     check_choice("estimator", estimator, ("u", "v"))
     check_positive("bandwidth", bandwidth)
@@ -57,7 +57,7 @@ def mmd_squared(x: Any, y: Any, *, bandwidth: float, estimator: str = "u") -> Fl
 
 
 def mean_cosine(x: Any) -> Float[Array, ""]:
-    """Mean cosine of two distinct points, in [-1/(n - 1), 1]: how narrow a cone the cloud fills.
+    """Mean cosine of two distinct points, in [-1/(n - 1), 1]; large if the cloud fills a narrow cone.
 
     Args:
         x: a cloud, [n, d], n >= 2.
@@ -71,7 +71,7 @@ def mean_cosine(x: Any) -> Float[Array, ""]:
 def effective_rank(x: Any) -> Float[Array, ""]:
     """Exp of the entropy of the singular values of the centred cloud, in [1, d] (Roy and Vetterli 2007).
 
-    NaN for a single point, repeated or not.
+    It is NaN for a single point. For equal points rounding decides: NaN, or a value that means nothing.
     """
     (x,) = check_clouds("clouds", (x,))
     p, z = weights(x), points(x)
@@ -81,7 +81,7 @@ def effective_rank(x: Any) -> Float[Array, ""]:
 
 
 def _coincidence(cloud: Any) -> Float[Array, ""]:
-    """Chance Σw² that two draws are one point."""
+    """Probability Σw² that two independent draws are the same point."""
     if points(cloud).shape[0] < 2:
         raise ValueError(f"a cloud needs >= 2 points for distinct pairs, got {points(cloud).shape[0]}")
     return jnp.sum(weights(cloud) ** 2)
@@ -94,7 +94,7 @@ def _log_mean_kernel(x: Any, y: Any, exponent: float, estimator: str) -> Float[A
     if estimator == "v":
         rows = log_partition(points(x), points(y), kernel, weights=weights(y))
         return jax.nn.logsumexp(rows, b=p) - 2 * exponent
-    # Without a point's own term, its row is over weights p_j/(1 - p_i).
+    # Without the term of point i itself, its row has weights p_j/(1 - p_i).
     share = p * (1 - p) / (1 - _coincidence(x))
     rows = log_partition(points(x), points(x), kernel, weights=p, exclude_self=True)
     return jax.nn.logsumexp(rows, b=share) - 2 * exponent

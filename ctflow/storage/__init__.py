@@ -1,1 +1,1 @@
-"""Files and folders that survive being killed; nothing here knows any physics."""
+"""Files and folders that stay intact if the process is killed. Nothing here depends on the physics."""

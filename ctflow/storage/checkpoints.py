@@ -1,8 +1,8 @@
-"""Checkpoints: what a run needs to go on, in files that are whole or not there.
+"""Checkpoints: everything that a run needs to continue, in files that are written completely or not at all.
 
-A run has a folder to itself. A checkpoint is one .safetensors file in it: arrays, and in the header, as JSON,
-what the run is made of (`ctflow.storage.identity`). The file's name carries the SHA-256 of its bytes, so that
-a damaged one is never taken for numbers. The last two are kept.
+Each run has its own folder. A checkpoint is one .safetensors file in it: the arrays, and in the header, as
+JSON, the identity of the run (`ctflow.storage.identity`). The file name contains part of the SHA-256 of the
+file's bytes, so that a damaged file is detected. The last two checkpoints are kept.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from ctflow.storage.identity import differences, remarks
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
 _KEPT = 2
-# A checkpoint is left out while the last one took more than this share of the time since.
+# Skip a checkpoint if writing the last one took more than this share of the time since then.
 _SHARE = 1 / 40
 
 
@@ -35,8 +35,8 @@ class Found:
     """A checkpoint that was read.
 
     Attributes:
-        count: steps or runs done.
-        arrays: as they were written.
+        count: number of steps or runs that were done.
+        arrays: the arrays as they were written.
     """
 
     count: int
@@ -44,7 +44,7 @@ class Found:
 
 
 class Store:
-    """The checkpoints of one run, in a folder that `opened` holds."""
+    """The checkpoints of one run, in a folder that `opened` has locked."""
 
     def __init__(self, folder: Path, identity: Mapping[str, str]):
         self.folder = folder
@@ -58,54 +58,53 @@ class Store:
         return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
 
     def load(self) -> Found | None:
-        """The newest checkpoint that is not damaged; None where there is none at all.
+        """The newest checkpoint that is not damaged; None if the folder has no checkpoints.
 
         Raises:
-            ValueError: all are damaged, or the run was made of something else.
+            ValueError: all checkpoints are damaged, or they belong to a different run.
         """
         files = self.files()
         for path in reversed(files):
             try:
                 identity, arrays = _read(path)
             except ValueError as error:
-                warnings.warn(f"{error}; the one before it is taken", RuntimeWarning, stacklevel=4)
+                warnings.warn(f"{error}; the previous one is used", RuntimeWarning, stacklevel=4)
                 continue
             if text := differences(identity, self._identity):
                 raise ValueError(
-                    f"{str(self.folder)!r} holds another run: {text}; choose another folder, or go back"
+                    f"checkpoint folder {str(self.folder)!r} belongs to a different run: {text}; use a "
+                    "new folder or restore the original settings"
                 )
             if text := remarks(identity, self._identity):
                 warnings.warn(
-                    f"the run in {str(self.folder)!r} continues, though not everything is as it was: {text}; "
-                    "none of this changes its numbers",
+                    f"the run in {str(self.folder)!r} continues despite differences: {text}; none of these "
+                    "changes its numbers",
                     RuntimeWarning,
                     stacklevel=4,
                 )
             self._good = files[: files.index(path) + 1][-_KEPT:]
             return Found(int(path.name[:12]), arrays)
         if files:
-            raise ValueError(
-                f"{str(self.folder)!r} holds no checkpoint that is whole; remove it to start again"
-            )
+            raise ValueError(f"{str(self.folder)!r} holds only damaged checkpoints; delete it to start again")
         return None
 
     def check_room(self, size: int, *, force: bool, told: bool) -> None:
-        """Raise MemoryError if the disk has no room for checkpoints of so many bytes, unless forced.
+        """Raise MemoryError unless the disk has room for checkpoints of `size` bytes each, or `force` is set.
 
-        Two are kept while a third is written.
+        Room for three is needed: two are kept while a third is written.
         """
         there = shutil.disk_usage(self.folder).free + sum(path.stat().st_size for path in self.files())
         what = f"keeping checkpoints in {str(self.folder)!r}"
         check_fits(what, (_KEPT + 1) * size, force=force, told=told, there=there, of="disk")
 
     def write(self, count: int, arrays: Mapping[str, np.ndarray], *, now: bool = True) -> bool:
-        """Write a checkpoint and drop all but the last two; returns whether one was written.
+        """Write a checkpoint and delete all but the last two; return whether one was written.
 
-        A disk that is full costs one warning, never the run or the checkpoints that are there. With `now`
-        false it is put off while writing would take more than a fortieth of the run's time.
+        A full disk causes one warning; the run and the existing checkpoints are unharmed. With `now` false,
+        nothing is written if the last checkpoint took more than 1/40 of the time since it was written.
         """
         started = time.perf_counter()
-        if self._good and int(self._good[-1].name[:12]) == count:  # gone on with, and at an end already
+        if self._good and int(self._good[-1].name[:12]) == count:  # a resumed run that is already at its end
             return False
         if not now and self._took > _SHARE * (started - self._written):
             return False
@@ -115,12 +114,12 @@ class Store:
             kept = (
                 f"the one at {self._good[-1].name[:12].lstrip('0')} is kept"
                 if self._good
-                else "none is there"
+                else "there is no earlier one"
             )
             if not self._failed:
                 warnings.warn(
                     f"no checkpoint could be written at {count} into {str(self.folder)!r} "
-                    f"({error.strerror}): {kept}; the run goes on and tries again",
+                    f"({error.strerror}): {kept}; the run continues and will try again",
                     RuntimeWarning,
                     stacklevel=3,
                 )
@@ -150,7 +149,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Identity and arrays of a checkpoint.
 
     Raises:
-        ValueError: a byte is not as it was written.
+        ValueError: the file cannot be read, or its bytes have changed.
     """
     from safetensors.numpy import load
 
@@ -160,7 +159,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
     if matched is None or hashlib.sha256(content).hexdigest()[:32] != matched[2]:
-        raise ValueError(f"{path} is damaged: its bytes are not those that were written")
+        raise ValueError(f"{path} is damaged: its bytes have changed since it was written")
     size = int.from_bytes(content[:8], "little")
     return json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["identity"]), load(content)
 
@@ -169,10 +168,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 def opened(
     path: str | os.PathLike[str] | None, identity: Mapping[str, str] | None, *, resume: bool
 ) -> Iterator[Store | None]:
-    """The checkpoints of a run in its own folder, made if need be; None for no path.
+    """Lock the folder of a run, created if needed, and give its checkpoints; give None without a path.
 
     Raises:
-        ValueError: the folder cannot be written to, another process holds it, or it holds a run and
+        ValueError: the folder is not writable, another process has locked it, or it already holds a run and
             `resume` is false.
     """
     if path is None or identity is None:
@@ -182,16 +181,16 @@ def opened(
         store = Store(folder, identity)
         if store.files() and not resume:
             raise ValueError(
-                f"{str(folder)!r} holds a run already; go on with it by resume=True, or choose another folder"
+                f"{str(folder)!r} already holds a run; continue it with resume=True, or choose another folder"
             )
-        for litter in folder.glob(".*.safetensors.*"):  # of a process that was killed while it wrote
+        for litter in folder.glob(".*.safetensors.*"):  # left by a process that was killed during a write
             litter.unlink(missing_ok=True)
         yield store
 
 
 def check_resume(checkpoint: Any, resume: bool) -> None:
-    """Raise ValueError for `resume` without a checkpoint."""
+    """Raise ValueError for `resume` without a checkpoint, or a checkpoint that is not a path."""
     if resume and checkpoint is None:
-        raise ValueError("resume=True needs checkpoint=PATH, the folder to go on from")
+        raise ValueError("resume=True needs checkpoint=PATH, the folder of the run to continue")
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         raise ValueError(f"checkpoint must be a path, got {checkpoint!r}")

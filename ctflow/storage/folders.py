@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, and folders that one process keeps to itself. No JAX."""
+"""Files and folders that are written completely or not at all, and locks on folders. No JAX."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success it is flushed to disk and takes the name."""
+    """Open a temporary file beside `path`; on success, flush it to disk and rename it to `path`."""
     path = Path(path)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -23,13 +23,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         except BaseException as error:
             os.unlink(file.name)
             if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(path)  # a full disk does not say what it had no room for
+                error.filename = str(path)  # a full disk raises an error without a file name
             raise
     _flush(path.parent)
 
 
 def _flush(folder: Path) -> None:
-    """Flush a folder to disk, so that new names in it outlive a loss of power."""
+    """Flush a folder to disk, so that new file names in it survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -38,22 +38,22 @@ def _flush(folder: Path) -> None:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a file of that name in a folder.
+    """The path of the file `name` in a folder.
 
     Raises:
-        ValueError: the name leads out of the folder.
+        ValueError: the path is outside the folder.
     """
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name!r} leads out of {str(folder)!r}; results are written inside it")
+        raise ValueError(f"{name!r} leads out of {str(folder)!r}; give a name inside it")
     return path
 
 
 def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path:
-    """Make a folder and show that it can be written to, before anything long is run.
+    """Create a folder if needed, and check that it is writable before a long run starts.
 
     Raises:
-        ValueError: it cannot be made or written to.
+        ValueError: the folder cannot be created or written to.
     """
     folder = Path(path)
     try:
@@ -70,10 +70,10 @@ def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path
 
 @contextmanager
 def held(folder: Path) -> Iterator[Path]:
-    """Keep a folder to this process; the system lets go of it when the process ends, however it ends.
+    """Lock a folder for this process; the system releases the lock however the process ends.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process has locked the folder.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -90,13 +90,13 @@ def held(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def all_or_none(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary folder whose files move into `path` once all of them are written.
+    """A temporary folder whose files move into `path` after all of them are written.
 
-    If anything fails, no file is moved, and folders that were made for this are removed again.
+    If writing fails, no file is moved, and the folders created for them are removed again.
 
     Raises:
-        ValueError: the folder cannot be made or written to, another process holds it, or a folder stands
-            where a file should go.
+        ValueError: the folder cannot be created or written to, another process has locked it, or it has a
+            subfolder with the name of a file.
     """
     folder = Path(path)
     made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
@@ -115,7 +115,7 @@ def all_or_none(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _move(source: Path, folder: Path) -> None:
-    """Give all files of `source` their names in `folder`."""
+    """Move all files of `source` into `folder`."""
     files = sorted(source.iterdir())
     for file in files:
         if (folder / file.name).is_dir():

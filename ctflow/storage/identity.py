@@ -1,7 +1,7 @@
-"""What a run is made of, as text that can be compared: settings, arrays, functions, code, versions, device.
+"""The identity of a run as text that can be compared: settings, arrays, functions, code, versions, device.
 
-What can change a run's numbers must be the same for the run to continue. What is only different, such as the
-text of comments, is told and does not stop it: its lines begin with `_TOLD`.
+A run continues only if everything that can change its numbers is the same. Other differences, such as the
+text of comments, only cause a warning: their names begin with `_TOLD`.
 """
 
 import ast
@@ -24,14 +24,14 @@ from ctflow.storage.provenance import sources, versions
 _LISTED = 8
 _TOLD = "told: "
 _PACKAGE = Path(__file__).resolve().parents[1]
-_COMPUTING = ("jax", "jaxlib", "numpy")  # packages that take part in every run
+_COMPUTING = ("jax", "jaxlib", "numpy")  # packages that every run uses
 _CONFIG = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
-# Modules, and packages with all in them, that show, keep or check numbers and cannot change one.
+# Modules and packages that only display, store or check numbers, and so cannot change any.
 _SHOWING = ("cli", "plotting", "running.solution")
 _KEEPING = ("cloud_files", "experiment", "io", "storage")
 _CHECKING = ("_base.checks", "embeddings.array_likes", "running.checks")
@@ -39,16 +39,16 @@ _APART = tuple(f"ctflow.{name}" for name in _SHOWING + _KEEPING + _CHECKING)
 
 
 def identity(*, roots: tuple[str, ...] = (), **parts: Any) -> dict[str, str]:
-    """A line of text for every setting in the parts, by its place, with versions, code and device.
+    """One line of text for each setting of a run, by name, with versions, code and device.
 
-    Arrays are told apart by shape, dtype and the SHA-256 of their bytes; functions and methods by their code,
-    what they close over, and the globals of the caller's own modules that they name; not by global lists and
-    sets, which programs write their logs into.
+    Arrays are compared by shape, dtype and the SHA-256 of their bytes. Functions and methods are compared by
+    their code, the values they close over, and the globals that they name in the caller's own modules. Global
+    lists and sets are ignored, since programs often write logs into them.
 
     Args:
-        roots: the modules of ctflow that do the run; they, what they import, and the modules of the parts
-            must be unchanged. All modules that compute anything, if there are none.
-        parts: what the run is made of.
+        roots: modules of ctflow that do the run. These, the modules of the parts, and all that they import
+            must be unchanged. If empty, every module that computes anything must be unchanged.
+        parts: settings of the run, by name.
     """
     lines: dict[str, str] = {}
     met: set[str] = set()
@@ -66,12 +66,12 @@ def identity(*, roots: tuple[str, ...] = (), **parts: Any) -> dict[str, str]:
 
 
 def differences(there: dict[str, str], now: dict[str, str]) -> str:
-    """What differs and can change the numbers, as text; empty where nothing does."""
+    """Differences that can change the numbers, as text; empty if there are none."""
     return _compared(there, now, told=False)
 
 
 def remarks(there: dict[str, str], now: dict[str, str]) -> str:
-    """What differs and cannot change the numbers, as text; empty where nothing does."""
+    """Differences that cannot change the numbers, as text; empty if there are none."""
     return _compared(there, now, told=True)
 
 
@@ -82,7 +82,7 @@ def _compared(there: dict[str, str], now: dict[str, str], *, told: bool) -> str:
         if there.get(name) != now.get(name) and name.startswith(_TOLD) == told
     ]
     listed = [
-        f"{name.removeprefix(_TOLD)} was {there.get(name, 'not there')}, is {now.get(name, 'not there')}"
+        f"{name.removeprefix(_TOLD)} was {there.get(name, 'absent')}, is {now.get(name, 'absent')}"
         for name in names[:_LISTED]
     ]
     more = [f"and {len(names) - _LISTED} more"] if len(names) > _LISTED else []
@@ -91,7 +91,7 @@ def _compared(there: dict[str, str], now: dict[str, str], *, told: bool) -> str:
 
 @functools.cache
 def _modules() -> dict[str, Path]:
-    """The files of this package's modules that compute, by their names."""
+    """The files of the modules of this package that can change numbers, by module name."""
     found = {}
     for path in _PACKAGE.rglob("*.py"):
         words = path.relative_to(_PACKAGE.parent).with_suffix("").parts
@@ -100,13 +100,13 @@ def _modules() -> dict[str, Path]:
 
 
 def _apart(name: str) -> bool:
-    """Whether a module cannot change a number; the package itself is a list of names."""
+    """Whether a module cannot change a number; this includes `ctflow` itself, which only lists names."""
     return name == "ctflow" or any(name == other or name.startswith(f"{other}.") for other in _APART)
 
 
 @functools.cache
 def _digest(roots: frozenset[str]) -> str:
-    """A digest of the code of some modules and of all they import within the package."""
+    """A digest of the code of these modules and of all modules of the package that they import."""
     waiting, done = sorted(roots), {}
     while waiting:
         name = waiting.pop()
@@ -118,7 +118,7 @@ def _digest(roots: frozenset[str]) -> str:
 
 @functools.cache
 def _parsed(content: bytes) -> tuple[str, tuple[str, ...]]:
-    """A digest of a module's code, and all it imports, anywhere in it, as possible names of modules."""
+    """A digest of a module's code, and possible names of the modules that it imports anywhere."""
     tree, imported = ast.parse(content), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -129,9 +129,9 @@ def _parsed(content: bytes) -> tuple[str, tuple[str, ...]]:
 
 
 def _bare(node: Any) -> Any:
-    """Code without comments, docstrings, layout and messages of errors, none of which change a number.
+    """The code without comments, docstrings, layout and error messages, none of which changes a number.
 
-    Fields that are empty are left out: which there are depends on the version of Python.
+    Empty fields are left out, since their names depend on the version of Python.
     """
     if isinstance(node, list):
         return [_bare(item) for item in node if not _is_text(item)]
@@ -144,7 +144,7 @@ def _bare(node: Any) -> Any:
 
 
 def _is_text(node: Any) -> bool:
-    """Whether it is a statement that is only a string: a docstring."""
+    """Whether a statement consists of a string only, like a docstring."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -153,7 +153,7 @@ def _is_text(node: Any) -> bool:
 
 
 def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int], met: set[str]) -> None:
-    """Add a line for a value, and for what it holds; note the modules of all that is met."""
+    """Add lines for a value and for all values in it to `lines`, and their modules to `met`."""
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         lines[name] = _array(value)
         return
@@ -184,7 +184,7 @@ def _walk(name: str, value: Any, lines: dict[str, str], seen: set[int], met: set
 
 
 def _methods(cls: type) -> list[tuple[str, types.FunctionType]]:
-    """The methods of a class of the caller's own; packages are known by their versions."""
+    """The methods of a class that the caller's own code defines; packages are identified by version."""
     own = [base for base in cls.__mro__ if not _is_installed(base.__module__)]
     methods = []
     for key, member in (pair for base in own for pair in sorted(vars(base).items())):
@@ -205,7 +205,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _held(value: Any) -> list[tuple[str, Any]]:
-    """What a value holds, each with its place."""
+    """The values inside a value, each with a label for its place."""
     if isinstance(value, types.FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
         inside = [(f".{name}", cell.cell_contents) for name, cell in cells if _is_filled(cell)]
@@ -229,7 +229,7 @@ def _held(value: Any) -> list[tuple[str, Any]]:
 
 
 def _globals(function: types.FunctionType) -> list[tuple[str, Any]]:
-    """What a function of the caller's own names outside of itself, also through the caller's own modules."""
+    """The globals that a function of the caller's own code names, also through the caller's own modules."""
     if _is_installed(function.__module__ or ""):
         return []
     names, found = _names(function.__code__), []
@@ -244,7 +244,7 @@ def _globals(function: types.FunctionType) -> list[tuple[str, Any]]:
 
 
 def _is_known(held: Any) -> bool:
-    """Whether it is a function or class that is known by the version of its package."""
+    """Whether this is a function or class that the version of its package identifies."""
     return callable(held) and _is_installed(getattr(held, "__module__", None) or "")
 
 
@@ -272,7 +272,7 @@ def _array(value: Any) -> str:
 
 
 def _code(code: types.CodeType) -> str:
-    """A digest of compiled code, nested functions included; where it was written does not matter."""
+    """A digest of compiled code, with nested functions and without file names and line numbers."""
     held = code.co_consts[_has_docstring(code) :]
     constants = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in held]
     told = (code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants)
@@ -280,7 +280,7 @@ def _code(code: types.CodeType) -> str:
 
 
 def _has_docstring(code: types.CodeType) -> bool:
-    """Whether the first constant is a docstring, or the None that Python before 3.14 writes in its place."""
+    """Whether the first constant is a docstring, or the None that Python before 3.14 puts in its place."""
     if code.co_name.startswith("<") or not code.co_flags & inspect.CO_NEWLOCALS or not code.co_consts:
         return False
     if sys.version_info >= (3, 14):

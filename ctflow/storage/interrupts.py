@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM in a run with a checkpoint: a chunk is finished and saved before the process goes.
+"""Ctrl-C and SIGTERM in a run with a checkpoint: the chunk is finished and saved before the process ends.
 
-A run without a checkpoint has nothing to save: Ctrl-C raises KeyboardInterrupt and SIGTERM ends the process,
-as everywhere in Python.
+A run without a checkpoint has nothing to save. There, as usual in Python, Ctrl-C raises KeyboardInterrupt and
+SIGTERM ends the process.
 """
 
 import signal
@@ -14,13 +14,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(SystemExit):
-    """A run with a checkpoint was asked to stop, by Ctrl-C or SIGTERM, and did so after a whole chunk.
+    """Ctrl-C or SIGTERM stopped a run with a checkpoint, after the current chunk was finished and saved.
 
-    Uncaught, it ends the process with exit code 130 or 143.
+    If it is not caught, the process ends with exit code 130 (Ctrl-C) or 143 (SIGTERM).
 
     Attributes:
-        signum: of the signal.
-        solution: of `solve`, everything up to the end of that chunk; None from a sweep.
+        signum: number of the signal.
+        solution: the solution of `solve` up to the end of that chunk; None from a sweep.
     """
 
     def __init__(self, signum: int, solution: Any = None):
@@ -29,17 +29,17 @@ class Interrupted(SystemExit):
 
 
 class Note:
-    """Which signal has come, or None."""
+    """The signal that was received, or None."""
 
     signum: int | None = None
 
 
 @contextmanager
 def deferred(wanted: bool = True) -> Iterator[Note]:
-    """Within, the first SIGINT or SIGTERM is only noted; a second one acts at once.
+    """Inside this context, the first SIGINT or SIGTERM is only noted; a second signal acts at once.
 
-    With `wanted` false both act at once. Only the main thread can do this: elsewhere nothing is ever noted. A
-    signal that is ignored, as a job under nohup does, stays ignored.
+    If `wanted` is false, both act at once. This works only in the main thread; in other threads no signal is
+    noted. A signal that the process ignores, such as SIGINT in a background job, stays ignored.
     """
     note, previous = Note(), {}
 
@@ -67,7 +67,7 @@ def deferred(wanted: bool = True) -> Iterator[Note]:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within, SIGTERM raises Interrupted at once, as Ctrl-C raises KeyboardInterrupt."""
+    """Inside this context, SIGTERM raises Interrupted at once, as Ctrl-C raises KeyboardInterrupt."""
 
     def stop(signum: int, frame: Any) -> None:
         raise Interrupted(signum)

@@ -1,4 +1,4 @@
-"""Where numbers came from: versions, commit, sources, device."""
+"""Provenance of results: versions, commit, sources, device."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ _RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
 
 
 def provenance() -> dict[str, Any]:
-    """Where numbers came from: versions, git commit, digest of the sources, device."""
+    """Provenance of results: versions, git commit, digest of the sources, device, processor, cores."""
     import jax
 
     return {
@@ -26,7 +26,7 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide a result."""
+    """Installed versions of the packages that can change a result."""
     found = {}
     for name in _RECORDED:
         try:
@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def sources() -> str:
-    """SHA-256, cut short, of this package's Python files."""
+    """First 16 hex digits of the SHA-256 of this package's Python files."""
     digest = hashlib.sha256()
     root = Path(__file__).parent.parent
     for path in sorted(root.rglob("*.py")):
@@ -47,7 +47,7 @@ def sources() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit that the source tree this package runs from stands on, read from its files; or None."""
+    """The git commit of the source tree that this package runs from, or None; read from the .git files."""
     root = Path(__file__).resolve().parents[2] / ".git"
     try:
         if root.is_file():  # a worktree

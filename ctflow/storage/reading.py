@@ -1,4 +1,4 @@
-"""Files that somebody else wrote: what is wrong with one is said in one line."""
+"""Reading of files from other programs: any damage is reported in a one-line message."""
 
 import os
 import struct
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# What Python, NumPy and the system raise for damaged files; a header may promise anything, so MemoryError
-# too. AttributeError, NameError, TypeError and the like are left out: they show a mistake in ctflow.
+# Errors that Python, NumPy and the system raise for damaged files. A damaged header may ask for any amount of
+# memory, hence MemoryError. AttributeError, TypeError and the like are not here: they show a bug in ctflow.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -26,15 +26,15 @@ _DAMAGE = (
 
 @contextmanager
 def readable(name: str, kind: str, *also: type[Exception]) -> Iterator[None]:
-    """Turn what libraries and the system raise for a damaged file, each in its own way, into one line.
+    """Turn the various errors for a damaged file into a ValueError with a one-line message.
 
     Args:
-        name: of the file, used in the message.
-        kind: what it should be, used in the message.
-        also: what the library that reads this kind raises beyond `_DAMAGE`.
+        name: name of the file, used in the message.
+        kind: expected kind of the file, used in the message.
+        also: further errors, beyond `_DAMAGE`, that the reading library raises for damaged files.
 
     Raises:
-        ValueError: chained to the original error.
+        ValueError: the file is damaged; chained to the original error.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def readable(name: str, kind: str, *also: type[Exception]) -> Iterator[None]:
 
 
 def existing_path(path: Any) -> Path:
-    """The path, of a file or folder that is there."""
+    """The path of an existing file or folder; raise ValueError if there is none."""
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path must be a path, got {type(path).__name__}")
     with readable(str(path), "path"):
@@ -55,7 +55,7 @@ def existing_path(path: Any) -> Path:
 
 
 def check_file(path: Path) -> None:
-    """Raise ValueError unless it is a regular file of some bytes."""
+    """Raise ValueError unless the path is a regular file that is not empty."""
     if not path.is_file():
         raise ValueError(f"{path} must be a file, got a folder or a device; check the path")
     if path.stat().st_size == 0:

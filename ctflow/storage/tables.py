@@ -1,4 +1,4 @@
-"""Tables, JSON and arrays in files: written whole or not at all; nothing is pickled."""
+"""Files with tables, JSON and arrays, written completely or not at all; nothing is pickled."""
 
 import csv
 import json
@@ -11,8 +11,8 @@ import numpy as np
 from ctflow.storage.folders import atomic
 from ctflow.storage.reading import readable
 
-# What NumPy and zipfile raise for damaged archives beyond the usual: encrypted members, member names that are
-# not found, and headers that are no Python literals.
+# Further errors that NumPy and zipfile raise for damaged archives: encrypted members, missing members, and
+# headers that are not Python literals.
 _NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
 
 
@@ -22,7 +22,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
-    """Write equally long columns as a tidy table; numbers keep 10 significant digits."""
+    """Write columns of equal length as a CSV table; floats keep 10 significant digits."""
     values = [np.asarray(column) for column in columns.values()]
     lengths = {len(column) for column in values}
     if len(lengths) != 1:
@@ -38,15 +38,15 @@ def _cell(value: Any) -> str:
         return f"{value:.10g}"
     text = str(value)
     if any(mark in text for mark in ',"\n'):
-        raise ValueError(f"a table's text must be free of commas, quotes and line ends, got {text!r}")
+        raise ValueError(f"text in a table must be free of commas, quotes and line ends, got {text!r}")
     return text
 
 
 def read_csv(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read a table of `write_csv`: numeric columns as numbers, others as text.
+    """Read a table that `write_csv` wrote: numeric columns as numbers, other columns as text.
 
     Raises:
-        ValueError: no table, or rows of unequal length.
+        ValueError: the file is not a table, or its rows differ in length.
     """
     with open(path, newline="", encoding="utf-8") as file:
         try:
@@ -72,13 +72,13 @@ def _numbers(column: np.ndarray) -> np.ndarray:
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON, keys in the order given."""
+    """Write JSON; keys keep their order."""
     with atomic(path) as file:
         file.write((json.dumps(content, indent=1, default=plain) + "\n").encode())
 
 
 def plain(value: Any) -> Any:
-    """What JSON has no word for, as the nearest thing it has."""
+    """Convert a value that JSON cannot represent: arrays to lists or numbers, all else to text."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
@@ -90,8 +90,8 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> Non
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read an .npz of plain arrays; pickled content is refused."""
-    # Opened here, since np.load leaves a damaged file open.
+    """Read an .npz file of plain arrays; pickled content is refused."""
+    # Opened here, since np.load does not close a damaged file.
     with (
         readable(str(path), ".npz file of plain arrays", *_NPZ_DAMAGE),
         open(path, "rb") as stream,

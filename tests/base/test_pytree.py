@@ -109,8 +109,8 @@ def test_objects_unknown_to_jax_are_named_where_they_are(thing, where, kind):
         check_registered("thing", thing)
     message = (
         f" must be a number, an array or an object registered with JAX, got an unregistered {kind}; declare "
-        f"the numbers of an energy, kernel, potential or flow as annotated fields instead of an __init__, "
-        f"and what is not a number by ct.static()"
+        f"the numbers of an energy, kernel, potential or flow as annotated fields, not in an __init__, "
+        f"and other fields with ct.static()"
     )
     assert str(caught.value) == where + message
     with pytest.raises(ValueError, match="registered with JAX"):

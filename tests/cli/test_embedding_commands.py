@@ -50,7 +50,7 @@ def test_diagnose_prints_a_verdict_and_writes_a_report(here, monkeypatch, capsys
     assert content["settings"]["temperature"] == 0.05
     assert content["settings"]["x"] == "image.npy"
     assert call(monkeypatch, *words) == 2
-    assert "report.json, report.md, report.png already; give --overwrite" in capsys.readouterr().err
+    assert "already holds report.json, report.md, report.png; give --overwrite" in capsys.readouterr().err
     assert call(monkeypatch, *words, "--overwrite") == 0
 
 
@@ -75,7 +75,7 @@ QUICK = ("--n-bootstrap", "0", "--n-permutations", "99")
     [
         ("--logit-scale 4.7215 --logit-bias -12.93", "temperature 0.212; if it is the logarithm"),
         ("--logit-scale 4.7215 --logit-bias -12.93", "its exponential, --logit-scale 112.34"),
-        ("--logit-scale 112.3 --logit-bias -12.93", "--logit-scale 112.3 is taken as what cosines are"),
+        ("--logit-scale 112.3 --logit-bias -12.93", "112.3 is taken as the factor that multiplies"),
         ("--logit-scale 6.9", "its exponential, --logit-scale 992.27"),
         ("--logit-scale 2.6592", "temperature 0.376; if it is the logarithm"),
     ],

@@ -113,7 +113,7 @@ def test_bad_rows_and_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="rows of one width, got 6 and 3"):
         fit("centring", x, unit(y[:, :3]))
     for method in ("procrustes", "cca"):
-        with pytest.raises(ValueError, match=f"{method} needs pairs; x has 300 rows and y 9"):
+        with pytest.raises(ValueError, match=f"{method} needs pairs=, since x has 300 rows and y has 9"):
             fit(method, x, y[:9], ridge=1.0)
     with pytest.raises(ValueError, match="coral needs ridge=, or pairs="):
         fit("coral", x, y[:9])
@@ -278,12 +278,12 @@ def test_maps_that_are_not_finite_are_refused(value, tmp_path):
     good = fit("centring", *pairs(n=40))
     centre = good.x.centre.copy()
     centre[2] = value
-    with pytest.raises(ValueError, match="the map of x must be finite, its centre is not"):
+    with pytest.raises(ValueError, match="the map of x must be finite, got NaN or infinity in its centre"):
         Correction("centring", Affine(centre, good.x.matrix, good.x.offset), good.y)
     tensors = {f"{name}.{field}": a for name in "xy" for field, a in vars(getattr(good, name)).items()}
     about = {"method": "centring", "x": "affine", "y": "affine"}
     save_file(tensors | {"y.offset": np.full(6, value)}, tmp_path / "bad.safetensors", about)
-    with pytest.raises(ValueError, match="its offset is not"):
+    with pytest.raises(ValueError, match="must be finite, got NaN or infinity in its offset"):
         load(tmp_path / "bad.safetensors")
     save_file(tensors, tmp_path / "good.safetensors", about)
     assert load(tmp_path / "good.safetensors").strength is None

@@ -68,12 +68,12 @@ def test_hubness_is_the_skewness_of_counts():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x, y: recall(x, y, 1), "equally many rows, got 3 and 4"),
+        (lambda x, y: recall(x, y, 1), "equally many rows without pairs, got 3 and 4; give pairs"),
         (lambda x, y: recall(x, x, 0), "k must be"),
         (lambda x, y: recall(x, y, 1, pairs=[[0, 4]]), r"1 of 1 do not, row 0 is \[0, 4\]"),
         (lambda x, y: recall(x, y, 1, pairs=[[0.0, 1.0]]), "pairs must be integers"),
         (lambda x, y: recall(x, y, 1, pairs=[0, 1]), "pairs must be integers"),
-        (lambda x, y: hubness(x, y, 4), "k must be below the gallery's size 4, got 4"),
+        (lambda x, y: hubness(x, y, 4), "k must be < the gallery's size 4, got 4"),
     ],
 )
 def test_refused(call, message):

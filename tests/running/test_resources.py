@@ -11,7 +11,7 @@ from tests.running.small_runs import solve
 
 def test_a_run_that_cannot_fit_is_refused_with_the_numbers(monkeypatch, capsys):
     monkeypatch.setattr("ctflow._base.resources.total_bytes", lambda: 1000)
-    with pytest.raises(MemoryError, match=r"needs about .* KiB of memory and there is 1e\+03 B"):
+    with pytest.raises(MemoryError, match=r"needs about .* KiB of memory, but there is only 1e\+03 B"):
         solve()
     assert solve(force=True, progress=True).status is ct.Status.FINISHED
     assert "of memory" in capsys.readouterr().err
@@ -21,7 +21,7 @@ def test_checkpoints_that_the_disk_cannot_hold_are_refused_before_the_run(tmp_pa
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
     for call in (solve, lambda **options: ct.sweep(lambda x: x**2, np.arange(200.0), **options)):
-        with pytest.raises(MemoryError, match=r"keeping checkpoints in .* KiB of disk and there is 1e\+03 B"):
+        with pytest.raises(MemoryError, match=r"checkpoints .* KiB of disk, but there is only 1e\+03 B"):
             call(checkpoint=tmp_path / "run")
         assert not any((tmp_path / "run").iterdir())
     assert solve(checkpoint=tmp_path / "run", force=True).status is ct.Status.FINISHED

@@ -435,5 +435,5 @@ def test_a_solution_prints_in_ten_lines_without_its_arrays():
     assert len(repr(many).splitlines()) == 10
     assert repr(many).endswith("and 23 more")
     pair = solution._replace(clouds=ct.Pair(START, START), saved=np.zeros((5, 9, 3)))
-    assert "cloud.y: [9, 3]" in repr(pair)
+    assert "clouds.y: [9, 3]" in repr(pair)
     assert "saved: [5, 9, 3]" in str(pair)

@@ -16,7 +16,7 @@ def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):
     with checkpoints.held(tmp_path), pytest.raises(ValueError, match="is in use by another run"):
         solve(checkpoint=tmp_path)
     solve(checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="holds a run already; go on with it by resume=True"):
+    with pytest.raises(ValueError, match="already holds a run; continue it with resume=True"):
         solve(checkpoint=tmp_path)
     with pytest.raises(ValueError, match="resume=True needs checkpoint=PATH"):
         solve(resume=True)
@@ -56,7 +56,7 @@ def test_nothing_whole_is_one_clear_error(tmp_path):
     solve(checkpoint=tmp_path)
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="no checkpoint that is whole"):
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="only damaged checkpoints; delete it"):
         solve(checkpoint=tmp_path, resume=True)
 
 

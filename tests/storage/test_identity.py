@@ -30,7 +30,7 @@ CHANGES = {
 def test_another_run_is_refused_with_what_differs(name, tmp_path):
     change, message = CHANGES[name]
     solve(checkpoint=tmp_path / "run")
-    with pytest.raises(ValueError, match="holds another run: ") as caught:
+    with pytest.raises(ValueError, match="belongs to a different run: ") as caught:
         solve(**change, checkpoint=tmp_path / "run", resume=True)
     assert message in str(caught.value)
 
@@ -70,7 +70,7 @@ def test_the_optimizers_version_counts_where_one_is_used(tmp_path, monkeypatch):
     solve(FLOWS["adam"], checkpoint=tmp_path / "run")
     now = versions()
     monkeypatch.setattr("ctflow.storage.identity.versions", lambda: {**now, "optax": "9.8"})
-    with pytest.raises(ValueError, match=r"holds another run: optax was .*, is 9\.8"):
+    with pytest.raises(ValueError, match=r"belongs to a different run: optax was .*, is 9\.8"):
         solve(FLOWS["adam"], checkpoint=tmp_path / "run", resume=True)
 
 
