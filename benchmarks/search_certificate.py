@@ -271,7 +271,7 @@ def through_the_door(rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
         step = 0.1
         energy = ct.energies.SmoothedEntropy(ct.kernels.Exponential(float(tau)))
         run = ct.solve(energy, x, ct.flows.GradientFlow(step), num_steps=1, raise_on_failure=False)
-        moved = np.asarray(ct.sphere.log_map(x.astype(jnp.float64), run.cloud.astype(jnp.float64)))
+        moved = np.asarray(ct.sphere.log_map(x.astype(jnp.float64), run.clouds.astype(jnp.float64)))
         inside = np.linalg.norm(step * n * total, axis=1) < 3
         error = np.where(inside, np.linalg.norm(moved / step + n * total, axis=1), 0)
         rounding = 8 * eps / step

@@ -12,9 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from tqdm import tqdm
 
 from ctflow import io
 from ctflow._base.checks import check_choice
+from ctflow._base.refusals import refusals
 from ctflow._base.resources import allowed, seconds_in_words
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import differences, identity
@@ -38,7 +37,6 @@ __all__ = [
     "is_done",
     "load",
     "main",
-    "plot_of",
     "run_and_save",
     "save",
 ]
@@ -58,23 +56,6 @@ class Result(NamedTuple):
     tables: dict[str, dict[str, np.ndarray]]
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any]
-
-
-def plot_of(script: str) -> Callable[[Result], Mapping[str, Any]]:
-    """The function `plot` of `plots/NAME.py` beside the script NAME.py.
-
-    It is loaded by its path, so that a script works both run and imported, from anywhere.
-    """
-    path = Path(script).resolve()
-    return beside(str(path.parent / "plots" / path.name), path.stem).plot
-
-
-def beside(script: str, name: str) -> Any:
-    """The module NAME.py in the folder of a script, loaded by its path as in `plot_of`."""
-    module = ModuleType(f"experiments.plots.{name}")
-    module.__file__ = str(Path(script).resolve().parent / f"{name}.py")
-    SourceFileLoader(module.__name__, module.__file__).exec_module(module)
-    return module
 
 
 def resumed_in(checkpoint: Path | None, name: str) -> dict[str, Any]:
@@ -176,23 +157,14 @@ def main(
 
 @contextmanager
 def guarded(command: str) -> Iterator[None]:
-    """Bad input gets one line and exit code 2; an interruption the command to go on with, and 130 or 143."""
+    """Errors get one line and exit code 2; an interruption the command to continue with, and 130 or 143."""
     again = command if "--resume" in command else f"{command} --resume"
     try:
-        with raised():
+        # A full disk is the likeliest OSError: what the checkpoints hold is not lost.
+        with raised(), refusals("error", f"; to continue: {again}"):
             yield
-    except (ValueError, MemoryError) as error:
-        print(f"error: {str(error) or 'not enough memory'}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # a disk that is full, most likely: what checkpoints hold is not lost
-        file = error.filename or "a file"
-        print(
-            f"error: {file} could not be read or written ({error.strerror}); to go on: {again}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
     except (KeyboardInterrupt, Interrupted) as stop:
-        print(f"interrupted; to go on: {again}", file=sys.stderr)
+        print(f"interrupted; to continue: {again}", file=sys.stderr)
         sys.exit(stop.code if isinstance(stop, Interrupted) else 130)
 
 
@@ -228,7 +200,7 @@ def run_and_save(
     """
     scratch = folder / "checkpoints"
     _check_seeds(config)
-    with checkpoints.held(folder), allowed(force):
+    with checkpoints.locked(folder), allowed(force):
         if resume and is_done(folder, config):
             tqdm.write(f"{folder}: these settings are there already; only drawn again")
             shutil.rmtree(scratch, ignore_errors=True)  # of a process killed between its last two writes

@@ -26,6 +26,7 @@ __all__ = [
     "Flow",
     "GradientFlow",
     "Langevin",
+    "PhysicalFlow",
     "State",
     "WassersteinFisherRao",
     "move",
@@ -126,8 +127,8 @@ class Flow(Registered, abstract=True):
         return None
 
 
-class _Physical(Flow, abstract=True):
-    """Base of flows with a physical time, a `step_size` per step."""
+class PhysicalFlow(Flow, abstract=True):
+    """Base of flows with a physical time. A subclass has a field `step_size`, the time per step."""
 
     step_size: float
 
@@ -136,7 +137,7 @@ class _Physical(Flow, abstract=True):
         return np.asarray(self.step_size, np.float64) * np.asarray(steps)
 
 
-class GradientFlow(_Physical):
+class GradientFlow(PhysicalFlow):
     """Deterministic Wasserstein gradient flow dz/dt = velocity(E, z), by exponential Euler steps.
 
     Args:
@@ -154,7 +155,7 @@ class GradientFlow(_Physical):
         return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1)
 
 
-class Langevin(_Physical):
+class Langevin(PhysicalFlow):
     """Langevin dynamics dz = velocity(E, z) dt + √2 dB on the sphere: the noise supplies the entropy.
 
     With E = `Potential(U, temperature=τ)` the law obeys the Fokker-Planck equation and tends to the Gibbs
@@ -207,7 +208,7 @@ class Langevin(_Physical):
         return move(clouds, back)
 
 
-class WassersteinFisherRao(_Physical):
+class WassersteinFisherRao(PhysicalFlow):
     """Langevin transport plus birth and death, for the free energy F(ρ) = E(ρ) + ∫ρ log ρ dμ of one cloud.
 
     ∂ρ = [∇·(ρ∇δE) + Δρ] - ρ(δF - ∫δF dρ), δF = δE + log ρ: mass moves along the sphere and, by the second

@@ -37,8 +37,9 @@ from ctflow._base.resources import check_pairs
 from ctflow.couplings import MIN_BANDWIDTH, Coupling
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
-from ctflow.experiment import Result, columns, main, plot_of, resumed_in
+from ctflow.experiment import Result, columns, main, resumed_in
 from ctflow.latents import VonMisesMixture
+from experiments.plots.gap_control import plot
 
 STARTS = ("same place", "opposite cones")
 CONTROLS = ("divergence", "energy distance", "MMD²", "uniformity")
@@ -292,8 +293,6 @@ def summarize(runs: dict[str, np.ndarray], keys: tuple[str, ...]) -> dict[str, n
         rows.append(row)
     return columns(rows)
 
-
-plot = plot_of(__file__)
 
 if __name__ == "__main__":
     main(name="gap_control", presets=PRESETS, run=run, plot=plot, description=__doc__ or "")

@@ -13,9 +13,8 @@ import json
 import shlex
 import sys
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from ctflow import io
 from ctflow._base.checks import check_choice
 from ctflow.experiment import Result, draw, guarded, load, run_and_save
+from experiments import headlines
 
 EXPERIMENTS = (
     "large_batch_consistency",
@@ -61,13 +61,8 @@ class Options:
 
 
 def module_of(name: str) -> Any:
-    """The experiment script of that name, as a module, from this script's own folder."""
-    module = ModuleType(f"experiments.{name}")
-    path = Path(__file__).resolve().parent / f"{name}.py"
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    SourceFileLoader(module.__name__, str(path)).exec_module(module)
-    return module
+    """The experiment script of that name, as a module."""
+    return import_module(f"experiments.{name}")
 
 
 def claims_of_consistency(result: Result) -> list[Claim]:
@@ -337,7 +332,6 @@ def reproduce(options: Options) -> None:
 
 def compare(folder: Path) -> bool:
     """Print the headlines of a folder beside the committed ones; whether all agree."""
-    headlines = module_of("headlines")
     compared = headlines.compare(folder)
     print(headlines.page(compared), end="")
     return all(of.agrees for of in compared)
@@ -349,7 +343,7 @@ def main(argv: list[str] | None = None) -> None:
     with guarded(shlex.join(["python", sys.argv[0], *words])):
         options = tyro.cli(Options, args=argv, description=__doc__, prog="reproduce.py")
         if options.accept:
-            module_of("headlines").accept(options.out)
+            headlines.accept(options.out)
         elif options.check:
             if not compare(options.out):
                 raise SystemExit(1)

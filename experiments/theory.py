@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from ctflow import claims
 from ctflow.claims import report
-from ctflow.experiment import Result, columns, main, plot_of
+from ctflow.experiment import Result, columns, main
+from experiments.plots.theory import plot
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,6 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
     }
     return Result(tables, {}, facts)
 
-
-plot = plot_of(__file__)
 
 if __name__ == "__main__":
     main(name="theory", presets=PRESETS, run=run, plot=plot, description=__doc__ or "")

@@ -650,8 +650,8 @@ def test_a_function_of_the_clouds_is_an_energy():
     x, flow, known = a_pair(0).x, flows.GradientFlow(0.1), Height(2.0)
     for energy in (height, lambda z: height(z)):
         run, same = (ct.solve(e, x, flow, num_steps=3) for e in (energy, Height()))
-        np.testing.assert_array_equal(run.cloud, same.cloud)
-        np.testing.assert_array_equal(ct.evolve(energy, flow, flow.init(x), num_steps=3).clouds, run.cloud)
+        np.testing.assert_array_equal(run.clouds, same.clouds)
+        np.testing.assert_array_equal(ct.evolve(energy, flow, flow.init(x), num_steps=3).clouds, run.clouds)
     assert list(ct.solve(height, x, flow, num_steps=1).saved) == ["energy", "height"]
     for energy, factor in (
         (known + height, 3),

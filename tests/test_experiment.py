@@ -124,7 +124,7 @@ def test_an_interrupted_experiment_names_the_command_and_goes_on(tmp_path, capsy
     with pytest.raises(SystemExit) as stop:
         main(*words, run=stopped)
     assert stop.value.code == 143
-    assert "interrupted; to go on: python " in (said := capsys.readouterr().err)
+    assert "interrupted; to continue: python " in (said := capsys.readouterr().err)
     assert said.strip().endswith(f"--preset smoke --out {tmp_path} --resume")
     for more, message in (
         ((), "holds an interrupted run; go on by --resume"),
@@ -155,6 +155,6 @@ def test_a_finished_experiment_is_only_drawn_again(tmp_path):
 
 def test_a_folder_in_use_is_refused(tmp_path, capsys):
     (tmp_path / "toy").mkdir()
-    with checkpoints.held(tmp_path / "toy"), pytest.raises(SystemExit):
+    with checkpoints.locked(tmp_path / "toy"), pytest.raises(SystemExit):
         main("--preset", "smoke", "--out", tmp_path)
     assert "is in use by another run" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_motion_does_not_depend_on_the_particle_count():
     doubled = jax.tree.map(lambda z: jnp.repeat(z, 2, axis=0), pair)
     flow = flows.GradientFlow(0.05)
     once, twice = (
-        ct.solve(e, start, flow, num_steps=20).cloud
+        ct.solve(e, start, flow, num_steps=20).clouds
         for e, start in ((energy, pair), (doubled_energy, doubled))
     )
     for a, b in zip(once, twice, strict=True):
@@ -76,7 +76,7 @@ def test_descent_lowers_the_energy_and_keeps_points_on_the_sphere(flow):
     energy, pair = coupled(16)
     solution = ct.solve(energy, pair, flow, num_steps=100, save_every=10)
     assert (np.diff(solution.saved["energy"]) < 0).all()
-    for z in solution.cloud:
+    for z in solution.clouds:
         np.testing.assert_allclose(jnp.linalg.norm(z, axis=1), 1, atol=1e-14)
 
 
@@ -97,7 +97,7 @@ def test_gradient_flow_follows_the_exact_solution_at_first_order():
     exact = 2 * np.arctan(np.tan(1.0) * np.exp(-1.0))
     errors = []
     for steps in (50, 100):
-        end = ct.solve(energy, start, flows.GradientFlow(1 / steps), num_steps=steps).cloud[0]
+        end = ct.solve(energy, start, flows.GradientFlow(1 / steps), num_steps=steps).clouds[0]
         errors.append(abs(float(jnp.arctan2(end[1], end[0])) - exact))
     assert errors[1] < 5e-3
     np.testing.assert_allclose(errors[0] / errors[1], 2, rtol=0.05)
@@ -109,7 +109,7 @@ def test_brownian_motion_decays_at_the_laplacians_rates():
     n, time = 40_000, 0.3
     start = jnp.tile(jnp.eye(5)[:1], (n, 1))
     solution = ct.solve(energy, start, flows.Langevin(0.05), num_steps=6, key=jax.random.key(0))
-    cosine = np.asarray(solution.cloud[:, 0])
+    cosine = np.asarray(solution.clouds[:, 0])
     assert abs(cosine.mean() - np.exp(-4 * time)) < 4 * cosine.std() / np.sqrt(n) + 1e-3
 
 
@@ -120,11 +120,11 @@ def test_langevin_samples_the_gibbs_measure(dtype, two_wells):
     start = ct.sphere.uniform(jax.random.key(0), n, 3, dtype)
     energy = energies.Potential(two_wells, temperature=tau)
     solution = ct.solve(energy, start, flows.Langevin(0.02), num_steps=80, key=jax.random.key(1))
-    assert solution.cloud.dtype == dtype
+    assert solution.clouds.dtype == dtype
     mass = gibbs.cap_mass(two_wells.means, radius=0.5)
-    share = float(ct.gibbs.cap_fraction(solution.cloud, two_wells.means, radius=0.5))
+    share = float(ct.gibbs.cap_fraction(solution.clouds, two_wells.means, radius=0.5))
     assert abs(share - mass) < 3 * np.sqrt(mass * (1 - mass) / n)
-    u = np.asarray(two_wells(solution.cloud))
+    u = np.asarray(two_wells(solution.clouds))
     assert stats.kstest(u, gibbs.potential_cdf).pvalue > 0.01
 
 
@@ -141,7 +141,7 @@ def test_langevins_stationary_bias_is_second_order_as_stated():
     start = gibbs.sample(jax.random.key(0), n)
     solution = ct.solve(energy, start, flows.Langevin(h), num_steps=40, key=jax.random.key(1), save_every=40)
     exact = 1 + gibbs.mean_potential
-    measured = 1 - np.asarray(solution.cloud[:, 0])
+    measured = 1 - np.asarray(solution.clouds[:, 0])
     error = measured.std() / np.sqrt(n) / exact
     assert abs(measured.mean() / exact - factor) < 4 * error
     assert abs(measured.mean() / exact - 1) > 4 * error  # so the test could have failed
@@ -164,8 +164,8 @@ def test_birth_and_death_conserve_mass_and_the_number_of_points(key, two_wells):
     start = ct.sphere.uniform(key, 200, 3)
     solution = ct.solve(energy, start, wfr(), num_steps=60, key=key, save=lambda c: jnp.sum(c.weights))
     np.testing.assert_allclose(solution.saved, 1, atol=1e-13)
-    assert solution.cloud.points.shape == (200, 3)
-    assert float(1 / jnp.sum(solution.cloud.weights**2)) > 80
+    assert solution.clouds.points.shape == (200, 3)
+    assert float(1 / jnp.sum(solution.clouds.weights**2)) > 80
 
 
 def test_birth_and_death_alone_follow_the_replicator_equation(key):

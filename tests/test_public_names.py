@@ -23,7 +23,7 @@ SINCE = {
         "energies": "Alignment Between Component CrossEntropy Energy Function LogVolume Potential Scaled "
         "SmoothedEntropy Sum Symmetric SymmetricDivergence as_energy check_energy directional log_density "
         "positive pytree static symmetric symmetric_in_fields unimodal",
-        "flows": "Descent Flow GradientFlow Langevin State WassersteinFisherRao move velocity",
+        "flows": "Descent Flow GradientFlow Langevin PhysicalFlow State WassersteinFisherRao move velocity",
         "gibbs": "GibbsMeasure cap_fraction",
         "infonce": "gradient loss",
         "io": "atomic git_commit inside load_clouds plain prepare_folder provenance read_arrays read_csv "

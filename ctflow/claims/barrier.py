@@ -17,12 +17,13 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims.coadaptation import ROUNDS, response, rounds, together
-from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, table, within
+from ctflow.claims.evidence import Evidence, at_least, at_most, close, sphere, within
 from ctflow.claims.fields import Effective, Tilted, cluster, great_circle, potential_at
 from ctflow.claims.langevin import langevin
 from ctflow.clouds import Pair
 from ctflow.energies import Component, CrossEntropy, Energy, Potential, symmetric_in_fields
 from ctflow.kernels import Exponential
+from ctflow.storage.tables import columns
 
 TITLE = "the other cloud is a barrier"
 SOURCE = "first variations of J₁→₂ and J^Sym"
@@ -56,7 +57,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             name = f"{sphere(d)}, τ = {tau:g}: KL both ways after {ROUNDS} rounds of best responses"
             checks.append(at_most(name, 1e-6, last))
     curves = {"rounds": answers, "map": maps, "ends": ends, "run": running, "responses": responses}
-    tables = {name: table(rows) for name, rows in curves.items()}
+    tables = {name: columns(rows) for name, rows in curves.items()}
     return Evidence(checks, tables, f"{n:,} Langevin particles; 100 particles a cloud")
 
 
@@ -78,7 +79,7 @@ def _frozen(d: int, tau: float, n: int, seed: int):
     for axis, name in ((-1, "height"), (0, "mean along z₁")):
         exact = gibbs.mean(lambda z, axis=axis: z[:, axis])
         spread = np.sqrt(gibbs.mean(lambda z, axis=axis: z[:, axis] ** 2) - exact**2)
-        found = run.cloud[:, axis].mean()
+        found = run.clouds[:, axis].mean()
         checks.append(
             within(f"{where}: {name}, Langevin with cloud 2 frozen", exact, found, spread / np.sqrt(n))
         )

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, sphere, table, within
+from ctflow.claims.evidence import Evidence, sphere, within
+from ctflow.storage.tables import columns
 
 TITLE = "finite-batch InfoNCE tends to J + log(N V)"
 SOURCE = "delta method; N^{-1/2} of independent draws"
@@ -51,7 +52,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             )
             rows += mine
     sample = f"{draws} draws of up to {sizes[-1]:,} negatives"
-    return Evidence(checks, {"consistency": table(rows)}, sample)
+    return Evidence(checks, {"consistency": columns(rows)}, sample)
 
 
 @partial(jax.jit, static_argnames="size")

@@ -8,12 +8,13 @@ density and subtracted from the other. Clouds are weighted quadrature nodes, so 
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.claims.evidence import Evidence, at_least, close, sphere, table
+from ctflow.claims.evidence import Evidence, at_least, close, sphere
 from ctflow.claims.fields import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
 from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
+from ctflow.storage.tables import columns
 
 TITLE = "convexity of F, and of J^Sym not"
 SOURCE = "second variations in closed form"
@@ -103,4 +104,4 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     ]
     lowest = min(r["simulated"] for r in mixtures)
     checks.append(at_least("smallest F'' of all mixtures", 0.0, lowest))
-    return Evidence(checks, {"mixtures": table(mixtures), "modes": table(modes)})
+    return Evidence(checks, {"mixtures": columns(mixtures), "modes": columns(modes)})

@@ -16,8 +16,9 @@ from scipy import special
 
 import ctflow as ct
 from ctflow.claims import criterion, mixtures, pairs, ring
-from ctflow.claims.evidence import Evidence, at_least, close, table
+from ctflow.claims.evidence import Evidence, at_least, close
 from ctflow.claims.pairs import Cell
+from ctflow.storage.tables import columns
 
 TITLE = "one direction, both, and one modality"
 SOURCE = "Gibbs' variational inequality; stationary parallel rings"
@@ -58,7 +59,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             close(f"{name}: J + log V", ring.energy(SIGMA, cell.tau), energy, absolute=5e-3),
         ]
     found, mixed = _on_mixture(n, num_steps, seed)
-    curves = {"runs": table(rows), "mixture": table(mixed)}
+    curves = {"runs": columns(rows), "mixture": columns(mixed)}
     return Evidence(checks + _bound(law, seed) + found, curves, f"{n} particles a cloud, 1 seed")
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from scipy import special, stats
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, at_least, sphere, table, within
+from ctflow.claims.evidence import Evidence, at_least, sphere, within
 from ctflow.claims.fields import cluster, potential_at
 from ctflow.claims.langevin import langevin
+from ctflow.storage.tables import columns
 
 TITLE = "one equilibrium, from every start"
 SOURCE = "Gibbs measure by quadrature; logit law of two wells"
@@ -81,7 +82,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     more, repeats = (400, 2) if quick else (2_000, 4)
     found, masses = _unequal_wells(more, repeats, seed)
     sample = f"{n:,} particles a start; {repeats} runs of {more:,} in unequal wells"
-    return Evidence(checks + found, {"starts": table(rows), "wells": masses}, sample)
+    return Evidence(checks + found, {"starts": columns(rows), "wells": masses}, sample)
 
 
 def _from_every_start(potential, clouds: list[np.ndarray], tau: float, key):
@@ -96,7 +97,7 @@ def _from_every_start(potential, clouds: list[np.ndarray], tau: float, key):
         duration=8 / gap,
         num_steps=400,
         key=key,
-    ).cloud
+    ).clouds
     u = np.asarray(potential_at(potential, ends)).reshape(len(STARTS), n)
     exact = gibbs.mean_potential
     spread = np.sqrt(gibbs.mean(lambda z: np.asarray(potential_at(potential, z)) ** 2) - exact**2)

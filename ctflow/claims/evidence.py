@@ -1,6 +1,5 @@
 """What a claim returns: predicted and simulated numbers, with the tolerance that decides each verdict."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,8 +81,3 @@ def at_least(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sig
 def sphere(d: int) -> str:
     """Name of the unit sphere of R^d in texts: S¹, S², or d = 8."""
     return {2: "S¹", 3: "S²"}.get(d, f"d = {d}")
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Rows with the same keys as a table of columns."""
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}

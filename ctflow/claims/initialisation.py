@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ctflow.claims import mixtures, pairs, ring
-from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere, table
+from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere
 from ctflow.claims.pairs import Cell
+from ctflow.storage.tables import columns
 
 TITLE = "the gap and its initialisation"
 SOURCE = "critical temperature of parallel rings: 0 for matched pairs"
@@ -38,7 +39,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         *_checks(rows),
     ]
     found, mixed = _on_mixture((3, 8) if quick else (3, 8, 32), n, num_steps, seeds, seed)
-    curves = {"runs": table(rows), "mixture": table(mixed)}
+    curves = {"runs": columns(rows), "mixture": columns(mixed)}
     return Evidence(checks + found, curves, f"{n} particles a cloud, {seeds} seeds a start")
 
 

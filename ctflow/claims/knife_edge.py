@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, close, sphere, table
+from ctflow.claims.evidence import Evidence, close, sphere
 from ctflow.claims.fields import Tilted
 from ctflow.energies import symmetric_in_fields
 from ctflow.flows import velocity
+from ctflow.storage.tables import columns
 
 TITLE = "knife-edge of overlap"
 SOURCE = "first variation of J^Sym at ρ₁ = ρ₂"
@@ -59,7 +60,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             slope = np.polyfit(np.log(sizes), np.log(gaps), 1)[0]
             checks.append(close(f"{where}: exponent of ε in the distance", 1.0, slope, absolute=0.02))
             rows += [{"d": d, "tau": tau, "size": s, "distance": g} for s, g in zip(sizes, gaps, strict=True)]
-    return Evidence(checks, {"gaps": table(rows)}, f"{n} particles a cloud")
+    return Evidence(checks, {"gaps": columns(rows)}, f"{n} particles a cloud")
 
 
 def _moved(cloud: Any, first: Tilted, second: Tilted, tau: float, num_steps: int) -> ct.Pair:

@@ -40,4 +40,4 @@ def langevin(
         save_every=num_steps // saves,
         save=save,
     )
-    return Run(np.asarray(solution.cloud), np.asarray(solution.times), solution.saved)
+    return Run(np.asarray(solution.clouds), np.asarray(solution.times), solution.saved)

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, at_least, table, within
+from ctflow.claims.evidence import Evidence, at_least, within
 from ctflow.claims.langevin import langevin
+from ctflow.storage.tables import columns
 
 TITLE = "low temperature: mass at the minimum"
 SOURCE = "Gibbs measure by quadrature"
@@ -43,7 +44,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     for d in (2, 3, 8, 64):
         masses = [r["simulated"] for r in rows if r["d"] == d]
         checks.append(at_least(f"d = {d}: gain of mass as τ falls", 0.0, min(np.diff(masses))))
-    return Evidence(checks, {"particles": table(rows), "exact": table(curve)}, f"{n:,} particles")
+    return Evidence(checks, {"particles": columns(rows), "exact": columns(curve)}, f"{n:,} particles")
 
 
 def _exact(potential, tau: float, d: int) -> float:
@@ -66,4 +67,4 @@ def _simulate(potential, tau: float, d: int, n: int, key) -> float:
         num_steps=num_steps,
         key=key_noise,
     )
-    return float(np.mean(run.cloud[:, 0] >= 1 - DELTA))
+    return float(np.mean(run.clouds[:, 0] >= 1 - DELTA))

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, close, sphere, table, within
+from ctflow.claims.evidence import Evidence, close, sphere, within
 from ctflow.claims.fields import Tilted
 from ctflow.claims.langevin import langevin
 from ctflow.claims.relaxation import draw_start, start_density
 from ctflow.clouds import WeightedCloud
 from ctflow.energies import symmetric_in_fields, unimodal
 from ctflow.meanfield import FokkerPlanck, GradientFlow
+from ctflow.storage.tables import columns
 
 TITLE = "particles against mean field"
 SOURCE = "central limit; equations for densities"
@@ -36,7 +37,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             found, rows = _flows(d, tau)
             checks, fields = checks + found, fields + rows
     sample = f"{repeats} runs each of {', '.join(map(str, sizes))} particles; quadrature nodes"
-    return Evidence(checks, {"sampling": table(sampling), "flows": table(fields)}, sample)
+    return Evidence(checks, {"sampling": columns(sampling), "flows": columns(fields)}, sample)
 
 
 def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):
@@ -55,7 +56,7 @@ def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):
         duration=_TIME,
         num_steps=40,
         key=key_noise,
-    ).cloud[:, 0]
+    ).clouds[:, 0]
     rows, first = [], 0
     for size in sizes:
         means = ends[first : first + size * repeats].reshape(repeats, size).mean(axis=1)

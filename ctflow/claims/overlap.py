@@ -19,9 +19,10 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims import criterion, pairs, ring
-from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, table
+from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close
 from ctflow.claims.pairs import Cell
 from ctflow.running.sweep import sweep
+from ctflow.storage.tables import columns
 
 TITLE = "where overlap is lost"
 SOURCE = "second variation of J^Sym at the flat ring in closed form; at the best single cloud by its Hessian"
@@ -53,7 +54,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     found, onsets, ends = _onsets((0.5, 0.8) if quick else SIGMAS, seed)
     more, circle = _on_circle(quick, seed)
     curves = {"rates": rates, "onsets": onsets, "ends": ends, "circle": circle}
-    tables = {name: table(part) for name, part in curves.items()}
+    tables = {name: columns(part) for name, part in curves.items()}
     return Evidence(checks + found + more, tables, f"{_N} particles a cloud, 1 seed")
 
 

@@ -30,9 +30,10 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims import mixtures, pairs, ring, schedules
-from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere, table, within
+from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere, within
 from ctflow.claims.pairs import Cell
 from ctflow.running.sweep import sweep
+from ctflow.storage.tables import columns
 
 TITLE = "phase diagram of the modality gap"
 SOURCE = "stationary parallel rings; curvature of the best single cloud"
@@ -76,7 +77,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     }
     return Evidence(
         family + checks + found + slow + free + mixed,
-        {name: table(part) for name, part in curves.items()},
+        {name: columns(part) for name, part in curves.items()},
         f"{n} particles a cloud, {seeds} seeds a start",
     )
 

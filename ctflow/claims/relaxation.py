@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, close, sphere, table, within
+from ctflow.claims.evidence import Evidence, close, sphere, within
 from ctflow.claims.langevin import langevin
 from ctflow.meanfield import FokkerPlanck, HarmonicGrid
+from ctflow.storage.tables import columns
 
 TITLE = "F − F* = KL, and how it decays"
 SOURCE = "free-energy identity; Fokker–Planck eigenpairs"
@@ -60,7 +61,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
             found, along = _particles(where, gibbs, flow, n, seed)
             checks, rows = checks + found, rows + along
             curves += _curve(gibbs, flow)
-    return Evidence(checks, {"decay": table(rows), "exact": table(curves)}, f"{n:,} particles")
+    return Evidence(checks, {"decay": columns(rows), "exact": columns(curves)}, f"{n:,} particles")
 
 
 def _identities(where: str, gibbs, flow: FokkerPlanck) -> list:

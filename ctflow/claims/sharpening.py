@@ -9,11 +9,12 @@ T → 0, D̃(1‖2) tends to KL(ρ_1‖ρ_2) and the growth rate of degree ℓ a
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.claims.evidence import Evidence, at_most, close, sphere, table
+from ctflow.claims.evidence import Evidence, at_most, close, sphere
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy, SymmetricDivergence, log_density
 from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
+from ctflow.storage.tables import columns
 
 TITLE = "kernel sharpening"
 SOURCE = "F − J ≤ 2 sup(ρ̃ − ρ)/min ρ; growth → 1.5 ℓ(ℓ+d−2)"
@@ -56,7 +57,7 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
                     relative=degree * (degree + d - 2) * 1e-3,
                 )
             )
-    return Evidence(checks, {"differences": table(rows), "limits": table(limits)})
+    return Evidence(checks, {"differences": columns(rows), "limits": columns(limits)})
 
 
 def _rows(grid: HarmonicGrid, tau: float, widths) -> list[dict]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, close, sphere, table
+from ctflow.claims.evidence import Evidence, close, sphere
 from ctflow.claims.fields import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
@@ -20,6 +20,7 @@ from ctflow.kernels import Exponential
 from ctflow.meanfield import HarmonicGrid, rates
 from ctflow.running.evolve import evolve
 from ctflow.running.sweep import sweep
+from ctflow.storage.tables import columns
 
 TITLE = "stability of the overlapping state"
 SOURCE = "linearised flow; λ by Funk-Hecke"
@@ -78,7 +79,9 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         close(f"S¹, τ = {w['tau']:g}: degree that parts first", w["predicted"], w["simulated"], absolute=0.1)
         for w in winners
     ]
-    return Evidence(checks, {"rates": table(rows), "winners": table(winners)}, "weighted quadrature nodes")
+    return Evidence(
+        checks, {"rates": columns(rows), "winners": columns(winners)}, "weighted quadrature nodes"
+    )
 
 
 def _rows(grid: HarmonicGrid, kind: str, num_steps: int) -> list[dict]:

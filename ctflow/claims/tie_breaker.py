@@ -13,9 +13,10 @@ import numpy as np
 from scipy import special
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, at_most, close, table, within
+from ctflow.claims.evidence import Evidence, at_most, close, within
 from ctflow.claims.langevin import langevin
 from ctflow.meanfield import HarmonicGrid
+from ctflow.storage.tables import columns
 
 TITLE = "entropy as a tie-breaker"
 SOURCE = "Laplace's method; heat kernel on the valley"
@@ -57,7 +58,7 @@ def _limit_law(n: int, seed: int):
             num_steps=_STEPS,
             key=key_noise,
         )
-        found, error = ends.cloud[:, 0].mean(), spread / np.sqrt(n)
+        found, error = ends.clouds[:, 0].mean(), spread / np.sqrt(n)
         rows.append({"tau": tau, "exact": exact, "simulated": found, "error": error, "limit": predicted})
         where = f"S², valley of varying width, τ = {tau:g}: mean along it"
         checks.append(within(f"{where}, particles", exact, found, error, slack=0.005))
@@ -68,7 +69,7 @@ def _limit_law(n: int, seed: int):
         {"tau": tau, "exact": ct.gibbs.GibbsMeasure(ring, temperature=tau, d=3).mean(lambda z: z[:, 0])}
         for tau in np.geomspace(0.01, 0.5, 20)
     ]
-    return checks, table(rows), table(curve)
+    return checks, columns(rows), columns(curve)
 
 
 def _on_valley(key, n: int):

@@ -2,32 +2,15 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from ctflow._base.refusals import refusals
+
 app = tyro.extras.SubcommandApp()
-
-
-@contextmanager
-def _refusals(command: str) -> Iterator[None]:
-    """Report bad input, or a lack of memory or disk, in one line on stderr and exit with code 2."""
-    try:
-        yield
-    except (ValueError, MemoryError) as error:
-        said = str(error) or "not enough memory"
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        said = f"{error.filename or 'a file'} could not be read or written ({error.strerror})"
-    else:
-        return
-    print(f"ctflow {command}: {said}", file=sys.stderr)
-    sys.exit(2)
 
 
 @app.command
@@ -78,7 +61,7 @@ def diagnose(
         out: folder for report.json, report.md and report.png.
         overwrite: replace existing files.
     """
-    with _refusals("diagnose"):
+    with refusals("ctflow diagnose"):
         from ctflow.cli.embeddings import run_diagnose
 
         report = run_diagnose(
@@ -159,7 +142,7 @@ def correct(
             correction.safetensors.
         overwrite: replace existing files.
     """
-    with _refusals("correct"):
+    with refusals("ctflow correct"):
         from ctflow.cli.embeddings import run_correct
         from ctflow.comparison.compare import as_text
 
@@ -224,7 +207,7 @@ def explain(
     import ctflow as ct
 
     options = {"method": method, "devices": devices}
-    with _refusals("explain"):
+    with refusals("ctflow explain"):
         kernel = ct.kernels.Exponential(temperature)
         print(ct.partition.explain(n, n if m is None else m, d, kernel, dtype, **options))
 
@@ -251,7 +234,7 @@ def verify(
     from ctflow.claims import report
     from ctflow.experiment import columns
 
-    with _refusals("verify"):
+    with refusals("ctflow verify"):
         for name in only:
             claims.module_of(name)
         folder = None if out is None else io.prepare_folder(out)

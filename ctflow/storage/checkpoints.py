@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ctflow._base.resources import check_fits
-from ctflow.storage.folders import atomic, held, prepare_folder
+from ctflow.storage.folders import atomic, locked, prepare_folder
 from ctflow.storage.identity import differences, remarks
 
 _NAME = re.compile(r"(\d{12})-([0-9a-f]{32})\.safetensors")
@@ -177,7 +177,7 @@ def opened(
     if path is None or identity is None:
         yield None
         return
-    with held(prepare_folder(path, name="checkpoint")) as folder:
+    with locked(prepare_folder(path, name="checkpoint")) as folder:
         store = Store(folder, identity)
         if store.files() and not resume:
             raise ValueError(

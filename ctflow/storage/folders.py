@@ -69,7 +69,7 @@ def prepare_folder(path: str | os.PathLike[str], *, name: str = "--out") -> Path
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[Path]:
+def locked(folder: Path) -> Iterator[Path]:
     """Lock a folder for this process; the system releases the lock however the process ends.
 
     Raises:
@@ -102,7 +102,7 @@ def all_or_none(path: str | os.PathLike[str]) -> Iterator[Path]:
     made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
     try:
         with (
-            held(prepare_folder(folder)),
+            locked(prepare_folder(folder)),
             tempfile.TemporaryDirectory(dir=folder, prefix=".ctflow.") as temporary,
         ):
             yield Path(temporary)

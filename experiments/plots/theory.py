@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from ctflow import plotting as pl
-from ctflow.experiment import Result, beside
+from ctflow.experiment import Result
+from experiments.plots import common
+from experiments.plots import theory_gaps as gaps
 
-common, gaps = (beside(__file__, name) for name in ("common", "theory_gaps"))
 SPHERES, COLORS, MARKERS = common.SPHERES, common.COLORS, common.MARKERS
 groups, compare, logarithmic, two_spheres = (
     common.groups,

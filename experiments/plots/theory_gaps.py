@@ -6,9 +6,8 @@ import numpy as np
 
 from ctflow import plotting as pl
 from ctflow.claims import ring
-from ctflow.experiment import beside
+from experiments.plots import common
 
-common = beside(__file__, "common")
 COLORS, MARKERS, SPHERES, groups = common.COLORS, common.MARKERS, common.SPHERES, common.groups
 
 

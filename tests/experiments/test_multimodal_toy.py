@@ -11,6 +11,7 @@ from scipy import stats
 
 import ctflow as ct
 from experiments import multimodal_toy as toy
+from experiments.setups import multimodal_toy as setup
 
 CONFIG = toy.Config(sigmas=(0.0, 0.4))
 
@@ -19,7 +20,7 @@ def test_batch_loss_is_the_energy_of_the_batch(key):
     x, y = (ct.sphere.uniform(k, 32, 2) for k in jax.random.split(key))
     energy = ct.energies.symmetric(ct.couplings.paired(32, dtype=float), temperature=0.07)
     expected = energy(ct.Pair(x, y)) + energy.kernel.log_volume(2) + np.log(32)
-    np.testing.assert_allclose(toy.batch_loss(x, y, 0.07), expected, rtol=1e-12)
+    np.testing.assert_allclose(setup.batch_loss(x, y, 0.07), expected, rtol=1e-12)
 
 
 def test_exact_gap_is_that_of_a_fine_histogram():

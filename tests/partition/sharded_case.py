@@ -94,7 +94,7 @@ if jax.process_count() == 1:  # one process's checkpoints: gone on with, the sam
     with tempfile.TemporaryDirectory() as folder:
         flow(mesh, 2, checkpoint=folder)
         resumed = flow(mesh, checkpoint=folder, resume=True)
-    for a, b in zip(resumed.cloud, sharded.cloud, strict=True):
+    for a, b in zip(resumed.clouds, sharded.clouds, strict=True):
         assert a.sharding == b.sharding
         np.testing.assert_array_equal(a, b)
 assert Settings(False, 8, mesh, (), 1e-5).axis == "points"

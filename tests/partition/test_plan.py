@@ -111,7 +111,7 @@ def test_solve_plans_its_sums_and_a_planned_energy_is_the_same_energy():
     dense = ct.partition.Planned(ct.kernels.Exponential(0.3))  # no degrees: exact
     exact = ct.energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.3, kernel=dense)
     wanted = ct.solve(exact, x, ct.flows.GradientFlow(0.05), num_steps=2)
-    np.testing.assert_allclose(solution.cloud, wanted.cloud, atol=1e-8)
+    np.testing.assert_allclose(solution.clouds, wanted.clouds, atol=1e-8)
 
 
 def test_bytes_in_words():

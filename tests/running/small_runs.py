@@ -28,4 +28,4 @@ def solve(flow=FLOWS["gradient"], **options):
 
 
 def same(a, b):
-    jax.tree.map(np.testing.assert_array_equal, (a.cloud, a.saved, a.steps), (b.cloud, b.saved, b.steps))
+    jax.tree.map(np.testing.assert_array_equal, (a.clouds, a.saved, a.steps), (b.clouds, b.saved, b.steps))

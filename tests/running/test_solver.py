@@ -26,7 +26,9 @@ ALL_FLOWS = [flows.GradientFlow(0.02), flows.Langevin(0.02), flows.Descent(optax
 @pytest.mark.parametrize("flow", ALL_FLOWS, ids=lambda f: type(f).__name__)
 def test_chunk_size_never_changes_a_result(flow):
     energy, start = setup()
-    ends = [ct.solve(energy, start, flow, num_steps=30, key=KEY, save_every=k).cloud for k in (1, 7, 30, 100)]
+    ends = [
+        ct.solve(energy, start, flow, num_steps=30, key=KEY, save_every=k).clouds for k in (1, 7, 30, 100)
+    ]
     for end in ends[1:]:
         np.testing.assert_array_equal(end, ends[0])
     first = ct.solve(energy, start, flow, num_steps=13, key=KEY, save_every=13)
@@ -64,7 +66,7 @@ def test_evolve_saves_what_solve_saves():
     )
     solution = ct.solve(energy, start, flow, num_steps=20, save_every=5, save=lambda cloud: cloud)
     np.testing.assert_array_equal(saved, solution.saved)
-    np.testing.assert_array_equal(state.clouds, solution.cloud)
+    np.testing.assert_array_equal(state.clouds, solution.clouds)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -72,7 +74,7 @@ def test_evolve_saves_what_solve_saves():
 def test_the_run_keeps_the_starts_dtype(dtype, flow):
     energy, start = setup(dtype)
     solution = ct.solve(energy, start, flow, num_steps=3, key=KEY)
-    assert solution.cloud.dtype == dtype
+    assert solution.clouds.dtype == dtype
     assert solution.saved["energy"].dtype == dtype
 
 
@@ -86,7 +88,7 @@ def test_numbers_of_another_precision_do_not_change_the_runs():
         flows.Descent(optax.adam(np.float64(0.02))),
     ):
         solution = ct.solve(energy, cloud, flow, num_steps=3, key=KEY)
-        assert solution.cloud.points.dtype == jnp.float32
+        assert solution.clouds.points.dtype == jnp.float32
 
 
 def test_a_sweep_over_temperature_and_step_size_traces_evolve_once():
@@ -113,12 +115,12 @@ def test_a_non_finite_step_stops_the_run_and_keeps_the_state_before_it():
         ct.solve(energy, start, flow, num_steps=200, save_every=50)
     solution = caught.value.solution
     assert solution.status is ct.Status.NON_FINITE
-    assert jnp.isfinite(solution.cloud).all()
+    assert jnp.isfinite(solution.clouds).all()
     good = int(solution.state.step)
     assert good > 0
     assert f"step {good + 1} of" in str(caught.value)
     replay = ct.evolve(energy, flow, flow.init(start), num_steps=good)
-    np.testing.assert_array_equal(replay.clouds, solution.cloud)
+    np.testing.assert_array_equal(replay.clouds, solution.clouds)
     assert bool(replay.finite)
     assert not bool(ct.evolve(energy, flow, replay, num_steps=1).finite)
     quiet = ct.solve(energy, start, flow, num_steps=200, raise_on_failure=False)
@@ -187,7 +189,7 @@ def test_the_step_advised_for_a_law_reaches_it():
     advised = float(str(caught.value).rsplit("=", 1)[1].rstrip("."))
     assert advised * 1.0 / tau < 0.25
     solution = ends(flows.Langevin(advised), tau, 3)
-    excess = (np.asarray(WELLS(solution.cloud)) - float(WELLS(np.eye(3)[0]))) / tau
+    excess = (np.asarray(WELLS(solution.clouds)) - float(WELLS(np.eye(3)[0]))) / tau
     assert abs(excess.mean() - 1) < 5 / np.sqrt(40)  # half a nat a direction, of deviation 1
 
 
@@ -211,7 +213,7 @@ def test_a_cycle_of_two_is_found_from_its_gentle_state():
     """Of the two states that such steps jump between, one has slow rates, and the energy fell."""
     energy = energies.unimodal(WELLS, temperature=0.05)
     start = ct.sphere.uniform(jax.random.key(0), 40, 3)
-    settled = ct.solve(energy, start, flows.GradientFlow(0.02), num_steps=1000, save_every=1000).cloud
+    settled = ct.solve(energy, start, flows.GradientFlow(0.02), num_steps=1000, save_every=1000).clouds
     flow = flows.GradientFlow(2.25 / float(ct.stopping.fastest_rate(energy, settled, iterations=64)))
     for num_steps in (26, 27):  # an end in each of the two states
         with pytest.raises(ct.DivergedError):

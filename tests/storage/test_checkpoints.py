@@ -13,7 +13,7 @@ from tests.running.small_runs import solve
 
 
 def test_a_folder_in_use_or_with_a_run_is_refused(tmp_path):
-    with checkpoints.held(tmp_path), pytest.raises(ValueError, match="is in use by another run"):
+    with checkpoints.locked(tmp_path), pytest.raises(ValueError, match="is in use by another run"):
         solve(checkpoint=tmp_path)
     solve(checkpoint=tmp_path)
     with pytest.raises(ValueError, match="already holds a run; continue it with resume=True"):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ctflow.storage.folders import all_or_none, held
+from ctflow.storage.folders import all_or_none, locked
 
 
 def write(folder, *names):
@@ -49,5 +49,5 @@ def test_a_folder_in_the_place_of_a_file_moves_nothing(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    with held(tmp_path), pytest.raises(ValueError, match="in use by another run"), all_or_none(tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="in use by another run"), all_or_none(tmp_path):
         pass
