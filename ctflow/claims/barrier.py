@@ -79,7 +79,7 @@ def _frozen(d: int, tau: float, n: int, seed: int):
     for axis, name in ((-1, "height"), (0, "mean along z₁")):
         exact = gibbs.mean(lambda z, axis=axis: z[:, axis])
         spread = np.sqrt(gibbs.mean(lambda z, axis=axis: z[:, axis] ** 2) - exact**2)
-        found = run.clouds[:, axis].mean()
+        found = run.cloud[:, axis].mean()
         checks.append(
             within(f"{where}: {name}, Langevin with cloud 2 frozen", exact, found, spread / np.sqrt(n))
         )

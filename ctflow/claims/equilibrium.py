@@ -97,7 +97,7 @@ def _from_every_start(potential, clouds: list[np.ndarray], tau: float, key):
         duration=8 / gap,
         num_steps=400,
         key=key,
-    ).clouds
+    ).cloud
     u = np.asarray(potential_at(potential, ends)).reshape(len(STARTS), n)
     exact = gibbs.mean_potential
     spread = np.sqrt(gibbs.mean(lambda z: np.asarray(potential_at(potential, z)) ** 2) - exact**2)

@@ -67,4 +67,4 @@ def _simulate(potential, tau: float, d: int, n: int, key) -> float:
         num_steps=num_steps,
         key=key_noise,
     )
-    return float(np.mean(run.clouds[:, 0] >= 1 - DELTA))
+    return float(np.mean(run.cloud[:, 0] >= 1 - DELTA))

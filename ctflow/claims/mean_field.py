@@ -56,7 +56,7 @@ def _langevin(d: int, tau: float, sizes, repeats: int, seed: int):
         duration=_TIME,
         num_steps=40,
         key=key_noise,
-    ).clouds[:, 0]
+    ).cloud[:, 0]
     rows, first = [], 0
     for size in sizes:
         means = ends[first : first + size * repeats].reshape(repeats, size).mean(axis=1)

@@ -58,7 +58,7 @@ def _limit_law(n: int, seed: int):
             num_steps=_STEPS,
             key=key_noise,
         )
-        found, error = ends.clouds[:, 0].mean(), spread / np.sqrt(n)
+        found, error = ends.cloud[:, 0].mean(), spread / np.sqrt(n)
         rows.append({"tau": tau, "exact": exact, "simulated": found, "error": error, "limit": predicted})
         where = f"S², valley of varying width, τ = {tau:g}: mean along it"
         checks.append(within(f"{where}, particles", exact, found, error, slack=0.005))
