@@ -212,9 +212,7 @@ def test_partners_that_would_not_be_partners_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must pair row by row, got shapes \(47, 6\) and \(57, 6\)"):
         open_pair(tmp_path)
     (tmp_path / "text_emb" / "img_emb_2.npy").unlink()
-    with pytest.raises(
-        ValueError, match="must have shards with equal numbers in their names and equal"
-    ):
+    with pytest.raises(ValueError, match="must have shards with equal numbers in their names and equal"):
         open_pair(tmp_path)
 
 

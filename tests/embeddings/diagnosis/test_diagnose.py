@@ -317,7 +317,7 @@ def test_the_report_speaks_json_markdown_and_pictures(tmp_path):
     for name in ("r.json", "r.md", "r.png"):
         report.save(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
-    with pytest.raises(ValueError, match=r"as \.json, \.md or \.png"):
+    with pytest.raises(ValueError, match=r"path must end in \.json, \.md or \.png, got .*r\.txt"):
         report.save(tmp_path / "r.txt")
     assert "centroid_gap" in str(report)
     with pytest.raises(KeyError, match="no metric 'gap'"):
