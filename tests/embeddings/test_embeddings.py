@@ -441,7 +441,7 @@ def test_pairs_from_files(tmp_path):
     (tmp_path / "p.json").write_text("[[0, 3]]")
     np.save(tmp_path / "floats.npy", pairs + 0.5)
     for name, shape, words in (
-        ("p.npy", (2, 3), r"rows of y in \[0, 3\), row 0 holds 3"),
+        ("p.npy", (2, 3), r"rows of y in \[0, 3\), violated by 1 of 2 pairs: row 0 holds 3"),
         ("odd.csv", (2, 4), "odd.csv"),
         ("floats.npy", (2, 4), r"must hold integers \[p, 2\], p >= 1, got float64"),
         ("none.csv", (2, 4), "does not exist"),
