@@ -361,9 +361,9 @@ BAD = {
     "root": "got img_emb/; give the path of such a file or folder",
     "precisions": "must have the width and dtype of",
     "cube.npy": r"must be 2-D, \[n, d\], got shape \(1, 57, 6\)",
-    "two.npz": r"it holds a \[57, 6\] float32, b",
+    "two.npz": r"got a \[57, 6\] float32, b .*; name one with column \(--column\)",
     "torn.npz": "torn.npz",
-    "two.safetensors": r"it holds a \[57, 6\] float32, b",
+    "two.safetensors": r"got a \[57, 6\] float32, b .*; name one with column \(--column\)",
     "torn.safetensors": "torn.safetensors",
     "no_shards": "got none",
     "mixed": r"got \.npy, \.npz",
@@ -392,7 +392,7 @@ def test_a_column_is_named_or_its_absence_said(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, the first has 2; drop such rows"),
+        ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, but the first row has 2; drop such rows"),
         ([[1.0, 0.0], [0.0, 1.0], None], "row 2 is null"),
         ([[1.0, 0.0], [None, 1.0]], "row 1 holds a null"),
         ([None, [1.0, 0.0]], "row 0 of column 'e' is null"),

@@ -71,7 +71,7 @@ class _Sums:
             return
         if len(self.pilot) == 0:
             self.pilot = (weight @ rows / weight.sum()).astype(rows.dtype)
-        # Nearby numbers are subtracted exactly. Float32 sums of products would lose directions of low variance.
+        # Nearby numbers are subtracted exactly; float32 sums of products would lose low-variance directions.
         rows = (rows - self.pilot).astype(float)
         weighted = rows * weight[:, None]
         size = len(self.mass)
