@@ -107,7 +107,7 @@ class Parquet:
                 first, done = first + len(piece), done + len(piece)
 
     def _decode(self, row: int) -> None:
-        """Decode until the block holds the row, from the current block if it is before the row in its group."""
+        """Decode batches until the block holds the row; restart its row group only if the row is behind."""
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         self._check_group(group)
         with self._readable():
