@@ -37,7 +37,7 @@ def split(
     if plan.rows_as_groups:
         raise ValueError(
             "pairs must not join nearly all rows, or partners would be both fitted on and measured: "
-            f"{_num_joined(plan)} groups are independent, and at least {2 * MIN_PART} of similar size are "
+            f"{_num_joined(plan)} groups are independent and at least {2 * MIN_PART} of similar size are "
             "needed; give pairs that join fewer rows"
         )
     order = rng.permutation(plan.num_groups)[:max_groups]

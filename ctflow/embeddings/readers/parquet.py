@@ -107,7 +107,7 @@ class Parquet:
                 first, done = first + len(piece), done + len(piece)
 
     def _decode(self, row: int) -> None:
-        """Decode batches until the block holds the row; restart its row group only if the row is behind."""
+        """Decode forward until the block holds the row; for an earlier row or another group, start a group."""
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         self._check_group(group)
         with self._readable():
