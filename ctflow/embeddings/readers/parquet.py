@@ -107,7 +107,7 @@ class Parquet:
                 first, done = first + len(piece), done + len(piece)
 
     def _decode(self, row: int) -> None:
-        """Decode forward until the block holds the row; for an earlier row or another group, start a group."""
+        """Decode forward until the block holds the row; an earlier row or another group needs a new start."""
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         self._check_group(group)
         with self._readable():
