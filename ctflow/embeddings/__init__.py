@@ -1,4 +1,4 @@
-"""A user's embeddings: unit rows [n, d] of files or arrays of any size, checked and read when asked for."""
+"""A user's embeddings: unit rows [n, d] from files or arrays of any size, read and checked on request."""
 
 import hashlib
 import os
@@ -17,9 +17,9 @@ from ctflow.storage.reading import check_file, existing_path, readable
 
 __all__ = ["Embeddings", "as_embeddings", "open_embeddings", "open_pair", "read_pairs"]
 
-# How far a unit row's norm may be from 1. In single and double precision 64 rounding errors, as for any
-# cloud: norms are summed in that precision. Half precisions only store: a row normalised in float32 is off
-# by half an eps at most, and by one if its norm was rounded too; 64 would pass norms of 0.94, or 0.5.
+# Largest distance of a unit row's norm from 1. For float32 and float64 it is 64 rounding errors, as for any
+# cloud, because norms are summed in that precision. Half precisions only store rows normalised in float32,
+# whose error is 0.5 eps, or 1 eps if the norm was rounded too; 64 would accept norms of 0.94 or 0.5.
 _ROUNDING = {"float16": 4 * 2**-10, "bfloat16": 4 * 2**-7, "float32": 64 * 2**-23, "float64": 64 * 2**-52}
 _BLOCK_BYTES = 1 << 23
 _SHOWN = 3
@@ -35,16 +35,16 @@ _READERS: dict[str, Any] = {
 
 
 class Embeddings:
-    """Unit rows [n, d] of a file, a folder of shards, or an array, read when asked for.
+    """Unit rows [n, d] of a file, a folder of shards, or an array, read on request.
 
-    Made by `open_embeddings`, `open_pair` and `as_embeddings`; of use to one thread at a time.
+    Create one with `open_embeddings`, `open_pair` or `as_embeddings`. It is not safe to share among threads.
 
     Attributes:
-        name: what messages call it, the path as given or the array's name.
+        name: name used in messages: the path as given, or the name of the array.
         shape: (n, d), n >= 2 and d >= 2.
-        stored: the dtype on disk: float16, bfloat16, float32 or float64.
-        dtype: of the rows handed out: float64 if stored as float64, else float32.
-        norms: smallest and largest norm of any row read so far, as stored; None before.
+        stored: dtype of the stored numbers: float16, bfloat16, float32 or float64.
+        dtype: dtype of the rows that are returned: float64 if stored as float64, else float32.
+        norms: smallest and largest stored norm among the rows read so far; None before the first read.
     """
 
     def __init__(self, name: str, parts: Sequence[Part], *, normalize: bool = False):
@@ -60,7 +60,7 @@ class Embeddings:
         self.name, self.shape = name, (int(self._ends[-1]), int(first.shape[1]))
         if self.shape[0] < 2:
             raise ValueError(f"{name} must have n >= 2 rows, got shape {self.shape}")
-        # Big-endian numbers are read as well as the machine's own.
+        # Big-endian numbers are read too, and returned in the byte order of this machine.
         self.stored = first.dtype.newbyteorder("=")
         self.dtype = np.dtype(np.float64 if self.stored == np.float64 else np.float32)
         self.norms: tuple[float, float] | None = None
@@ -70,43 +70,43 @@ class Embeddings:
         return self.shape[0]
 
     def normalized(self) -> "Embeddings":
-        """The same rows, accepted with any norm > 0."""
+        """The same embeddings, but rows of any norm > 0 are accepted and brought to unit norm."""
         return Embeddings(self.name, self._parts, normalize=True)
 
     def shards(self) -> list[tuple[str, int]]:
-        """Name and number of rows of every file."""
+        """Name and number of rows of each file, in order."""
         return [(part.name, part.shape[0]) for part in self._parts]
 
     def rows(self, index: slice | np.ndarray) -> np.ndarray:
-        """Rows [k, d] of unit norm, in `dtype`.
+        """Read rows [k, d] of unit norm, in `dtype`.
 
         Args:
-            index: a slice, or integers [k] in [0, n) in any order, repeats allowed. Increasing ones need
-                no more memory than the result.
+            index: a slice, or integers [k] in [0, n), in any order and with repeats allowed. Strictly
+                increasing integers need no memory beyond the result.
 
         Raises:
-            ValueError: index out of range; among the rows read one is not finite, zero, or, unless opened
-                with `normalize`, off the unit sphere by more than the rounding of `stored`.
+            ValueError: the index is out of range; a row is zero or not finite; or, without `normalize`, the
+                norm of a row differs from 1 by more than the rounding of `stored`.
         """
         return self._in_any_order(index, self._unit_rows)
 
     def fingerprints(self, index: slice | np.ndarray) -> np.ndarray:
-        """A number per row [k], uint64, from a hash of the row as stored, before any normalisation.
+        """Hash each row as stored, before any normalisation: numbers [k], uint64.
 
-        Rows with equal numbers in one dtype have equal fingerprints, whatever the file format or its byte
-        order; −0.0 counts as 0.0. Two given rows that differ share a fingerprint with probability 2⁻⁶⁴.
-        Rows are hashed unchecked, so that a fingerprint says nothing about whether `rows` accepts a row.
+        Rows with equal numbers in the same dtype have equal fingerprints, in every file format and byte
+        order; −0.0 counts as 0.0. Two different rows have the same fingerprint with probability 2⁻⁶⁴. Rows
+        are not checked here, so `rows` may still refuse a row that has a fingerprint.
 
         Args:
-            index: as for `rows`. Memory is bounded by one block of rows, beyond the result.
+            index: as for `rows`. Memory beyond the result is bounded by one block of rows.
 
         Raises:
-            ValueError: index out of range.
+            ValueError: the index is out of range.
         """
         return self._in_any_order(index, self._hashes)
 
     def _in_any_order(self, index: Any, of_increasing: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Values [k, ...] of the rows asked for, by a function of strictly increasing row numbers."""
+        """Values [k, ...] for any index, computed by a function that needs strictly increasing numbers."""
         wanted = self._wanted(index)
         if (np.diff(wanted) <= 0).any():
             wanted, place = np.unique(wanted, return_inverse=True)
@@ -114,26 +114,26 @@ class Embeddings:
         return of_increasing(wanted)
 
     def _wanted(self, index: Any) -> np.ndarray:
-        """The index as row numbers [k]."""
+        """Check the index and return it as row numbers [k]."""
         n = self.shape[0]
         if isinstance(index, slice):
             try:
                 return np.arange(*index.indices(n))
             except TypeError:
-                raise ValueError(f"rows of {self.name} must be asked for by integers, got {index}") from None
+                raise ValueError(f"index of {self.name} must be a slice of integers, got {index}") from None
         numbers = np.asarray(index)
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
             raise ValueError(
-                f"rows of {self.name} must be asked for by a slice or by integers [k], got "
-                f"{numbers.dtype} of shape {numbers.shape}"
+                f"index of {self.name} must be a slice or integers [k], got {numbers.dtype} of shape "
+                f"{numbers.shape}"
             )
         bad = np.flatnonzero((numbers < 0) | (numbers >= n))
         if bad.size:
-            raise ValueError(f"rows of {self.name} must be asked for in [0, {n}), got {numbers[bad[0]]}")
+            raise ValueError(f"index of {self.name} must lie in [0, {n}), got {numbers[bad[0]]}")
         return numbers.astype(np.int64)
 
     def _unit_rows(self, wanted: np.ndarray) -> np.ndarray:
-        """Rows of strictly increasing numbers, checked and renormalised block by block."""
+        """Rows with strictly increasing numbers, checked and renormalised block by block."""
         out, norms = np.empty((len(wanted), self.shape[1]), self.dtype), np.empty(len(wanted))
         with np.errstate(all="ignore"):
             self._read(wanted, out)
@@ -143,7 +143,7 @@ class Embeddings:
         return out
 
     def _hashes(self, wanted: np.ndarray) -> np.ndarray:
-        """Fingerprints of rows of strictly increasing numbers."""
+        """Fingerprints of rows with strictly increasing numbers."""
         out = np.empty(len(wanted), np.uint64)
         for block in self._blocks(len(wanted)):
             stored: Any = np.empty((len(wanted[block]), self.shape[1]), self.stored)
@@ -155,12 +155,12 @@ class Embeddings:
         return out
 
     def _blocks(self, count: int) -> Iterator[slice]:
-        """Slices of so many rows, a few megabytes each."""
+        """Slices that cover `count` rows, a few megabytes each."""
         step = max(1, _BLOCK_BYTES // (self.shape[1] * self.dtype.itemsize))
         return (slice(first, first + step) for first in range(0, count, step))
 
     def _read(self, wanted: np.ndarray, out: np.ndarray) -> None:
-        """Write rows as stored into out [k, d], from the parts that hold them."""
+        """Write rows into out [k, d] without normalising them, from the parts that hold them."""
         cuts = np.searchsorted(wanted, self._ends)
         for i in np.flatnonzero(np.diff(cuts, prepend=0)).tolist():
             part = self._parts[i]
@@ -171,32 +171,32 @@ class Embeddings:
             part.read(wanted[mine] - self._start(i), out[mine])
 
     def _start(self, i: int) -> int:
-        """Number of part i's first row."""
+        """Row number at which part i begins."""
         return int(self._ends[i]) - self._parts[i].shape[0]
 
     def _check(self, wanted: np.ndarray, norms: np.ndarray) -> None:
-        """Note the norms, and refuse rows that are not finite, zero, or not of unit norm."""
+        """Record the norms; raise ValueError for rows that are not finite, are zero or lack unit norm."""
         finite = norms[np.isfinite(norms)]
         if finite.size:
             known = self.norms or (np.inf, 0.0)
             self.norms = (min(known[0], float(finite.min())), max(known[1], float(finite.max())))
         k = len(wanted)
-        for rule, bad in (("be finite", ~np.isfinite(norms)), ("have no zeros as a row", norms == 0)):
+        for rule, bad in (("be finite", ~np.isfinite(norms)), ("have no zero rows", norms == 0)):
             if bad.any():
                 raise ValueError(
-                    f"{self.name} must {rule}, {bad.sum()} of {k} rows read break this: "
+                    f"{self.name} must {rule}, violated by {bad.sum()} of {k} rows read: "
                     f"{self._in_words(wanted[bad])}; drop them"
                 )
         off = np.abs(norms - 1) > _ROUNDING[self.stored.name]
         if not self._normalize and off.any():
             raise ValueError(
-                f"{self.name} must have rows of unit norm, {off.sum()} of {k} rows read have not: "
+                f"{self.name} must have rows of unit norm, but {off.sum()} of {k} rows read do not: "
                 f"{self._in_words(wanted[off][:1])} has norm {norms[off][0]:.9g}; "
                 "use normalize=True (--normalize)"
             )
 
     def _in_words(self, numbers: np.ndarray) -> str:
-        """The first few row numbers, and the first one's place in its shard."""
+        """The first few row numbers as text, with the position of the first row in its shard."""
         first, *others = numbers[:_SHOWN].tolist()
         i = int(np.searchsorted(self._ends, first, side="right"))
         shard = f" (row {first - self._start(i)} of {Path(self._parts[i].name).name})"
@@ -208,10 +208,10 @@ class Embeddings:
 def _renormalise(block: np.ndarray) -> np.ndarray:
     """Divide rows [k, d] by their norms, in place, and return the norms.
 
-    Zero rows and rows that are not finite are left alone; theirs is 0 or not finite.
+    Zero rows and rows that are not finite stay unchanged; their norms are 0, NaN or infinity.
     """
     norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64))
-    # Far from 1, squares of float64 and quotients of float32 leave their range: scale such rows first.
+    # For norms far from 1, float64 squares and float32 quotients leave their range: scale those rows first.
     odd = np.flatnonzero(~((norms > 1e-30) & (norms < 1e30)))
     rows = block[odd].astype(np.float64)
     largest = np.abs(rows).max(axis=1)
@@ -233,20 +233,20 @@ def open_embeddings(
     normalize: bool = False,
     name: str | None = None,
 ) -> Embeddings:
-    """Open a file of embeddings, or a folder of shards in the order of their numbers.
+    """Open a file of embeddings, or a folder of shards, ordered by the numbers in their names.
 
-    Reads .npy, .npz, .safetensors, .parquet (needs ctflow[parquet]), .h5 and
-    .hdf5 (need ctflow[hdf5]). Here only headers are read; rows are checked when they are asked for.
+    The formats are .npy, .npz, .safetensors, .parquet (needs ctflow[parquet]), .h5 and .hdf5 (need
+    ctflow[hdf5]). Only headers are read here; rows are read and checked by `Embeddings.rows`.
 
     Args:
-        path: a file, or a folder that holds files of one of these kinds; shards of no rows are left out.
-        column: the array, dataset or column to take where a file holds several.
-        normalize: accept rows of any norm > 0.
-        name: what messages call the embeddings; the path by default.
+        path: a file, or a folder of files that share one of these endings; shards without rows are skipped.
+        column: the array, dataset or column to read, if a file holds several.
+        normalize: accept rows of any norm > 0 and bring them to unit norm.
+        name: name used in messages; the path by default.
 
     Raises:
-        ValueError: there is nothing at the path that could be read as [n, d] floating-point numbers with
-            n >= 2 and d >= 2; shards differ in width or dtype; an extra is not installed.
+        ValueError: the path holds no floating-point numbers [n, d] with n >= 2 and d >= 2; the shards differ
+            in width or dtype; or the extra that reads this format is not installed.
     """
     path = existing_path(path)
     parts = [_open_part(file, column) for file in (_shards(path) if path.is_dir() else [path])]
@@ -255,7 +255,7 @@ def open_embeddings(
 
 
 def _shards(folder: Path) -> list[Path]:
-    """The embedding files of a folder, `_10` after `_9`."""
+    """The embedding files of a folder in the order of their numbers, so that `_10` follows `_9`."""
     with readable(str(folder), "folder"):
         inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     shards = [entry for entry in inside if entry.suffix.lower() in _READERS]
@@ -264,25 +264,25 @@ def _shards(folder: Path) -> list[Path]:
         folders = sorted(f"{entry.name}/" for entry in inside if entry.is_dir())
         got = ", ".join(kinds or folders) or "none"
         raise ValueError(
-            f"{folder} must hold files of one of the kinds {', '.join(_READERS)}, got {got}; name the file "
-            "or folder that does"
+            f"{folder} must hold files with one of the endings {', '.join(_READERS)}, got {got}; give the "
+            "path of such a file or folder"
         )
     return sorted(shards, key=lambda entry: (_natural(entry.name), entry.name))
 
 
 def _natural(name: str) -> list[str | int]:
-    """A name cut into texts and numbers in turn, for sorting."""
+    """A name split into alternating text and numbers, as a sort key."""
     return [int(word) if i % 2 else word for i, word in enumerate(re.split("([0-9]+)", name))]
 
 
 def _open_part(path: Path, column: str | None) -> Part:
-    """Open one file by its ending."""
+    """Open one file with the reader for its ending."""
     ending = path.suffix.lower()
     if ending not in _READERS:
         raise ValueError(f"{path} must end in one of {', '.join(_READERS)}; save it with np.save")
     check_file(path)
     if ending == ".npy" and column is not None:
-        raise ValueError(f"{path} holds one array, which has no name; leave out column, got {column!r}")
+        raise ValueError(f"{path} holds one array without a name, got column {column!r}; leave column out")
     part = _READERS[ending](path, column)
     files.check_table(part.name, part.shape, part.dtype.name)
     files.check_promise(part.name, part, path.stat().st_size)
@@ -290,16 +290,16 @@ def _open_part(path: Path, column: str | None) -> Part:
 
 
 def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = False) -> Embeddings:
-    """An array-like [n, d], of NumPy, JAX or another library, as embeddings; embeddings as they are.
+    """Turn an array [n, d] of NumPy, JAX or another library into embeddings; pass embeddings through.
 
     Args:
-        array_or_embeddings: not copied where NumPy can look at it.
-        name: what messages call an array; embeddings keep theirs.
-        normalize: accept rows of any norm > 0.
+        array_or_embeddings: an array, which is not copied if NumPy can view its memory, or embeddings.
+        name: name of an array in messages; embeddings keep their own name.
+        normalize: accept rows of any norm > 0 and bring them to unit norm.
 
     Raises:
-        ValueError: no floating-point array [n, d] with n >= 2 and d >= 2; where another library's object, a
-            list, a path or None was given, with the line of code that makes an array or embeddings of it.
+        ValueError: this is no floating-point array [n, d] with n >= 2 and d >= 2. For a list, a path, None
+            or another library's object, the message gives the line of code that converts it.
     """
     given = array_or_embeddings
     if isinstance(given, Embeddings):
@@ -310,18 +310,18 @@ def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = Fals
 
 
 def open_pair(folder: str | os.PathLike[str], *, normalize: bool = False) -> tuple[Embeddings, Embeddings]:
-    """Images and texts of a clip-retrieval folder, `img_emb/` and `text_emb/`, row i with row i.
+    """Open the images and texts of a clip-retrieval folder, `img_emb/` and `text_emb/`; rows i are partners.
 
     Raises:
-        ValueError: one is missing or cannot be opened; their shards differ in number, rows or width, so
-            that rows would not be partners.
+        ValueError: a folder is missing or cannot be opened; or their shards differ in number, rows or width,
+            so that rows i would not be partners.
     """
     root = existing_path(folder)
     names = ("img_emb", "text_emb")
     missing = [name for name in names if not (root / name).is_dir()]
     if missing:
         raise ValueError(
-            f"{root} must hold the folders img_emb and text_emb, {' and '.join(missing)} missing"
+            f"{root} must hold the folders img_emb and text_emb, but has no {' and no '.join(missing)}"
         )
     x, y = (open_embeddings(root / name, normalize=normalize) for name in names)
     if x.shape != y.shape:
@@ -329,7 +329,7 @@ def open_pair(folder: str | os.PathLike[str], *, normalize: bool = False) -> tup
     layouts = [[(_natural(Path(file).stem)[1::2], n) for file, n in side.shards()] for side in (x, y)]
     if layouts[0] != layouts[1]:
         raise ValueError(
-            f"{x.name} and {y.name} must have shards of the same numbers and rows, or row i is not the "
-            "partner of row i; complete them, or open each with open_embeddings"
+            f"{x.name} and {y.name} must have shards with equal numbers in their names and equal row counts, "
+            "or row i is no partner of row i; add what is missing, or open each with open_embeddings"
         )
     return x, y

@@ -1,4 +1,4 @@
-"""Arrays of other libraries: taken where NumPy can read them, else refused with a line of code that helps."""
+"""Arrays of other libraries: accepted if NumPy can read them, else refused with code that converts them."""
 
 import os
 from typing import Any
@@ -7,21 +7,21 @@ import numpy as np
 
 
 def as_array(name: str, given: Any) -> np.ndarray:
-    """What was given as a NumPy array, not copied where NumPy can look at it.
+    """Convert an argument to a NumPy array, without a copy if NumPy can view its memory.
 
     Args:
-        name: of the argument, used in the message.
+        name: name of the argument, used in the message.
         given: an array, or anything that NumPy can read as one: a JAX array, a tensor, a frame, a list.
 
     Raises:
-        ValueError: something that is no array of numbers: what came, and the line of code that helps.
+        ValueError: this is not an array of numbers. The message names what was given, and code to convert it.
     """
     if given is None or isinstance(given, str | bytes | os.PathLike):
         what = "None" if given is None else f"the path {os.fsdecode(given)!r}"
         raise _refusal(name, what, f"ct.embeddings.open_embeddings({'path' if given is None else name})")
     try:
         array = np.asarray(given)
-    except Exception as error:  # the library that made it may raise anything
+    except Exception as error:  # the object's library may raise any exception
         raise _refusal(name, *_unreadable(name, given, error)) from error
     if array.dtype == object:
         raise _refusal(name, *_of_objects(name, given, array))
@@ -33,7 +33,7 @@ def _refusal(name: str, what: str, code: str) -> ValueError:
 
 
 def _unreadable(name: str, given: Any, error: Exception) -> tuple[str, str]:
-    """What was given and what helps, where NumPy could not read it."""
+    """A description of an object that NumPy could not read, and code that converts it."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     if _is_tensor(given):
         return _tensor_in_words(given, said), f"{name}{_to_numpy(given)}"
@@ -53,7 +53,7 @@ def _is_tensor(given: Any) -> bool:
 
 
 def _tensor_in_words(tensor: Any, said: str) -> str:
-    """A PyTorch tensor, and why NumPy does not read it; in its own words if the reason is none of these."""
+    """Describe a PyTorch tensor and why NumPy cannot read it; for other reasons, quote its error."""
     device, dtype, layout = (str(getattr(tensor, field, "")) for field in ("device", "dtype", "layout"))
     words = ["that requires grad"] if getattr(tensor, "requires_grad", False) else []
     words += [f"on device {device}"] if device not in ("", "cpu") else []
@@ -63,16 +63,16 @@ def _tensor_in_words(tensor: Any, said: str) -> str:
 
 
 def _to_numpy(tensor: Any) -> str:
-    """The calls that make a NumPy array of a PyTorch tensor, which is rounded only if it must be."""
+    """The method calls that convert a PyTorch tensor to NumPy; float64 is not rounded to float32."""
     dense = "" if str(getattr(tensor, "layout", "")) in ("", "torch.strided") else ".to_dense()"
     single = "" if str(getattr(tensor, "dtype", "")).endswith("float64") else ".float()"
     return f"{dense}.detach().cpu(){single}.numpy()"
 
 
 def _of_objects(name: str, given: Any, array: np.ndarray) -> tuple[str, str]:
-    """What was given and what helps, where NumPy found Python objects instead of numbers."""
+    """A description of an object that NumPy read as Python objects, and code that converts it."""
     if array.ndim == 0:
-        code = f"np.stack(list({name}))" if hasattr(given, "__next__") else "the array that it holds"
+        code = f"np.stack(list({name}))" if hasattr(given, "__next__") else "the array inside it"
         return _type_of(given), code
     columns = getattr(given, "column_names", getattr(given, "columns", None))
     if array.ndim == 2 and columns is not None:
@@ -83,7 +83,7 @@ def _of_objects(name: str, given: Any, array: np.ndarray) -> tuple[str, str]:
 
 
 def _frame(name: str, given: Any, array: np.ndarray, columns: list[Any]) -> tuple[str, str]:
-    """The same for a table of pandas, polars or Arrow: a column of lists, or columns that are no numbers."""
+    """The same for a pandas, polars or Arrow table with a column of lists, or with columns of other types."""
     lists = [column for column, values in zip(columns, array.T, strict=True) if any(map(_is_row, values))]
     if lists:
         what = f"{_type_of(given)} whose column {lists[0]!r} holds a list per row"
@@ -94,7 +94,7 @@ def _frame(name: str, given: Any, array: np.ndarray, columns: list[Any]) -> tupl
 
 
 def _stack(code: str, given: Any) -> str:
-    """Code that makes an array of a column of lists; Arrow's own values are no numbers to NumPy."""
+    """Code that stacks a column of lists. An Arrow column must become a NumPy array of lists first."""
     arrow = type(given).__module__.startswith("pyarrow")
     return f"np.stack(np.asarray({code}))" if arrow else f"np.stack({code})"
 
@@ -104,7 +104,7 @@ def _is_row(value: Any) -> bool:
 
 
 def _ragged(name: str, rows: Any) -> tuple[str, str] | None:
-    """The first of several rows that has another length or none, and how to drop such rows."""
+    """If rows differ in length: a description of the first one that does, and code that drops such rows."""
     lengths = [len(row) if _is_row(row) else None for row in rows]
     known = [length for length in lengths if length is not None]
     if not known or len(set(lengths)) == 1:

@@ -1,8 +1,8 @@
-"""Which rows of two clouds belong together: pairs, and the groups that are independent of one another.
+"""Which rows of two clouds belong together: pairs, and groups that are independent of one another.
 
-Rows of one group depend on each other (an image and its five captions); groups do not. Statistics with
-the estimator `u` take pairs of rows from distinct groups only, a relabelling exchanges the two modalities
-of whole groups, and a bootstrap draws whole groups.
+Rows of one group depend on each other (an image and its five captions); different groups are independent.
+Statistics with the estimator `u` use pairs of rows from distinct groups only, a relabelling exchanges the two
+modalities of whole groups, and a bootstrap draws whole groups.
 """
 
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ MIN_GROUPS = 10
 
 
 class Block(NamedTuple):
-    """Some groups' rows: indices into each cloud, their weights and groups, and the pairs among them."""
+    """The rows of some groups: indices into each cloud, weights, groups, and the pairs among the rows."""
 
     x: np.ndarray
     """[a] rows of the first cloud."""
     y: np.ndarray
-    """[b] rows of the second."""
+    """[b] rows of the second cloud."""
     x_group: np.ndarray
     y_group: np.ndarray
     x_weight: np.ndarray
-    """[a] weights, not normalised: a row weighs what its pairs weigh, 1 without pairs."""
+    """[a] weights, not normalised: the summed weight of the row's pairs; for unpaired rows, its copies."""
     y_weight: np.ndarray
     pairs: np.ndarray
     """[p, 2] positions in `x` and `y`; empty if the rows are unpaired."""
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 
 class Pairing:
-    """Groups of rows of two clouds of `shape` (n, m) rows, taken a block at a time."""
+    """The groups of two clouds of `shape` (n, m) rows, taken one block at a time."""
 
     shape: tuple[int, int]
     num_groups: int
@@ -45,11 +45,11 @@ class Pairing:
     paired: bool = True
     """Whether rows have partners."""
     rows_as_groups: bool = False
-    """Whether the pairs join nearly all rows, so that every row had to be taken as a group of its own."""
+    """Whether each row is a group of its own, because the pairs join nearly all rows."""
 
     @property
     def effective_groups(self) -> float:
-        """Number of groups of equal weight that would be as good."""
+        """Number of groups of equal weight that would give as precise statistics."""
         return self.num_groups
 
     @property
@@ -58,45 +58,45 @@ class Pairing:
         return self.shape
 
     def take(self, groups: np.ndarray) -> Block:
-        """The rows of some groups (increasing numbers), and the pairs among them."""
+        """The rows of the groups with these increasing numbers, and the pairs among the rows."""
         raise NotImplementedError
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """At most `count` groups at random, increasing."""
+        """Draw at most `count` groups at random; their numbers increase."""
         return _choose(rng, self.num_groups, count)
 
     def split_pairs(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        """Pairs that groups do not hold, `size` at a time: rows of x and of y, groups of x, weights."""
+        """Yield pairs between groups, `size` at a time: rows of x, rows of y, groups of x, weights."""
         yield from ()
 
     def num_units(self, most: int) -> int:
-        """Number of units, at most `most`, that consecutive groups are merged into."""
+        """Number of units, at most `most`, into which consecutive groups are merged."""
         return int(self.unit_of(np.array([self.num_groups - 1]), most)[0]) + 1
 
     def unit_of(self, groups: np.ndarray, most: int) -> np.ndarray:
-        """The unit of each group; units increase with groups."""
+        """The unit of each group; unit numbers increase with group numbers."""
         return groups // -(-self.num_groups // most)
 
 
 class RowByRow(Pairing):
-    """Row i with row i, each pair a group."""
+    """Row i of x is the partner of row i of y, and each pair is a group."""
 
     def __init__(self, n: int):
         self.shape, self.num_groups = (n, n), n
 
     def take(self, groups):
-        """Each group's two rows."""
+        """The two rows of each group."""
         ones, index = np.ones(len(groups)), np.arange(len(groups))
         return Block(groups, groups, groups, groups, ones, ones, np.column_stack([index, index]), ones)
 
 
 class Unpaired(Pairing):
-    """Two independent clouds; each row is a group of its own, first those of x, then those of y.
+    """Two independent clouds. Each distinct row is a group: first the rows of x, then those of y.
 
     Args:
         shape: (n, m).
-        first: for each cloud the earliest row equal to each row, [n] and [m]; equal rows are one item that
-            weighs as much as all of them.
+        first: for each cloud, the earliest row equal to each row, [n] and [m]. Equal rows are one item whose
+            weight is their number.
     """
 
     paired = False
@@ -113,7 +113,7 @@ class Unpaired(Pairing):
         return self._sizes[0], self._sizes[1]
 
     def take(self, groups):
-        """One row per group; no pairs."""
+        """One row per group, and no pairs."""
         split = self._sizes[0]
         chosen = groups[groups < split], groups[groups >= split] - split
         (x, of_x), (y, of_y) = (
@@ -133,13 +133,13 @@ class Unpaired(Pairing):
 
 
 class Listed(Pairing):
-    """Index pairs with weights; rows without a pair belong to no group and are never taken.
+    """Index pairs with weights. Rows without a pair belong to no group and are never taken.
 
     Args:
         shape: (n, m).
-        pairs: [p, 2].
+        pairs: [p, 2] rows of x and of y.
         weights: [p], > 0.
-        labels: the group of each row of x [n] and of y [m].
+        labels: group of each row of x [n] and of y [m].
     """
 
     def __init__(self, shape, pairs, weights, labels, notes=()):
@@ -157,12 +157,12 @@ class Listed(Pairing):
 
     @property
     def effective_groups(self) -> float:
-        """The inverse of the groups' summed squared shares of the pairs."""
+        """1/Σ s², where s are the groups' shares of the pairs' weight."""
         return self._effective_groups
 
     @property
     def items(self) -> tuple[int, int]:
-        """Number of distinct rows that have a partner."""
+        """Number of distinct rows of x and of y that have a partner."""
         x, y = (int((mass > 0).sum()) for mass in self._masses)
         return x, y
 
@@ -179,7 +179,7 @@ class Listed(Pairing):
 
 
 class RowsAsGroups(Listed):
-    """Index pairs that join nearly all rows: each row is a group of its own, first those of x, then of y."""
+    """Index pairs that join nearly all rows. Each row is a group: first the rows of x, then those of y."""
 
     rows_as_groups = True
 
@@ -192,14 +192,14 @@ class RowsAsGroups(Listed):
         return _units_apart(groups, self.items, most)
 
     def split_pairs(self, size):
-        """All pairs."""
+        """Yield all pairs, `size` at a time, because each pair joins two groups."""
         group = np.unique(self.pairs[:, 0], return_inverse=True)[1]
         for start in range(0, len(group), size):
             part = slice(start, start + size)
             yield *self.pairs[part].T, group[part], self.weights[part]
 
     def sample(self, count, rng):
-        """At most `count` rows of x, and at most `count` of the rows of y that have a partner among them."""
+        """Draw at most `count` rows of x, and at most `count` rows of y with a partner among them."""
         x = _choose(rng, self.items[0], count)
         of_x, of_y = (np.unique(column, return_inverse=True)[1] for column in self.pairs.T)
         partners = np.unique(of_y[np.isin(of_x, x)])
@@ -207,7 +207,7 @@ class RowsAsGroups(Listed):
 
 
 def _units_apart(groups: np.ndarray, sizes: tuple[int, int], most: int) -> np.ndarray:
-    """The unit of each row, of n rows of x and m of y: none holds rows of both, however few one has."""
+    """The unit of each of n rows of x and m of y. No unit holds rows of both clouds, whatever n and m are."""
     n, m = sizes
     if n + m <= most:
         return groups
@@ -220,13 +220,13 @@ def _choose(rng: np.random.Generator, size: int, count: int) -> np.ndarray:
 
 
 def _sorted_by(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the order of their labels, and the labels in that order."""
+    """The positions sorted by their labels, and the sorted labels."""
     order = np.argsort(labels, kind="stable")
     return order, labels[order]
 
 
 def _members(index: tuple[np.ndarray, np.ndarray], wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions whose label is wanted, and which of the wanted it is."""
+    """The positions whose label is wanted, and for each the index of its label in `wanted`."""
     order, labels = index
     first, last = (np.searchsorted(labels, wanted, side) for side in ("left", "right"))
     owner = np.repeat(np.arange(len(wanted)), last - first)
@@ -235,19 +235,19 @@ def _members(index: tuple[np.ndarray, np.ndarray], wanted: np.ndarray) -> tuple[
 
 
 def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None) -> Pairing:
-    """The pairing of two sets of rows, with exactly repeated rows taken as one item.
+    """The pairing of two sets of rows, where exact copies of a row are one item.
 
-    An image whose row is repeated once for each caption is one item with several partners, so the result is
-    that of listing the distinct rows once and passing `pairs`.
+    An image whose row is repeated for each caption is one item with several partners, so the result is the
+    same as if each distinct row were listed once and `pairs` were given.
 
     Args:
         x: rows of the first cloud.
-        y: rows of the second.
+        y: rows of the second cloud.
         pairs: as for `pairing`.
-        groups: as for `pairing`; rows of two groups are two items even if they are equal.
+        groups: as for `pairing`; equal rows of two groups are two items.
 
     Raises:
-        ValueError: as for `pairing`; fewer distinct rows or pairs than can be compared.
+        ValueError: as for `pairing`; or there are too few distinct rows or pairs to compare.
     """
     shape = len(x), len(y)
     labels = (None, None) if groups is None else group_labels(groups, *shape)
@@ -280,30 +280,30 @@ def pairing(
     groups: Any = None,
     first: tuple[np.ndarray | None, ...] = (None, None),
 ) -> Pairing:
-    """The pairing of n rows with m.
+    """The pairing of n rows with m rows.
 
     Args:
         n: number of rows of the first cloud.
-        m: number of rows of the second.
+        m: number of rows of the second cloud.
         pairs: None (row i with row i), `unpaired`, integers [p, 2], or a `ctflow.couplings.Coupling`. Rows
             without a partner are left out.
-        groups: the group of each row: integers or text, [n] and [m] in a tuple, or one [n] for both. By
-            default, the rows that pairs join, directly or through others.
-        first: for each cloud, the earliest row equal to each row; None if no row repeats.
+        groups: the group of each row: integers or text, [n] and [m] in a tuple, or one [n] for both clouds.
+            By default, a group holds the rows that pairs connect, directly or through other rows.
+        first: for each cloud, the earliest row equal to each row; None if no row is repeated.
 
     Raises:
-        ValueError: unequal numbers of rows without pairs, indices out of range, labels of the wrong length.
+        ValueError: n and m differ without pairs, an index is out of range, or `groups` break a rule.
     """
     if isinstance(pairs, str):
         check_choice("pairs", pairs, (UNPAIRED,))
         if groups is not None:
-            raise ValueError("groups need pairs: unpaired rows are taken as independent")
+            raise ValueError("groups need pairs, got unpaired rows, which are independent; leave groups out")
         return Unpaired((n, m), _or_itself(first, n, m))
     if pairs is None:
         if n != m:
             raise ValueError(
-                f"without pairs the clouds must have equally many rows, got {n} and {m}; give pairs, or "
-                f'pairs="{UNPAIRED}"'
+                f"without pairs the clouds must have equally many rows, got {n} and {m}; give pairs=, or "
+                f'pairs="{UNPAIRED}" for independent rows'
             )
         if groups is None and first[0] is None and first[1] is None:
             return RowByRow(n)
@@ -322,15 +322,15 @@ def pairing(
         raise ValueError("groups must hold both rows of every pair, got a pair that joins two groups")
     shares = np.bincount(np.unique(joined, return_inverse=True)[1], weights) / weights.sum()
     if groups is not None and len(shares) < MIN_GROUPS:
-        raise ValueError(f"groups must be >= {MIN_GROUPS}, got {len(shares)}")
-    # The effective number of groups: one group that holds nearly all rows is as bad as few groups.
+        raise ValueError(f"groups must form at least {MIN_GROUPS} groups of paired rows, got {len(shares)}")
+    # The effective number of groups: a group that holds nearly all rows is as bad as having few groups.
     effective = float(1 / np.sum(shares**2))
     few = groups is None and effective < min(MIN_GROUPS, len(indices)) * (1 - 1e-9)
     if few:
         ending = "s" if len(shares) > 1 else ""
         notes.append(
-            f"the pairs join the rows into {len(shares)} group{ending}, which by their weights are as good "
-            f"as {effective:.3g} equal ones, too few to resample: rows are treated as "
+            f"the pairs join the rows into {len(shares)} group{ending} (an effective number of "
+            f"{effective:.3g}, given their weights), too few to resample: rows are treated as "
             "independent, and no intervals are given"
         )
         return RowsAsGroups((n, m), indices, weights, tuple(notes))
@@ -338,7 +338,7 @@ def pairing(
 
 
 def _or_itself(first: tuple[np.ndarray | None, ...], n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """The earliest equal row of each row; itself where no row repeats."""
+    """For each cloud, the earliest row equal to each row; the row itself if no row is repeated."""
     x, y = (np.arange(size) if rows is None else rows for rows, size in zip(first, (n, m), strict=True))
     return x, y
 
@@ -346,7 +346,7 @@ def _or_itself(first: tuple[np.ndarray | None, ...], n: int, m: int) -> tuple[np
 def _added_up(
     indices: np.ndarray, weights: np.ndarray, first: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of items, each once; its weight is that of all its copies."""
+    """The distinct pairs of items, each with the summed weight of its copies."""
     pairs, place = np.unique(
         np.column_stack([first[c][indices[:, c]] for c in (0, 1)]), axis=0, return_inverse=True
     )
@@ -354,19 +354,19 @@ def _added_up(
 
 
 def partners(block: Block, column: int) -> np.ndarray:
-    """The pairs that count in retrieval: all that are listed; of a coupling, the likeliest of each row."""
+    """The pairs that count in retrieval: all listed pairs, or for a coupling the likeliest of each row."""
     if is_counted(block):
         return block.pairs
     return likeliest(block.pairs, block.pair_weight, column)
 
 
 def is_counted(block: Block) -> bool:
-    """Whether the pairs' weights are numbers of times that they are listed, and not shares."""
+    """Whether the weights of the pairs count how often each is listed, and are not probabilities."""
     return bool((block.pair_weight == np.round(block.pair_weight)).all())
 
 
 def likeliest(pairs: np.ndarray, weights: np.ndarray, column: int) -> np.ndarray:
-    """Of the pairs of each row (of column 0 or 1), those of largest weight: its partners in retrieval."""
+    """For each row in the column (0 or 1), its pairs with the largest weight: its partners in retrieval."""
     best = np.zeros(pairs[:, column].max() + 1)
     np.maximum.at(best, pairs[:, column], weights)
     return pairs[weights >= best[pairs[:, column]] * (1 - 1e-9)]

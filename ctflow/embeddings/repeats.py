@@ -1,4 +1,4 @@
-"""Rows that are repeated exactly, as when an image is listed once for each of its captions."""
+"""Exact copies of rows, as when an image is listed once for each of its captions."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ _BLOCK = 8192
 
 
 def first_equal(z: Embeddings, label: np.ndarray | None) -> np.ndarray | None:
-    """The number of the earliest row equal to each row (and of the same label); None if none repeat."""
+    """For each row, the number of the earliest equal row with the same label; None if no row is repeated."""
     n = len(z)
     prints = np.concatenate([z.fingerprints(slice(a, min(a + _BLOCK, n))) for a in range(0, n, _BLOCK)])
-    # Sorting alone answers the usual case, at a third of the memory.
+    # Most clouds have no copies. A sort alone shows this, with a third of the memory.
     ordered = np.sort(prints)
     if (ordered[1:] != ordered[:-1]).all():
         return None
     keys = [prints] if label is None else [prints, np.unique(label, return_inverse=True)[1]]
-    order = np.lexsort(keys[::-1])  # stable: equal rows stay in order
+    order = np.lexsort(keys[::-1])  # stable, so equal rows keep their order
     new = np.ones(n, bool)
     new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
     if new.all():
@@ -35,7 +35,7 @@ def repeats(first: tuple[np.ndarray | None, ...], paired: bool) -> list[str]:
     how = "one item with all its partners"
     if not paired:
         how = (
-            "one row that weighs as much as its copies (if they are independent draws from few possible "
-            'values, the estimator "v" is right)'
+            "one row with the weight of all copies (if they are independent draws from a few possible "
+            'values, use the estimator "v")'
         )
     return [f"{'; '.join(found)}: exact copies of a row are treated as {how}"] if found else []

@@ -133,7 +133,7 @@ BAD_ROWS = {
         "must hold float16 or bfloat16 or float32 or float64, got int8",
     ),
     "nan": (lambda z: np.where(np.arange(len(z))[:, None] == 3, np.nan, z), "must be finite"),
-    "zero": (lambda z: np.where(np.arange(len(z))[:, None] == 3, 0, z), "zeros as a row"),
+    "zero": (lambda z: np.where(np.arange(len(z))[:, None] == 3, 0, z), "must have no zero rows"),
     "norms": (lambda z: 3 * z, "must have rows of unit norm"),
     "cube": (lambda z: z[None], "must be 2-D"),
     "text": (lambda z: "rows", r"got the path 'rows'; use ct\.embeddings\.open_embeddings"),

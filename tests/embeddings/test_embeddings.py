@@ -181,7 +181,7 @@ def test_fingerprints_are_hashes_of_rows_of_any_kind():
     half = as_embeddings(rows.astype(ml_dtypes.bfloat16), name="x").fingerprints(np.array([2, 1, 0]))
     assert half[0] == half[2] != half[1]
     assert len(as_embeddings(rows, name="x").fingerprints(slice(0))) == 0
-    with pytest.raises(ValueError, match=r"rows of x must be asked for in \[0, 3\), got 3"):
+    with pytest.raises(ValueError, match=r"index of x must lie in \[0, 3\), got 3"):
         as_embeddings(rows, name="x").fingerprints(np.array([3]))
 
 
@@ -212,7 +212,7 @@ def test_partners_that_would_not_be_partners_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must pair row by row, got shapes \(47, 6\) and \(57, 6\)"):
         open_pair(tmp_path)
     (tmp_path / "text_emb" / "img_emb_2.npy").unlink()
-    with pytest.raises(ValueError, match="must have shards of the same numbers and rows"):
+    with pytest.raises(ValueError, match="must have shards with equal numbers in their names and equal"):
         open_pair(tmp_path)
 
 
@@ -221,7 +221,7 @@ def test_norms_are_checked_in_the_rounding_of_what_is_stored(tmp_path):
     np.save(tmp_path / "half.npy", half)
     np.save(tmp_path / "single.npy", (1.003 * ROWS).astype(np.float32))
     assert open_embeddings(tmp_path / "half.npy").rows(slice(None)).shape == (57, 6)
-    with pytest.raises(ValueError, match=r"57 of 57 rows read have not: row 0 has norm 1\.00299998"):
+    with pytest.raises(ValueError, match=r"57 of 57 rows read do not: row 0 has norm 1\.00299998"):
         open_embeddings(tmp_path / "single.npy").rows(slice(None))
     found = open_embeddings(tmp_path / "single.npy", normalize=True)
     np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-6)
@@ -246,7 +246,7 @@ def test_half_precisions_keep_norms_well_within_what_passes(dtype, eps, d):
         assert found.norms is not None
         assert 1 - bound <= found.norms[0] <= found.norms[1] <= 1 + bound
     off = (rows / norms * (1 + 6 * eps)).astype(dtype)
-    with pytest.raises(ValueError, match="2000 of 2000 rows read have not"):
+    with pytest.raises(ValueError, match="2000 of 2000 rows read do not"):
         as_embeddings(off, name="x").rows(slice(None))
 
 
@@ -255,10 +255,10 @@ def test_half_precisions_keep_norms_well_within_what_passes(dtype, eps, d):
     [
         (
             np.nan,
-            r"must be finite, 2 of 57 rows read break this: rows 21 \(row 0 of img_emb_9\.npy\), 50; drop",
+            r"must be finite, violated by 2 of 57 rows read: rows 21 \(row 0 of img_emb_9\.npy\), 50; drop",
         ),
-        (np.inf, "must be finite, 2 of 57"),
-        (0.0, r"must have no zeros as a row, 2 of 57 rows read break this: rows 21 "),
+        (np.inf, "must be finite, violated by 2 of 57"),
+        (0.0, r"must have no zero rows, violated by 2 of 57 rows read: rows 21 "),
     ],
 )
 @pytest.mark.parametrize("normalize", [False, True])
@@ -358,12 +358,12 @@ BAD = {
     "torn.h5": "must be a readable HDF5 file",
     "torn.parquet": r"must be a readable \.parquet file",
     "words.parquet": "must hold lists of floating-point numbers in column 'a', got string",
-    "root": "got img_emb/; name the file or folder that does",
+    "root": "got img_emb/; give the path of such a file or folder",
     "precisions": "must have the width and dtype of",
     "cube.npy": r"must be 2-D, \[n, d\], got shape \(1, 57, 6\)",
-    "two.npz": r"it holds a \[57, 6\] float32, b",
+    "two.npz": r"got a \[57, 6\] float32, b .*; name one with column \(--column\)",
     "torn.npz": "torn.npz",
-    "two.safetensors": r"it holds a \[57, 6\] float32, b",
+    "two.safetensors": r"got a \[57, 6\] float32, b .*; name one with column \(--column\)",
     "torn.safetensors": "torn.safetensors",
     "no_shards": "got none",
     "mixed": r"got \.npy, \.npz",
@@ -392,7 +392,7 @@ def test_a_column_is_named_or_its_absence_said(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, the first has 2; drop such rows"),
+        ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, but the first row has 2; drop such rows"),
         ([[1.0, 0.0], [0.0, 1.0], None], "row 2 is null"),
         ([[1.0, 0.0], [None, 1.0]], "row 1 holds a null"),
         ([None, [1.0, 0.0]], "row 0 of column 'e' is null"),
@@ -425,7 +425,7 @@ def test_reading_imports_neither_jax_nor_an_extra():
     "index", [np.array([-1]), np.array([57]), np.array([0.5]), np.array([[1]]), slice(0.5, 2)]
 )
 def test_rows_out_of_range_are_refused(index):
-    with pytest.raises(ValueError, match="rows of x must be asked for"):
+    with pytest.raises(ValueError, match="index of x must"):
         as_embeddings(ROWS, name="x").rows(index)
 
 
@@ -441,7 +441,7 @@ def test_pairs_from_files(tmp_path):
     (tmp_path / "p.json").write_text("[[0, 3]]")
     np.save(tmp_path / "floats.npy", pairs + 0.5)
     for name, shape, words in (
-        ("p.npy", (2, 3), r"rows of y in \[0, 3\), row 0 holds 3"),
+        ("p.npy", (2, 3), r"rows of y in \[0, 3\), violated by 1 of 2 pairs: row 0 holds 3"),
         ("odd.csv", (2, 4), "odd.csv"),
         ("floats.npy", (2, 4), r"must hold integers \[p, 2\], p >= 1, got float64"),
         ("none.csv", (2, 4), "does not exist"),

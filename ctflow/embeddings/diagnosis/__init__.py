@@ -1,1 +1,1 @@
-"""The diagnosis of a user's own embeddings (`ct.diagnose`): is there a gap, how large, where does it sit."""
+"""The diagnosis of a user's embeddings (`ct.diagnose`): whether there is a gap, and how large it is."""

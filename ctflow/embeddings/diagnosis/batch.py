@@ -1,4 +1,4 @@
-"""The losses of a model on its own rows, taken as one batch: what training would report for them."""
+"""The losses that training would report for the user's rows as one batch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,30 +12,30 @@ _HELD = 2**25
 
 
 class Batch(NamedTuple):
-    """Losses of pairs taken as one batch."""
+    """Losses of pairs that form one batch."""
 
     pairs: float
-    """Number of entries of the batch, one per pair; e^{I(π)} for a coupling whose weights are no counts."""
+    """Number of entries in the batch, one per pair; e^{I(π)} for a coupling whose weights are not counts."""
     loss: float
     """InfoNCE, the mean of both directions, in nats."""
     error: float
-    """Standard error of the loss over other batches of as many groups."""
+    """Standard error of the loss over other batches with as many groups."""
     above_bound: float
-    """J^Sym + log V + I(π), in nats: the energy of these rows above the least that their pairs allow."""
+    """J^Sym + log V + I(π), in nats: the energy of these rows above its lower bound for their pairs."""
     sigmoid: float | None
-    """SigLIP's loss per pair, in nats; None without a bias."""
+    """SigLIP's loss, in nats per pair; None without a bias."""
     paired_distance: float
     """Mean squared distance of partners."""
 
 
 def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bias: float | None) -> Batch:
-    """The losses of a block's pairs, in blocks of rows of x.
+    """The losses of a block's pairs, computed for blocks of rows of x.
 
-    The batch has one entry per pair, as a training batch has, so that a row with several partners comes as
-    often. With p and q the rows' shares of the entries, J^Sym + log V is -E_π s/τ + ½Σ p_i log Σ_j q_j
+    As in training, the batch has one entry per pair, so a row is in it once for each of its partners. With p
+    and q the shares of the entries that hold each row, J^Sym + log V is -E_π s/τ + ½Σ p_i log Σ_j q_j
     e^{s_ij/τ} + ½Σ q_j log Σ_i p_i e^{s_ij/τ} (arXiv 2601.19597), and the symmetric cross-entropy of CLIP is
-    that plus the logarithm of the number of entries. The standard error is the scatter of each group's
-    first-order share in it: its own loss, and what its rows add to the others' denominators.
+    that plus the logarithm of the number of entries. The standard error comes from the scatter of each
+    group's first-order contribution: its own loss, and what its rows add to the denominators of others.
 
     Args:
         x: unit rows [a, d], float64.
@@ -47,7 +47,7 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     p, q, pi = (w / w.sum() for w in (block.x_weight, block.y_weight, block.pair_weight))
     i, j = block.pairs.T
     cosine = np.einsum("pd,pd->p", x[i], y[j], dtype=float)
-    # One product serves both directions where it fits.
+    # If the table of logits fits in memory, both directions share it.
     logits = x @ y.T / temperature if len(x) * len(y) <= _HELD else None
     field_x, in_y = _fields(x, y, p, q, temperature, logits)
     field_y, in_x = _fields(y, x, q, p, temperature, None if logits is None else logits.T)
@@ -81,7 +81,7 @@ def _fields(
     temperature: float,
     held: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log Γ_i = log Σ_j q_j e^{s_ij/τ} [a], and each row of y's part, Σ_i p_i q_j e^{s_ij/τ}/Γ_i [b]."""
+    """Log Γ_i = log Σ_j q_j e^{s_ij/τ} [a], and each row of y's share, Σ_i p_i q_j e^{s_ij/τ}/Γ_i [b]."""
     field, part = np.empty(len(x)), np.zeros(len(y))
     for rows, logits in _logits(x, y, temperature, held):
         highest = logits.max(axis=1, keepdims=True)
@@ -95,13 +95,13 @@ def _fields(
 def _logits(
     x: np.ndarray, y: np.ndarray, temperature: float, held: np.ndarray | None
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """s/τ, a block of rows of x at a time, from the whole table if that is held."""
+    """Yield s/τ for one block of rows of x at a time, copied from the whole table if it is held."""
     for first in range(0, len(x), _BLOCK):
         rows = slice(first, min(first + _BLOCK, len(x)))
         yield rows, x[rows] @ y.T / temperature if held is None else held[rows].copy()
 
 
 def _by_group(block: Block, of_x: np.ndarray, of_y: np.ndarray, of_pairs: np.ndarray) -> np.ndarray:
-    """Sums over each group's rows and pairs, [groups]."""
+    """The sum over the rows and pairs of each group, [groups]."""
     labels = np.concatenate([block.x_group, block.y_group, block.x_group[block.pairs[:, 0]]])
     return np.bincount(np.unique(labels, return_inverse=True)[1], np.concatenate([of_x, of_y, of_pairs]))

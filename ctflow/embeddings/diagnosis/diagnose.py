@@ -1,4 +1,4 @@
-"""`diagnose`: every number about two clouds, with its null and its interval, in one report."""
+"""`diagnose`: one report of all numbers about two clouds, with their nulls and intervals."""
 
 import dataclasses
 from numbers import Real
@@ -39,18 +39,18 @@ def diagnose(
     seed: int = 0,
     progress: bool = False,
 ) -> Report:
-    """Measure the gap between two modalities: whether there is one, how large it is, and how sure that is.
+    """Measure the gap between two modalities: whether there is one, its size, and the uncertainty of both.
 
-    Means, covariances and paired cosines are of all rows. Sums over all pairs of rows are of a random sample
-    of groups, and retrieval and the loss of a larger one; each number says of how many rows it is. Every
-    distance has the value it would take without a gap: for paired rows, the two measures of each group (a
-    row and its partners) change places by the toss of a coin; unpaired rows take each other's labels; for
-    pairings, the partners are shuffled. A gap is called at a family-wise level: on two samples of one law no
-    number is called one, in at least 1 - `level` of the cases. What is not finite is reported as not
-    measurable and is no evidence. The size of a gap is its energy coefficient, in words of
-    `ctflow.embeddings.diagnosis.metric.SIZES`.
+    Means, covariances and paired cosines use all rows. Sums over all pairs of rows use a random sample of
+    groups; retrieval and the loss use a larger sample. Each number states how many rows it is based on.
+    Every distance comes with its null: the values it takes without a gap. For paired rows, each group (a row
+    and its partners) exchanges its two modalities with probability ½; unpaired rows exchange their labels;
+    for numbers about pairings, the partners are shuffled. The level is family-wise: for two samples of one
+    law, the probability that any distance is called a gap is at most `level`. A number that is not finite is
+    reported as not measurable and takes no part in the test. The energy coefficient measures the size of the
+    gap, and `ctflow.embeddings.diagnosis.metric.SIZES` puts it into words.
 
-    Rows that are repeated exactly are one item with several partners; a note says so.
+    Rows that are repeated exactly are treated as one item with several partners, and a note says so.
 
     `estimator="v", n_bootstrap=20` is the protocol of the paper's MS-COCO figure: pair-weighted
     V-statistics on 2000 random groups, Gaussian kernels of ½, 1 and 2 times the median cross distance,
@@ -58,29 +58,29 @@ def diagnose(
 
     Args:
         x: unit rows [n, d] of one modality: an array, or a `ctflow.embeddings.Embeddings`.
-        y: unit rows [m, d] of the other.
+        y: unit rows [m, d] of the other modality.
         pairs: positive pairs: None (row i with row i), `"unpaired"`, index pairs [p, 2] (a row may have
-            several partners), or a coupling. A row weighs what its pairs weigh.
+            several partners), or a coupling. The weight of a row is the sum of its pairs' weights.
         temperature: τ >= 1e-9 of the model, for the loss and the paper's terms; CLIP's is
             1/exp(logit_scale), about 0.01.
-        groups: the group of each row, labels [n] and [m] in a tuple, or [n] for both; rows of one group
-            depend on each other. By default, the rows that pairs join.
-        n_permutations: clouds without a gap to compare with; at least 99.
-        n_bootstrap: new samples for the 95 % intervals; 0 for none. Fewer than 20 independent pairs, or rows
-            of either modality, get no intervals.
+        groups: the group of each row: labels [n] and [m] in a tuple, or one [n] for both clouds. Rows of one
+            group depend on each other. By default, a group holds the rows that pairs connect.
+        n_permutations: number of relabellings for the null, at least 99.
+        n_bootstrap: number of bootstrap samples for the 95 % intervals: 0 (no intervals) or at least 20. No
+            intervals are given for fewer than 20 independent pairs, or unpaired rows of either modality.
         estimator: `u`, unbiased for the laws the rows were drawn from, or `v`, for the rows themselves.
-        level: chance to call a gap where there is none, in (0, 1).
-        max_rows: groups sampled for sums over all pairs of rows; memory is some ten
-            float64 matrices of 2 max_rows squared, 1.1 GB at 2000.
-        max_gallery: groups sampled for retrieval and the in-batch loss.
+        level: chance of calling a gap where there is none, in [1/(n_permutations + 1), 1).
+        max_rows: largest number of groups sampled for sums over all pairs of rows. Memory is about ten
+            float64 matrices [2 max_rows, 2 max_rows], 1.1 GB at 2000.
+        max_gallery: largest number of groups sampled for retrieval and the in-batch loss.
         logit_bias: SigLIP's bias b, for its sigmoid loss; needs `temperature`.
-        normalize: bring rows to unit norm; rows of another norm are refused otherwise.
-        seed: of samples and resamples.
+        normalize: bring rows to unit norm; without it, rows of another norm are refused.
+        seed: seed of the samples and resamples, an integer >= 0.
         progress: show progress bars on stderr.
 
     Raises:
-        ValueError: what `x`, `y`, `pairs` or a setting must be, and is not; fewer than 10 distinct pairs, or
-            than 2 distinct rows of one modality.
+        ValueError: `x`, `y`, `pairs` or a setting breaks its rule, which the message states; or there are
+            fewer than 10 distinct pairs, or fewer than 2 distinct rows of one modality.
     """
     _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, logit_bias)
     check_count("max_rows", max_rows, minimum=2)
@@ -131,8 +131,8 @@ def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, 
         check_positive("temperature", temperature)
         if temperature < _LEAST_TEMPERATURE:
             raise ValueError(
-                f"temperature must be >= {_LEAST_TEMPERATURE:g}, below which rounding of the cosines shows "
-                f"in the terms, got {temperature:g}"
+                f"temperature must be >= {_LEAST_TEMPERATURE:g}, since rounding of the cosines distorts the "
+                f"terms below it, got {temperature:g}"
             )
     if logit_bias is not None and (
         temperature is None or not isinstance(logit_bias, Real) or not np.isfinite(float(logit_bias))

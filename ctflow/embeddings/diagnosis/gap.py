@@ -1,4 +1,4 @@
-"""The sections "gap" and "size" of a report: distances between the two laws, how large, and of what made."""
+"""The sections "gap" and "size" of a report: distances between the two laws, the gap's size and its parts."""
 
 import dataclasses
 
@@ -13,19 +13,19 @@ from ctflow.embeddings.diagnosis.study import Study, measured
 _LINES = 100
 _WIDTHS = {"mmd2_half": 0.5, "mmd2": 1.0, "mmd2_twice": 2.0}
 _ROUNDING = 1e-13
-# Above this share of chance in a squared value, numbers that are not linear in it get no interval.
+# If chance makes up more than this share of a squared value, nonlinear functions of it get no interval.
 _CHANCE = 0.1
 _NONE = (np.nan, np.nan)
 
 
 def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
-    """Distances tested together at the family-wise level, then the gap's size and parts.
+    """The distances, tested together at the family-wise level, then the gap's size and parts.
 
-    A distance that is not finite on the rows, or on any relabelling of them, takes no part in the test.
+    A distance that is not finite, on the rows or on any relabelling of them, takes no part in the test.
 
     Args:
         s: the study.
-        divergence: the mean smoothed divergence in nats, [columns], if a temperature is known.
+        divergence: the mean smoothed divergence in nats, [columns]; None without a temperature.
     """
     distance = two_sample.distances(s.cosine)
     energy, cross = two_sample.energy_and_cross(distance, s.rows, s.resamples, s.options["estimator"])
@@ -44,7 +44,7 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
                 reference="0 without a gap; changes with the number of rows",
             )
         )
-    # A gap is a value above its null; of the cosine of means, one below.
+    # A gap is a value above its null, except for the cosine of means, where it is a value below.
     family = {
         m.name: d if m.name != "cosine_of_means" else _negative(d)
         for m, d in found
@@ -62,10 +62,10 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
 
 
 def _fields_are_alike(s: Study) -> bool:
-    """Whether the fields of both clouds are taken over as many rows on every relabelling.
+    """Whether every relabelling keeps the number of rows over which each cloud's field is a mean.
 
-    With the estimator `v` a row sees itself, so that its field depends on how many rows share the cloud's
-    weight. Exchanging groups of unequal numbers of rows changes these numbers.
+    With the estimator `v` a row is part of its own field, so the field depends on the number of rows in the
+    cloud. Exchanging groups with unequal numbers of rows in x and y changes this number.
     """
     one_to_one = len(s.first_half) == s.rows.counts[0] == s.rows.counts[1]
     return s.options["estimator"] == "u" or one_to_one or not s.paired or s.pairing.rows_as_groups
@@ -83,9 +83,9 @@ def _of_means(s: Study, x: np.ndarray, y: np.ndarray, square: Draws) -> list:
     apart = np.linalg.norm(x - y, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         directions = [z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y)]
-    # Half of a squared difference: near 1 the product itself would be rounded.
+    # 1 - cosine as half a squared difference, because rounding would spoil an inner product near 1.
     short = np.sum((directions[0] - directions[1]) ** 2, axis=1) / 2
-    # A mean that is chance for the most part has a direction by chance.
+    # The share of a mean's squared length that is chance. Where it is large, the direction is chance too.
     by_chance = [
         share * float(streamed.within(s.moments, s.units, name)[0]) / float(z[0] @ z[0])
         for name, z, share in zip("xy", (x, y), s.moments.coincidence, strict=True)
@@ -95,7 +95,7 @@ def _of_means(s: Study, x: np.ndarray, y: np.ndarray, square: Draws) -> list:
         _one(
             "centroid_gap",
             s.units.draws(np.where(apart > _ROUNDING, apart, 0)),
-            # Chance adds to a distance, but not to its square less chance's part.
+            # Chance makes the distance too large; the square from which its part was subtracted is unbiased.
             interval=tuple(np.sqrt(np.maximum(square.interval(0, 4), 0))),
             rows=s.all_rows,
             means="distance of the means",
@@ -132,7 +132,7 @@ def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
         values = np.full(resamples.x.shape[1], np.nan)
         if kernel is not None:
             values = two_sample.mmd_squared(kernel, rows, resamples, estimator)
-            # Half the bandwidth is the fourth power.
+            # The kernel at half the bandwidth is the fourth power.
             for _ in range(2):
                 kernel = np.square(kernel, out=kernel)
         found.append(
@@ -140,7 +140,7 @@ def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
                 name,
                 resamples.draws(values),
                 **common,
-                why_not="half of the rows of x and y coincide, so the median distance is 0",
+                why_not="at least half of the rows of x and y coincide, so the median distance is 0",
                 means=f"MMD², Gaussian kernel of bandwidth {width:g} x the median cross distance",
                 reference=f"<= 2; bandwidth {width * median:.3g}",
             )
@@ -167,19 +167,19 @@ def _along_lines(s: Study) -> list:
         ),
         _one(
             "linear_separability",
-            # The direction is not fitted again in a bootstrap, which would give too small an error.
+            # A bootstrap would not refit the direction, so its error would be too small.
             relabelled.draws(two_sample.separability(fit, relabelled)),
             (0, 1),
             grows=True,
             rows=held_out,
-            means="area under the ROC curve of a linear discriminant, on groups held out",
-            reference="0.5 without a gap, 1 if a plane parts them",
+            means="area under the ROC curve of a linear discriminant, on held-out groups",
+            reference="0.5 without a gap, 1 if a plane separates x and y",
         ),
     ]
 
 
 def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
-    """How large the gap is, in a unit that does not grow with the number of rows."""
+    """The energy coefficient: the size of the gap as a share, which does not grow with the number of rows."""
     share = np.divide(energy, 2 * cross, out=np.zeros_like(cross), where=cross > 0)
     return measured(
         "energy_coefficient",
@@ -188,14 +188,14 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
         (-np.inf, 1),
         rows=s.rows.counts,
         estimator=s.options["estimator"],
-        means="share of the mean distance between x and y that the gap makes, E/(2E|x-y|)",
+        means="energy distance as a share of twice the mean distance between x and y, E/(2E|x-y|)",
         reference="0 without a gap, at most 1; "
         + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
     )
 
 
 def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray, square: Draws) -> list[Metric]:
-    """What the gap is made of: location or shape, few coordinates or many."""
+    """What the gap consists of: a shift or a change of shape, in few coordinates or many."""
     rows, estimator, d = s.rows, s.options["estimator"], s.rows.points.shape[1]
     centred = two_sample.centred_distances(rows, distance)
     drawn = s.resamples.without_relabelled()

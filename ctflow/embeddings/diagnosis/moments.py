@@ -1,7 +1,7 @@
 """First and second moments of two clouds of any size, in one pass over blocks of rows.
 
-Second moments are taken about a pilot mean of the cloud, and distances from differences of rows: for a cloud
-that fills a narrow cone, differences of raw moments would leave nothing but rounding.
+Second moments are taken about a pilot mean of the cloud, and distances from differences of rows. For a cloud
+in a narrow cone, differences of raw moments would consist of rounding errors.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,20 +21,20 @@ _BLOCK = 8192
 
 
 class Folds(NamedTuple):
-    """Sums over the rows of one cloud, in k folds, about a pilot mean."""
+    """Sums over the rows z of one cloud, split into k folds, about a pilot mean."""
 
     pilot: np.ndarray
     """[d]."""
     mass: np.ndarray
-    """[k] summed weights."""
+    """[k] sums of weights."""
     first: np.ndarray
-    """[k, d] of z - pilot."""
+    """[k, d] weighted sums of z - pilot."""
     second: np.ndarray
-    """[k, d, d] of (z - pilot)(z - pilot)ᵀ."""
+    """[k, d, d] weighted sums of (z - pilot)(z - pilot)ᵀ."""
 
 
 class Moments(NamedTuple):
-    """Sums over all rows, kept for units of consecutive groups, so that they can be resampled."""
+    """Sums over all rows, kept separately for units of consecutive groups so that they can be resampled."""
 
     units: Rows
     """One row per unit and modality: the weighted mean of its rows. One pair per unit."""
@@ -43,9 +43,9 @@ class Moments(NamedTuple):
     apart: np.ndarray
     """[pairs of units] mean squared distance of partners; empty if unpaired."""
     folds: dict[str, Folds]
-    """Of x and of y."""
+    """The folds of x and of y."""
     coincidence: tuple[float, float]
-    """Σw² over the rows of x and of y: the inverse of the number of rows that weigh the same."""
+    """Σw² over the rows of x and of y, with weights that sum to 1: 1/n for n rows of equal weight."""
     num_groups: int
 
     @property
@@ -55,7 +55,7 @@ class Moments(NamedTuple):
 
 
 class _Sums:
-    """What is summed up over the rows of one cloud."""
+    """Running sums over the rows of one cloud."""
 
     def __init__(self, size: int, d: int):
         # At d = 4096 the second moments of one fold take 128 MiB.
@@ -71,7 +71,7 @@ class _Sums:
             return
         if len(self.pilot) == 0:
             self.pilot = (weight @ rows / weight.sum()).astype(rows.dtype)
-        # Nearby numbers are subtracted exactly; sums of products in float32 would hide small directions.
+        # Nearby numbers are subtracted exactly; float32 sums of products would lose low-variance directions.
         rows = (rows - self.pilot).astype(float)
         weighted = rows * weight[:, None]
         size = len(self.mass)
@@ -88,7 +88,7 @@ class _Sums:
             self.folds.second[fold] += rows[mine].T @ weighted[mine]
 
     def units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of the units that hold rows: numbers [u], means [u, d], scatter [u] and shares of the mass [u]."""
+        """For units that hold rows: numbers [u], means [u, d], scatter [u] and shares of the mass [u]."""
         have = np.flatnonzero(self.mass)
         mean = self.sums[have] / self.mass[have, None]
         scatter = self.squares[have] / self.mass[have] - np.einsum("ud,ud->u", mean, mean)
@@ -99,14 +99,14 @@ class _Sums:
 def moments(
     x: Embeddings, y: Embeddings, pairing: Pairing, d: int, progress: Callable[[int], Any]
 ) -> Moments:
-    """Read every row once.
+    """Compute the moments of both clouds, reading them block by block.
 
     Args:
         x: rows of the first cloud.
-        y: rows of the second.
-        pairing: their groups.
+        y: rows of the second cloud.
+        pairing: groups and pairs of the rows.
         d: dimension.
-        progress: called with the number of groups read, once per block.
+        progress: called once per block with its number of groups.
     """
     size = pairing.num_units(MAX_UNITS)
     of_x, of_y = _Sums(size, d), _Sums(size, d)
@@ -128,7 +128,7 @@ def moments(
             i, j = block.pairs.T
             add_pairs(rows_x[i], rows_y[j], unit_x[i], block.pair_weight)
         progress(len(groups))
-    # Where rows are groups, partners come in different blocks.
+    # If each row is a group, partners are in different blocks and are read again here.
     for i, j, group, weight in pairing.split_pairs(_BLOCK):
         add_pairs(x.rows(i), y.rows(j), pairing.unit_of(group, MAX_UNITS), weight)
     (have_x, mean_x, scatter_x, share_x), (have_y, mean_y, scatter_y, share_y) = of_x.units(), of_y.units()
@@ -164,7 +164,7 @@ def _blocks(size: int) -> Iterator[np.ndarray]:
 
 
 def within(moments: Moments, resamples: Resamples, cloud: str) -> np.ndarray:
-    """½E‖z - z'‖² over two rows of one cloud, of distinct units: 1 - their mean cosine, [columns]."""
+    """½E‖z - z'‖² over rows z, z' of distinct units of one cloud: 1 - their mean cosine, [columns]."""
     weights = resamples.x if cloud == "x" else resamples.y
     points = moments.units.points - moments.units.points.mean(axis=0)
     mean = weights.T @ points
@@ -181,11 +181,11 @@ def mean_paired_distance(moments: Moments, resamples: Resamples) -> np.ndarray:
 
 
 def repaired_distance(moments: Moments) -> tuple[float, float]:
-    """Mean and standard deviation, over random re-pairings, of partners' mean squared distance; closed form.
+    """Closed-form mean and standard deviation of partners' mean squared distance over random re-pairings.
 
     A mean of n cosines under a random permutation has mean ⟨x̄, ȳ⟩ and variance tr(Σ_x Σ_y)/(n - 1)
-    (Hoeffding 1951); a squared distance is 2 less twice the cosine. n counts groups, which for several
-    captions per image overstates the deviation.
+    (Hoeffding 1951); a squared distance is 2 minus twice the cosine. Here n is the number of groups, so the
+    deviation is too large for several captions per image.
     """
     (mean_x, cov_x), (mean_y, cov_y) = (covariance((moments.folds[c], 1)) for c in "xy")
     mean = np.trace(cov_x) + np.trace(cov_y) + np.sum((mean_x - mean_y) ** 2)
@@ -194,7 +194,7 @@ def repaired_distance(moments: Moments) -> tuple[float, float]:
 
 
 def covariance(*parts: tuple[Folds, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [d] and covariance [d, d] of folds with weights [k]; of several clouds' folds together."""
+    """Mean [d] and covariance [d, d] of the union of several clouds' folds, each with weights [k]."""
     found = []
     for folds, weights in parts:
         w = np.broadcast_to(weights, len(folds.mass))
@@ -206,26 +206,26 @@ def covariance(*parts: tuple[Folds, Any]) -> tuple[np.ndarray, np.ndarray]:
     masses, means, covariances = (np.stack(part) for part in zip(*found, strict=True))
     share = masses / masses.sum()
     mean = share @ means
-    # The law of total covariance keeps clouds apart until their small parts have been taken.
+    # The law of total covariance uses each cloud's own pilot, so that no large moments are subtracted.
     return mean, np.tensordot(share, covariances, 1) + ((means - mean).T * share) @ (means - mean)
 
 
 class Rank(NamedTuple):
-    """Effective rank of one cloud, and of clouds with folds exchanged."""
+    """Effective rank of one cloud, and its null from clouds with exchanged folds."""
 
     value: float
     null: np.ndarray
 
 
 def effective_rank(moments: Moments, cloud: str, rng: np.random.Generator, *, null: bool) -> Rank:
-    """Effective rank of one cloud over all rows; exp of an entropy of singular values, in [1, d].
+    """Effective rank of one cloud over all rows: the exp of the entropy of its singular values, in [1, d].
 
     Args:
         moments: the sums.
         cloud: x or y.
-        rng: for the null.
-        null: whether to compare with clouds whose folds are exchanged; these have as many rows only if both
-            clouds do.
+        rng: source of random numbers for the null.
+        null: whether to compute the null, from clouds with exchanged folds. It is right only if both clouds
+            have the same number of rows, because the rank grows with that number.
     """
     own, other = moments.folds[cloud], moments.folds["y" if cloud == "x" else "x"]
     count = len(own.mass)
@@ -233,7 +233,7 @@ def effective_rank(moments: Moments, cloud: str, rng: np.random.Generator, *, nu
     def rank(*parts):
         return _rank(covariance(*parts)[1])
 
-    # Half of the folds are exchanged, so that no draw is a cloud as it is.
+    # Exactly half of the folds are exchanged, so that no draw is one of the two clouds itself.
     exchanged = [rng.permutation(count) < count // 2 for _ in range(_RANK_NULLS if null else 0)]
     return Rank(rank((own, 1)), np.array([rank((own, ~e), (other, e)) for e in exchanged]))
 
@@ -241,6 +241,6 @@ def effective_rank(moments: Moments, cloud: str, rng: np.random.Generator, *, nu
 def _rank(cov: np.ndarray) -> float:
     """Exp of the entropy of the singular values of the centred rows (Roy and Vetterli 2007)."""
     values = np.linalg.eigvalsh(cov)
-    # A difference of sums is blurred by rounding, and the root would make much of it.
+    # Eigenvalues within rounding are set to 0, because the square root would magnify them.
     values = np.sqrt(np.where(values > len(cov) * np.finfo(float).eps * values[-1], values, 0))
     return float(np.exp(entr(values / values.sum()).sum())) if values.sum() > 0 else np.nan

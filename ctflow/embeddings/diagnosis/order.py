@@ -1,4 +1,4 @@
-"""Whether rows that should be partners are: a warning for files that are not in the same order."""
+"""A warning for rows that should be partners but are not, as in files that are not in the same order."""
 
 import numpy as np
 
@@ -11,15 +11,15 @@ _STRONG = 4.0
 def order_note(
     x: Embeddings, y: Embeddings, cosine: float, mean: float, sd: float, *, by_row: bool = True
 ) -> str | None:
-    """A warning if partners are no nearer than strangers, and whether one file is shifted; else None.
+    """A warning if partners are no nearer than shuffled ones, with the shift between the files; else None.
 
     Args:
         x: rows of the first cloud.
-        y: rows of the second.
+        y: rows of the second cloud.
         cosine: mean cosine of partners.
-        mean: what it is on average once partners are shuffled.
-        sd: its standard deviation over shuffles.
-        by_row: whether row i was taken as the partner of row i; else pairs were given.
+        mean: mean of `cosine` over shuffles of the partners.
+        sd: standard deviation of `cosine` over shuffles.
+        by_row: whether row i of x was taken as the partner of row i of y; False if pairs were given.
     """
     if cosine > mean + _STRONG * sd:
         return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _FLOOR = 1e-4
 _BANDS = ("#F2F2F2", "#DDE7EE", "#BFD3E0")
-# What each distance is where two clouds are one, and the most it can be.
+# The value of each distance for two equal clouds, and its most extreme value.
 _RANGES = {
     "centroid_gap": (0.0, 2.0),
     "cosine_of_means": (1.0, -1.0),
@@ -33,7 +33,7 @@ _LABELS = {
 
 @pl.styled
 def picture(report: "Report") -> pl.Picture:
-    """Left: the size of the gap. Middle: each distance as a share of its range. Right, for pairs: recall."""
+    """Left: the size of the gap. Middle: each distance as a share of its range. Right (for pairs): recall."""
     recalls = [m for m in report.metrics if m.name.startswith("recall@")]
     columns = 3 if recalls else 2
     figure, axes = pl.panels(1, columns, size=(3.4 * columns, 3.3))
@@ -45,7 +45,7 @@ def picture(report: "Report") -> pl.Picture:
 
 
 def _size(ax: Any, report: "Report") -> None:
-    """The energy coefficient with its interval and null, on bands of the words for its size."""
+    """Plot the energy coefficient with its interval and null, over one band per word for its size."""
     share = report["energy_coefficient"]
     ends = [*SIZES.values(), 1.0]
     ends[0] = _FLOOR
@@ -73,7 +73,7 @@ def _size(ax: Any, report: "Report") -> None:
 
 
 def _shares(ax: Any, report: "Report") -> None:
-    """Distances as shares of their range, with what they would be without a gap."""
+    """Plot distances as shares of their range, with their means without a gap."""
     shown = [m for m in report.metrics if m.name in _RANGES and np.isfinite(m.value)][::-1]
     for row, m in enumerate(shown):
         least, most = _RANGES[m.name]

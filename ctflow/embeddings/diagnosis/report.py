@@ -1,4 +1,4 @@
-"""What a diagnosis found: numbers, each with its null and interval, and what they say in plain words."""
+"""The result of a diagnosis: numbers with their nulls and intervals, and the findings in plain words."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from ctflow.embeddings.diagnosis.metric import Metric
 SECTIONS = {
     "gap": "Is there a gap?",
     "size": "How large is it, and what is it made of?",
-    "pairing": "How much of it is the pairing",
+    "pairing": "How close are the partners?",
     "spread": "How each modality spreads",
     "retrieval": "Retrieval",
     "energy": "The loss and the paper's terms",
@@ -22,13 +22,13 @@ SECTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A diagnosis; print it, or write it with `to_json`, `to_markdown`, `plot`."""
+    """A diagnosis. Print it, write it with `save`, or convert it with `to_json`, `to_markdown` or `plot`."""
 
     metrics: tuple[Metric, ...]
     words: tuple[str, ...]
     """The findings in plain words."""
     notes: tuple[str, ...]
-    """What a reader must know about the input."""
+    """Remarks on the input that affect how the numbers are read."""
     settings: dict[str, Any]
 
     def __getitem__(self, name):
@@ -39,7 +39,7 @@ class Report:
         raise KeyError(f"no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}")
 
     def to_json(self) -> str:
-        """Everything as JSON; what is not a number is null."""
+        """The whole report as JSON; NaN and infinity become null."""
         content = {
             "words": self.words,
             "notes": self.notes,
@@ -49,7 +49,7 @@ class Report:
         return json.dumps(_finite(content), indent=1) + "\n"
 
     def to_markdown(self) -> str:
-        """A page: the findings, then a table for each section."""
+        """The report as a Markdown page: the findings, then one table per section."""
         lines = ["# Modality gap", ""]
         lines += [f"- {line}" for line in (*self.words, *self.notes)]
         for section, title in SECTIONS.items():
@@ -60,7 +60,7 @@ class Report:
         return "\n".join([*lines, "", _LEGEND, ""])
 
     def __str__(self):
-        """The same for a terminal."""
+        """The report as text for a terminal: the findings, then one table per section."""
         lines = [*self.words, *(f"note: {note}" for note in self.notes)]
         for section, title in SECTIONS.items():
             chosen = [_cells(m) for m in self.metrics if m.section == section]
@@ -73,19 +73,19 @@ class Report:
         return "\n".join([*lines, "", _LEGEND])
 
     def plot(self) -> Any:
-        """A `ctflow.plotting.Picture`: distances against their nulls, recall with intervals."""
+        """A `ctflow.plotting.Picture`: the gap's size, distances with their nulls, recall with errors."""
         from ctflow.embeddings.diagnosis.plot import picture
 
         return picture(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as .json, .md or .png, by the path's ending; whole or not at all."""
+        """Write the report as .json, .md or .png, by the path's ending; a failure leaves no partial file."""
         ending = os.path.splitext(os.fspath(path))[1]
         if ending == ".png":
             self.plot().save(path)
             return
         if ending not in WRITERS:
-            raise ValueError(f"a report is written as .json, .md or .png, got {os.fspath(path)!r}")
+            raise ValueError(f"path must end in .json, .md or .png, got {os.fspath(path)!r}")
         with io.atomic(path) as file:
             file.write(WRITERS[ending](self).encode())
 
@@ -102,12 +102,12 @@ _HEAD = (
     "range or reference",
 )
 _LEGEND = (
-    "null: what the number would be without a gap (labels of the two modalities exchanged), or, for "
-    "pairings, with partners shuffled. gap?: family-wise over the first table. est.: u, unbiased for the "
-    "laws that the rows were drawn from; v, for these rows themselves; plug-in, the logarithm of a mean "
-    "over the rows. An interval is for the laws. A number that changes with the number of rows has no "
-    "interval, at most a standard error (±) over other samples of as many rows: compare it only at the same "
-    "number of rows."
+    "null: the number without a gap (labels of the two modalities exchanged) or, for numbers about pairings, "
+    "with partners shuffled. gap?: tested in the first table, at one family-wise level. est.: u is unbiased "
+    "for the laws that the rows were drawn from; v is for these rows themselves; plug-in is the logarithm of "
+    "a mean over the rows. An interval is for the laws. A number that changes with the number of rows has no "
+    "interval, at most a standard error (±) over other samples with as many rows: compare it only at equal "
+    "numbers of rows."
 )
 
 
@@ -137,7 +137,7 @@ def _number(value: float) -> str:
 
 
 def _finite(content: Any) -> Any:
-    """The same with null for NaN and infinity, which JSON has no word for."""
+    """The same content with None for NaN and infinity, which JSON cannot represent."""
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -1,7 +1,7 @@
-"""What a number would be without a gap, without pairs, or on another sample: weights for every resample.
+"""Resamples of two clouds as weights: relabelled clouds without a gap, and bootstrap samples.
 
-A cloud is a vector of weights over one table that holds the rows of both. So a relabelling and a bootstrap
-are matrices of weights, and one matrix product gives a statistic on all of them.
+A cloud is a vector of weights over one table with the rows of both clouds. Relabellings and bootstrap samples
+are then matrices of weights, and one matrix product gives a statistic on all of them.
 """
 
 from typing import NamedTuple
@@ -13,26 +13,26 @@ from ctflow.embeddings.pairing import Block
 
 
 class Rows(NamedTuple):
-    """The rows of both clouds in one table: first those of x, then those of y."""
+    """The rows of both clouds in one table: first the rows of x, then those of y."""
 
     points: np.ndarray
     """[N, d]."""
     x: np.ndarray
     """[N] weights of the first cloud, summing to 1; 0 on rows of y."""
     y: np.ndarray
-    """[N] weights of the second."""
+    """[N] weights of the second cloud, summing to 1; 0 on rows of x."""
     group: np.ndarray
-    """[N] numbers from 0; rows of one group depend on each other."""
+    """[N] group numbers from 0; rows of one group depend on each other."""
     pairs: np.ndarray
-    """[p, 2] rows of the table."""
+    """[p, 2] rows of the table that are partners."""
     pair_weight: np.ndarray
     """[p], summing to 1."""
     copies: np.ndarray | None = None
-    """[N] how many equal rows each stands for, if these are its own and go with it to the other cloud."""
+    """[N] number of equal rows that each row stands for, if unpaired: a relabelling moves them together."""
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Rows of x and of y."""
+        """Number of rows of x and of y."""
         return int((self.x > 0).sum()), int((self.y > 0).sum())
 
 
@@ -52,24 +52,24 @@ def table(x: np.ndarray, y: np.ndarray, block: Block) -> Rows:
 
 
 class Resamples(NamedTuple):
-    """Weights of both clouds, one column per resample: as they are, then relabelled, then bootstrapped."""
+    """Weights of both clouds: one column for the clouds as given, then relabelled, then bootstrapped ones."""
 
     x: np.ndarray
     """[N, 1 + relabelled + bootstrapped], columns summing to 1."""
     y: np.ndarray
     group: np.ndarray
-    """[groups, columns], how often each group was drawn: 1 but in a bootstrap."""
+    """[groups, columns], how often each group was drawn: always 1 except in bootstrapped columns."""
     relabelled: int
     tail: float = 0.025
-    """The share of the bootstrap that lies beyond each end of a 95 % interval."""
+    """Share of the bootstrap that lies beyond each end of a 95 % interval."""
 
     def draws(self, values: np.ndarray) -> "Draws":
-        """A statistic on every column, told apart."""
+        """Split the values of a statistic on all columns into value, null and bootstrap."""
         first = 1 + self.relabelled
         return Draws(float(values[0]), np.asarray(values[1:first]), np.asarray(values[first:]), self.tail)
 
     def followed_by(self, other: "Resamples") -> "Resamples":
-        """The same with the columns of others after them."""
+        """These resamples, followed by the columns of `other`."""
         x, y, group = (
             np.concatenate(pair, axis=1)
             for pair in ((self.x, other.x), (self.y, other.y), (self.group, other.group))
@@ -77,18 +77,18 @@ class Resamples(NamedTuple):
         return self._replace(x=x, y=y, group=group)
 
     def without_relabelled(self) -> "Resamples":
-        """The same without relabelled columns."""
+        """These resamples without the relabelled columns."""
         kept = np.r_[0:1, 1 + self.relabelled : self.x.shape[1]]
         return self._replace(x=self.x[:, kept], y=self.y[:, kept], group=self.group[:, kept], relabelled=0)
 
     def without_bootstrap(self) -> "Resamples":
-        """The same without bootstrapped columns."""
+        """These resamples without the bootstrapped columns."""
         kept = slice(0, 1 + self.relabelled)
         return self._replace(x=self.x[:, kept], y=self.y[:, kept], group=self.group[:, kept])
 
 
 class Draws(NamedTuple):
-    """A statistic as it is, on clouds without a gap (or pairs), and on bootstrapped samples."""
+    """A statistic on the clouds as given, on clouds without a gap, and on bootstrapped samples."""
 
     value: float
     null: np.ndarray
@@ -99,16 +99,16 @@ class Draws(NamedTuple):
     def interval(
         self, low: float = -np.inf, high: float = np.inf, other_error: float = 0.0
     ) -> tuple[float, float]:
-        """95 % basic bootstrap interval, cut to the range of the statistic; it always holds the value.
+        """95 % basic bootstrap interval, clipped to the range of the statistic; it always contains the value.
 
-        Twice the value less the bootstrap's quantiles: a V-statistic's bootstrap is off by as much again as
-        the statistic, and this takes it off. Where that leaves the value itself outside, the nearer end is
-        moved to it.
+        The ends are twice the value minus the bootstrap's quantiles. This removes the bias of a V-statistic,
+        which its bootstrap has twice. If the value then lies outside, the nearer end is moved to it. Without
+        a bootstrap, or if a number is not finite, both ends are NaN.
 
         Args:
-            low: least value that the statistic can take.
-            high: largest value.
-            other_error: standard error from another source than the rows, such as random directions.
+            low: smallest value that the statistic can take.
+            high: largest value that the statistic can take.
+            other_error: standard error from a source other than the rows, such as random directions.
         """
         if len(self.bootstrap) == 0 or not np.isfinite([self.value, *self.bootstrap]).all():
             return np.nan, np.nan
@@ -119,10 +119,9 @@ class Draws(NamedTuple):
 
 
 def halves(rows: Rows, rng: np.random.Generator) -> np.ndarray:
-    """Which groups are in the first of two random halves, [groups]; each kind of group is halved by itself.
+    """Which groups are in the first of two random halves, [groups]; each kind of group is halved separately.
 
-    The kinds are groups of both clouds, of x alone and of y alone, so that neither half lacks one of them
-    where there are two.
+    The kinds are groups of both clouds, of x alone and of y alone. A kind with two groups is in both halves.
     """
     both, only_x, only_y = _kinds(rows)
     first = np.zeros(len(both), bool)
@@ -133,14 +132,14 @@ def halves(rows: Rows, rng: np.random.Generator) -> np.ndarray:
 
 
 def _kinds(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which groups hold rows of both clouds, of x alone and of y alone, [groups] each."""
+    """Which groups hold rows of both clouds, of x alone, and of y alone: three arrays [groups]."""
     size = int(rows.group.max()) + 1
     has_x, has_y = (np.bincount(rows.group, weights > 0, size) > 0 for weights in (rows.x, rows.y))
     return has_x & has_y, has_x & ~has_y, has_y & ~has_x
 
 
 def num_relabellings(rows: Rows, first: np.ndarray) -> float:
-    """How many ways there are to exchange the labels within each half; infinity if very many."""
+    """Number of ways to exchange the labels within each half; infinity above 2^1000."""
     both, only_x, only_y = _kinds(rows)
     log2 = float(both.sum())
     for part in (first, ~first):
@@ -156,18 +155,18 @@ def resample(
 ) -> Resamples:
     """Weights of `relabelled` clouds without a gap and of `bootstrapped` new samples.
 
-    Relabelling gives the two measures of each group that has both to the other cloud by the toss of a coin.
-    Rows of groups of one modality change places among themselves: each takes the label of another, and its
-    weight unless that is a number of copies, within each half, so that both halves keep as many rows of each
-    cloud. The first is exact for rows paired one to one, and right in the limit of many groups for several
-    captions per image; the second is exact for independent rows. Both hold the pairing fixed.
+    A group with rows of both clouds exchanges its rows of x and of y with probability ½. This is exact for
+    rows paired one to one, and right in the limit of many groups for several captions per image. All other
+    rows are permuted within each half, so that each half keeps its number of rows of each cloud: a row takes
+    the label of another row, and also its weight unless the weight counts copies. This is exact for
+    independent rows. Both kinds of relabelling keep the pairing.
 
     Args:
         rows: the table.
-        first: the groups of the first half, [groups].
+        first: whether a group is in the first half, [groups].
         relabelled: number of relabellings.
         bootstrapped: number of bootstrap samples.
-        rng: random numbers.
+        rng: source of random numbers.
     """
     group = rows.group
     both, only_x, only_y = _kinds(rows)
@@ -199,10 +198,10 @@ def resample(
 
 
 def _tail(n: int) -> float:
-    """The share of a bootstrap of n groups beyond each end of a 95 % interval.
+    """The share of a bootstrap of n groups that lies beyond each end of a 95 % interval.
 
-    A bootstrap scatters less than the samples do, by √(1 - 1/n), and knows its scatter from n groups only:
-    the normal quantile is replaced by √(n/(n - 1)) times that of Student's t (Hesterberg, arXiv 1411.5279).
+    A bootstrap scatters less than samples do, by a factor √(1 - 1/n), and n groups give its scatter only
+    roughly. So √(n/(n - 1)) times Student's t replaces the normal quantile (Hesterberg, arXiv 1411.5279).
     """
     if n < 2:
         return 0.025
@@ -210,33 +209,33 @@ def _tail(n: int) -> float:
 
 
 def as_they_are(rows: Rows, groups: np.ndarray | None = None) -> Resamples:
-    """The clouds alone, or their rows in some groups alone, as the only column."""
+    """Resamples with one column: the clouds as given, or only their rows in the chosen groups."""
     kept = np.ones(int(rows.group.max()) + 1) if groups is None else groups.astype(float)
     x, y = (w * kept[rows.group] for w in (rows.x, rows.y))
     return Resamples((x / x.sum())[:, None], (y / y.sum())[:, None], kept[:, None], 0)
 
 
 def multinomial(rng: np.random.Generator, size: int, columns: int) -> np.ndarray:
-    """How often each of `size` things is drawn in as many draws, [size, columns]."""
+    """How often each of `size` items occurs in `size` draws with replacement, [size, columns]."""
     if size == 0:
         return np.zeros((0, columns))
     return rng.multinomial(size, np.full(size, 1 / size), size=columns).T.astype(float)
 
 
 def family_wise(family: dict[str, Draws]) -> dict[str, float]:
-    """p-values of "no gap at all", corrected for asking several statistics at once.
+    """p-values of "no gap at all", corrected for testing several statistics at once.
 
-    How often the largest of all statistics, each in standard deviations from its null mean, comes out as
-    large without a gap: the max-T permutation test (Westfall and Young 1993). Under relabelling the chance
-    that any p-value is <= α is at most α.
+    A p-value is the share of relabellings on which the largest of all statistics is at least as large, each
+    measured in standard deviations from its null mean: the max-T permutation test (Westfall and Young 1993).
+    Without a gap, the probability that any p-value is <= α is at most α.
 
     Args:
-        family: one-sided statistics (large means a gap) with their nulls, relabelled together; all finite.
+        family: one-sided statistics (large means a gap) with nulls from the same relabellings; all finite.
     """
     if not family:
         return {}
     columns = np.stack([np.concatenate([[d.value], d.null]) for d in family.values()])
-    # The observed column is standardised with the others, as one of them.
+    # The observed values are standardised together with the null, as one more relabelling.
     centre, spread = columns.mean(axis=1, keepdims=True), columns.std(axis=1, keepdims=True)
     scores = (columns - centre) / np.where(spread > 0, spread, 1)
     largest = scores.max(axis=0)

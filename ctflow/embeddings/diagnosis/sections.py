@@ -1,4 +1,4 @@
-"""The other sections of a report: pairing, spread, retrieval, the loss, and the paper's terms."""
+"""The sections of a report on pairing, spread, retrieval, the loss and the paper's terms."""
 
 import numpy as np
 from scipy import special
@@ -17,7 +17,7 @@ _NARROW = 0.01
 
 
 def pairing(s: Study) -> list[Metric]:
-    """How close partners are; the null, with partners shuffled, is in closed form."""
+    """How close partners are. The null (partners shuffled) has a closed form."""
     apart = streamed.mean_paired_distance(s.moments, s.units)
     mean, sd = streamed.repaired_distance(s.moments)
     within = (streamed.within(s.moments, s.units, "x") + streamed.within(s.moments, s.units, "y")) / 2
@@ -54,14 +54,15 @@ def pairing(s: Study) -> list[Metric]:
             (0, 1),
             mean / (mean + 2 * within[0]),
             slope * sd,
-            means="RMG: partners' 1 - cosine over itself plus that within a modality (arXiv 2404.07983)",
-            reference="0 to 1; 0.5: partners no nearer than any two of one modality",
+            means="RMG: a/(a + b), a = 1 - mean cosine of partners, b = 1 - mean cosine within a modality "
+            "(arXiv 2404.07983)",
+            reference="0 to 1; 0.5: partners no nearer than any two rows of one modality",
         ),
     ]
 
 
 def spread(s: Study) -> list[Metric]:
-    """How each cloud spreads; the null is how both would if they spread alike."""
+    """How each cloud spreads. The null is the spread with the labels of the modalities exchanged."""
     d, estimator = s.rows.points.shape[1], s.options["estimator"]
     kernel = np.exp(4 * s.cosine - 4)
     forms = two_sample.mean_forms(kernel, s.rows, s.resamples, estimator)
@@ -91,7 +92,7 @@ def spread(s: Study) -> list[Metric]:
                 (-1, 1),
                 rows=s.all_rows,
                 estimator="u",
-                means="mean cosine of two rows",
+                means="mean cosine of two rows of the modality",
                 reference="0 if uniform, 1 if one point",
             ),
             measured(
@@ -108,16 +109,16 @@ def spread(s: Study) -> list[Metric]:
 
 
 def gallery(s: Study) -> tuple[Block, np.ndarray, np.ndarray]:
-    """The sample for retrieval and for the loss, larger than that for sums over all pairs of rows."""
+    """The sample for retrieval and the loss; it is larger than the one for sums over all pairs of rows."""
     block = s.pairing.take(s.pairing.sample(s.options["max_gallery"], s.random(5)))
     x, y = s.x.rows(block.x), s.y.rows(block.y)
-    # In a narrow cone float32's rounding of the cosines hides their order.
+    # In a narrow cone the cosines differ by less than float32's rounding: use float64 there.
     narrow = min(float(streamed.within(s.moments, as_they_are(s.moments.units), c)[0]) for c in "xy")
     return (block, unit(x), unit(y)) if narrow < _NARROW else (block, x, y)
 
 
 def recalls(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
-    """Recall both ways and hubness; chance in closed form."""
+    """Recall and hubness in both directions. The recall by chance has a closed form."""
     first, second = (partners(block, column) for column in (0, 1))
     return [
         *_one_way(s, "x_to_y", x, y, first, block.x_group),
@@ -147,7 +148,7 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
                 null="re-paired",
                 null_mean=float(chance.mean()),
                 null_sd=float(np.sqrt((chance * (1 - chance)).sum()) / len(asked)),
-                means=f"a partner among the {k} nearest of {m}",
+                means=f"share of queries with a partner among the {k} nearest of {m} rows",
                 reference="0 to 1; falls as the gallery grows",
             )
         )
@@ -159,23 +160,23 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
                 "retrieval",
                 Draws(skew, np.zeros(0), np.zeros(0)),
                 grows=True,
-                why_not="all rows are equally often among the nearest",
+                why_not="all rows are among the nearest equally often",
                 rows=(len(asked), m),
                 means=f"skewness of how often a row is among the {max(KS)} nearest",
-                reference="0 if even; changes with the number of rows",
+                reference="0 if the counts are symmetric; changes with the number of rows",
             )
         )
     return metrics
 
 
 def _drawn(group: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each row comes with its group in a bootstrap, [rows, count]."""
+    """How often each row is drawn, together with its group, in each bootstrap sample: [rows, count]."""
     names, label = np.unique(group, return_inverse=True)
     return multinomial(rng, len(names), count)[label]
 
 
 def loss(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
-    """The in-batch losses of the gallery's rows; the null, with partners shuffled, is in closed form."""
+    """The in-batch losses of the gallery's rows. The null (partners shuffled) has a closed form."""
     tau, bias = s.options["temperature"], s.options["logit_bias"]
     found = in_batch(unit(x), unit(y), block, tau, bias)
     share = s.pairing.num_groups / len(np.unique(block.x_group))
@@ -190,7 +191,7 @@ def loss(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
         ),
         "above_bound": (
             found.above_bound,
-            "J^Sym + log V + I(π): the energy above the least that these pairs allow, nats",
+            "J^Sym + log V + I(π): the energy above its lower bound for these pairs, nats",
             ">= 0; grows with the number of pairs",
         ),
     }
@@ -217,10 +218,7 @@ def loss(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
 
 
 def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The paper's terms on every relabelling, and on the first half of the groups.
-
-    Without pairs their alignment is left out.
-    """
+    """The paper's terms on every relabelling and on half of the groups; unpaired rows have no alignment."""
     r = s.resamples.without_bootstrap().followed_by(as_they_are(s.rows, s.first_half))
     paired = np.zeros(r.x.shape[1])
     if s.paired:
@@ -232,19 +230,19 @@ def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
 
 
 def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> list[Metric]:
-    """J^Sym and its parts at the user's temperature."""
+    """J^Sym and its parts at the user's temperature, as metrics."""
     tau, rows = s.options["temperature"], s.rows
     mean, sd = streamed.repaired_distance(s.moments)
     groups = len(s.first_half)
-    # Shuffled partners change the alignment term, and no other.
+    # Shuffling the partners changes the alignment term only.
     cosine = s.cosine[tuple(rows.pairs.T)] @ rows.pair_weight
     shift, scatter = (cosine - 1 + mean / 2) / tau, sd * np.sqrt(s.pairing.num_groups / groups) / (2 * tau)
     means = {
         "energy": "J^Sym + log V = mean free energy - mean divergence, nats",
         "free_energy_12": "F̃₁₂ + log V: alignment and x's own spread, nats",
         "free_energy_21": "F̃₂₁ + log V: alignment and y's own spread, nats",
-        "divergence_12": "D̃(1‖2), how much less of y than of x there is where x is, nats",
-        "divergence_21": "D̃(2‖1), how much less of x than of y there is where y is, nats",
+        "divergence_12": "D̃(1‖2), mean log ratio of the fields of x and y over the rows of x, nats",
+        "divergence_21": "D̃(2‖1), mean log ratio of the fields of y and x over the rows of y, nats",
     }
     metrics = []
     for name, values in found.items():
@@ -263,7 +261,7 @@ def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> li
                 estimator="plug-in",
                 means=means[name],
                 reference="changes with the number of rows"
-                + (f": {half[name]:.4g} on half of them" if np.isfinite(half[name]) else ""),
+                + (f": {half[name]:.4g} on half of the groups" if np.isfinite(half[name]) else ""),
                 **fields,
             )
         )

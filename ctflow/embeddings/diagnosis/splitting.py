@@ -1,4 +1,4 @@
-"""Which groups of rows a comparison fits on and which it measures: no item is on both sides."""
+"""Splits groups of rows into those that a comparison fits on and those that it measures, without overlap."""
 
 from typing import NamedTuple
 
@@ -11,34 +11,34 @@ MIN_PART = 20
 
 
 class Split(NamedTuple):
-    """Numbers of groups, increasing."""
+    """Increasing numbers of the groups in each part."""
 
     fitted: np.ndarray
-    """Groups that corrections are fitted on, and their strengths chosen."""
+    """Groups on which corrections are fitted and their strengths chosen."""
     held_out: np.ndarray
-    """Groups that are measured."""
+    """Groups on which corrections are measured."""
 
 
 def split(
     plan: Pairing, held_out: float, max_rows: int, max_groups: int | None, rng: np.random.Generator
 ) -> Split:
-    """Cut the groups into those to fit on and those held out, at random.
+    """Split the groups at random into those to fit on and those held out.
 
     Args:
         plan: the groups; rows that are partners, or copies of each other, are in one group.
         held_out: share of the groups held out, in (0, 1).
-        max_rows: rows of each modality that are measured at most, so that all pairs of rows fit in memory.
-        max_groups: groups used at most; None for all.
-        rng: random numbers.
+        max_rows: largest number of rows of each modality to measure, so that all pairs of rows fit in memory.
+        max_groups: largest number of groups to use; None for all.
+        rng: source of random numbers.
 
     Raises:
-        ValueError: too few independent groups, or pairs that join nearly all rows.
+        ValueError: there are too few independent groups, or the pairs join nearly all rows.
     """
     if plan.rows_as_groups:
         raise ValueError(
-            "the pairs join nearly all rows into one group, or into too few, so that partners would be both "
-            f"fitted on and measured: {_num_joined(plan)} groups are independent and at least {2 * MIN_PART} "
-            "of similar size are needed; give pairs that join fewer rows"
+            "pairs must not join nearly all rows, or partners would be both fitted on and measured: "
+            f"{_num_joined(plan)} groups are independent and at least {2 * MIN_PART} of similar size are "
+            "needed; give pairs that join fewer rows"
         )
     order = rng.permutation(plan.num_groups)[:max_groups]
     kept = round(held_out * len(order))
@@ -46,14 +46,14 @@ def split(
     if min(len(measured), len(fitted)) < MIN_PART:
         raise ValueError(
             f"{len(order)} independent groups of pairs are too few to split: {len(fitted)} would be fitted "
-            f"on and {len(measured)} measured, and each part needs {MIN_PART}; give more pairs, or another "
+            f"on and {len(measured)} measured, but each part needs {MIN_PART}; give more pairs, or another "
             "held_out or max_rows"
         )
     return Split(fitted, measured)
 
 
 def _within(plan: Pairing, groups: np.ndarray, max_rows: int) -> np.ndarray:
-    """The first of the groups, in the order given, that have at most so many rows of each modality."""
+    """The leading groups, in the given order, that together have at most `max_rows` rows per modality."""
     order = np.argsort(groups)
     block = plan.take(groups[order])
     sizes = []
@@ -66,7 +66,7 @@ def _within(plan: Pairing, groups: np.ndarray, max_rows: int) -> np.ndarray:
 
 
 def _num_joined(plan: Pairing) -> int:
-    """Number of groups that the pairs join rows into, where each row was taken as a group of its own."""
+    """Number of groups into which the pairs join the rows, for a plan that treats each row as a group."""
     block, (n, m) = plan.take(np.arange(plan.num_groups)), plan.shape
     rows = block.x[block.pairs[:, 0]], n + block.y[block.pairs[:, 1]]
     graph = sparse.coo_array((np.ones(len(rows[0]), np.int8), rows), shape=(n + m, n + m))

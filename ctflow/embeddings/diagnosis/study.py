@@ -1,4 +1,4 @@
-"""What a diagnosis measures from: all rows in units, a sample of rows, and resamples of both."""
+"""The data that a diagnosis measures: all rows merged into units, a sample of rows, and resamples of both."""
 
 from typing import Any, NamedTuple
 
@@ -20,27 +20,27 @@ from ctflow.embeddings.pairing import Pairing
 
 _MANY = 500
 MIN_FOR_INTERVAL = 20
-"""Fewest independent groups, or rows of either cloud, that intervals are given for."""
+"""Smallest number of independent groups, or of unpaired rows of either cloud, that gets intervals."""
 
 
 class Study(NamedTuple):
-    """Everything that a section of a report is made from."""
+    """The input of every section of a report."""
 
     x: Embeddings
     y: Embeddings
     pairing: Pairing
     moments: streamed.Moments
     units: Resamples
-    """Resamples of all rows, in units."""
+    """Resamples of all rows, merged into units."""
     rows: Rows
     """A sample of rows, for sums over all pairs of rows."""
     units_half: np.ndarray
-    """[groups of the units] those of the first half, relabelled by themselves."""
+    """[groups of the units] whether a group is in the first half; each half is relabelled separately."""
     first_half: np.ndarray
-    """[groups of the sample] the groups that a separator is fitted on; the others are held out."""
+    """[groups of the sample] whether the separator is fitted on a group; the others are held out."""
     resamples: Resamples
     cosine: np.ndarray
-    """[N, N] of the sample."""
+    """[N, N] cosines of the sample."""
     options: dict[str, Any]
 
     @property
@@ -55,21 +55,21 @@ class Study(NamedTuple):
 
     @property
     def num_relabellings(self) -> float:
-        """How many ways there are to exchange the labels of the rows."""
+        """Number of ways to exchange the labels of the rows; infinity if units were merged."""
         if self.moments.merged:
             return np.inf
         return num_relabellings(self.moments.units, self.units_half)
 
     @property
     def merged_rows(self) -> bool:
-        """Whether units hold several independent rows, whose labels then cannot be exchanged one by one."""
+        """Whether units hold several independent rows, so that labels cannot be exchanged row by row."""
         return self.moments.merged and (not self.paired or self.pairing.rows_as_groups)
 
     def chance_apart(self) -> np.ndarray:
-        """How much of the squared distance of the means is chance, [columns]; for columns that are no null.
+        """The part of the squared distance of the means that is due to chance, [columns]; not for the null.
 
-        The squares of each group's share in the difference: without them products of distinct groups remain,
-        whose mean is the squared distance of the laws' means, but for a factor 1 - 1/n.
+        It is the sum of the squares of the groups' contributions to the difference. Without them only
+        products of distinct groups remain, with mean (1 - 1/n) times the squared distance of the laws' means.
         """
         points, x, y = self.moments.units.points, self.units.x, self.units.y
         square = np.einsum("ud,ud->u", points, points)
@@ -89,11 +89,11 @@ class Study(NamedTuple):
         return x, y
 
     def _relabelled_means(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means without a gap, [relabelled, d] each, where units hold several rows.
+        """Means without a gap, [relabelled, d] each, for units that hold several rows.
 
-        Of few rows, the differences of the relabelled sample's means, scaled to all rows: a difference of
-        means of n and m rows has a covariance in proportion to 1/n + 1/m. Of many rows on both sides, by the
-        central limit theorem, sums of all units with random signs, which have the same covariance.
+        If a modality has few rows, their difference is that of the relabelled sample, scaled to all rows: for
+        n and m rows the covariance is proportional to 1/n + 1/m. If both have many, it is a sum of all units
+        with random signs, which has the same covariance and is normal by the central limit theorem.
         """
         of_x, of_y = self.moments.coincidence
         share = of_x / (of_x + of_y)
@@ -110,20 +110,20 @@ class Study(NamedTuple):
         return pooled + share * difference, pooled - (1 - share) * difference
 
     def random(self, stream: int) -> np.random.Generator:
-        """Random numbers of a stream of their own, so that no section changes another's."""
+        """A random generator for one numbered stream, so that sections do not affect each other."""
         return np.random.default_rng([self.options["seed"], stream])
 
 
 def study(
     x: Embeddings, y: Embeddings, plan: Pairing, read: streamed.Moments, options: dict[str, Any]
 ) -> Study:
-    """Draw the sample and the resamples."""
+    """Draw the sample of rows and the resamples of units and sample."""
     seed, relabelled, drawn = (options[name] for name in ("seed", "n_permutations", "n_bootstrap"))
     block = plan.take(plan.sample(options["max_rows"], np.random.default_rng([seed, 0])))
     rows = table(unit(x.rows(block.x)), unit(y.rows(block.y)), block)
     if not enough_for_intervals(plan):
         drawn = 0
-    # The same coins for both: where they hold the same groups, their nulls belong together.
+    # Both use the same random numbers: if they hold the same groups, they get the same relabellings.
     first = [halves(t, np.random.default_rng([seed, 3])) for t in (read.units, rows)]
     units, resamples = (
         resample(t, part, relabelled, drawn, np.random.default_rng([seed, 1]))
@@ -134,13 +134,13 @@ def study(
 
 
 def enough_for_intervals(plan: Pairing) -> bool:
-    """Whether there are enough independent groups to draw them anew."""
+    """Whether there are enough independent groups, or unpaired rows, for a bootstrap."""
     fewest = plan.effective_groups if plan.paired else min(plan.items)
     return fewest >= MIN_FOR_INTERVAL and not plan.rows_as_groups
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit norm in float64: distances within a narrow cone are smaller than float32's rounding."""
+    """Rows of unit norm in float64, because distances in a narrow cone can be below float32's rounding."""
     rows = rows.astype(float)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -156,18 +156,18 @@ def measured(
     why_not: str = "it is not finite on these rows",
     **fields: Any,
 ) -> Metric:
-    """A metric with null and interval from its draws.
+    """A metric whose null, and interval or error, come from its draws.
 
     Args:
-        name: of the metric.
-        section: of the report.
+        name: name of the metric.
+        section: section of the report.
         draws: value, null and bootstrap.
         bounds: range of the statistic.
-        grows: whether the number changes with the number of rows, so that no interval from these rows can
-            say where it lies for more: it has a standard error at this number of rows instead.
-        interval: its 95 % interval, where the draws' own would be wrong.
-        why_not: why the value is not finite, where it is not.
-        fields: the rest of the metric.
+        grows: whether the number changes with the number of rows. Then it gets no interval, but a standard
+            error at this number of rows.
+        interval: the 95 % interval to use instead of that of the draws, which would be wrong.
+        why_not: the reason to report if the value is not finite.
+        fields: the other fields of the metric.
     """
     if not np.isfinite(draws.value):
         return Metric(name=name, section=section, value=np.nan, reason=why_not, **fields)
@@ -176,7 +176,7 @@ def measured(
         fields |= {"error": float(error)}
     else:
         low, high = draws.interval(*bounds) if interval is None else interval
-        # minimum and maximum pass NaN on, for no interval
+        # np.minimum and np.maximum propagate NaN, which stands for no interval.
         fields |= {
             "low": float(np.minimum(low, draws.value)),
             "high": float(np.maximum(high, draws.value)),
@@ -193,5 +193,5 @@ def measured(
 
 
 def without_null(draws: Draws) -> Draws:
-    """The same draws; for numbers that a relabelling does not bear on."""
+    """The draws without their null, for numbers that a relabelling says nothing about."""
     return draws._replace(null=np.zeros(0))

@@ -1,6 +1,6 @@
-"""The paper's own terms at a user's temperature, on every resample at once (arXiv 2601.19597).
+"""The paper's terms at a user's temperature, on every resample at once (arXiv 2601.19597).
 
-`ctflow.energies` has them for one pair of clouds; here one kernel matrix serves hundreds of weightings.
+`ctflow.energies` computes them for one pair of clouds; here one kernel matrix serves hundreds of weightings.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from ctflow.embeddings.diagnosis.resampling import Resamples, Rows
 from ctflow.embeddings.diagnosis.two_sample import same_group, without_groups
 
-# A weighted sum of exponentials, the largest of them 1, whose logarithm is below this may have lost terms.
+# If the largest exponential of a sum is 1 and the weighted sum's logarithm is below this, terms may be lost.
 _UNDERFLOW = -600.0
 
 
@@ -21,14 +21,14 @@ def energy_terms(
     temperature: float,
     estimator: str,
 ) -> dict[str, np.ndarray]:
-    """J^Sym and what it is made of, in nats, [columns] each.
+    """J^Sym and its parts, in nats, [columns] each.
 
-    The kernel's volume is left out of the free energies, so that they mean the same at every d:
+    log V is added so that the free energies do not depend on the kernel's volume V, which depends on d:
     `free_energy_12` is F̃₁₂ + log V = -E_π s/τ + ∫log Γ₁ dq₁, `divergence_12` is D̃(1‖2) = ∫log(Γ₁/Γ₂)dq₁, and
-    `energy`, J^Sym + log V, is their mean difference: ½(F̃₁₂ + F̃₂₁) - ½(D̃(1‖2) + D̃(2‖1)).
+    `energy` is J^Sym + log V = ½(F̃₁₂ + F̃₂₁) + log V - ½(D̃(1‖2) + D̃(2‖1)).
 
-    Each field Γ is a mean over the table's rows, and its logarithm is a plug-in value: below the logarithm
-    of the law's field on average, and rising as rows are added.
+    Each field Γ is a mean over the table's rows, and its logarithm is a plug-in value: on average it is below
+    the logarithm of the law's field, and it rises as rows are added.
 
     Args:
         cosine: [N, N], over the table's rows.
@@ -36,15 +36,15 @@ def energy_terms(
         rows: the table.
         resamples: weights.
         temperature: τ > 0.
-        estimator: `u` leaves a row's own group, its partner too, out of its fields Γ, as in the large-batch
-            limit. `v` keeps them: the energy of these rows as a batch, where J^Sym + log V >= -I(π).
+        estimator: `u` excludes a row's own group, with its partners, from its fields Γ, as in the large-batch
+            limit. `v` includes it: the energy of these rows as a batch, where J^Sym + log V >= -I(π).
     """
     logits = cosine / temperature
     if estimator == "u":
         logits = without_groups(logits, rows, -np.inf)
     both = log_fields(logits, np.concatenate([resamples.x, resamples.y], axis=1))
     log_x, log_y = np.split(both, 2, axis=1)
-    # A cloud of one group has no field of its own: its terms come out as NaN.
+    # With `u`, a cloud of a single group has no field on its own rows, so its terms are NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
         if estimator == "u":
             groups = same_group(rows)
@@ -63,13 +63,13 @@ def energy_terms(
 
 
 def log_fields(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Log Σ_j w_jc e^{logits_ij}, [N, columns], at any temperature; -inf where nothing has weight.
+    """Log Σ_j w_jc e^{logits_ij}, [N, columns], at any temperature; -inf where no term has weight.
 
-    One product, with the largest logit of each row taken out. Where all terms that have weight underflow,
-    the product is repeated without the terms that have none, from the largest logit that is left.
+    This is one matrix product after subtracting the largest logit of each row. Where all terms with weight
+    underflow, the product is repeated without the largest logits, none of which has weight there.
 
     Args:
-        logits: [N, M]; -inf for terms to leave out.
+        logits: [N, M]; -inf excludes a term.
         weights: [M, columns], 0 or above 1e-20.
     """
     found = np.full((len(logits), weights.shape[1]), -np.inf)
@@ -83,7 +83,7 @@ def log_fields(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
         found[rows] = np.where(open_, part + top[:, None], found[rows])
         open_ &= part < _UNDERFLOW
         more = open_.any(axis=1)
-        # A term above this that had weight would have been seen.
+        # A term with weight above this limit would have kept the sum above the threshold.
         rows, open_, limit = rows[more], open_[more], top[more] + _UNDERFLOW + 50
     return found
 

@@ -1,7 +1,7 @@
 """Distances between two weighted clouds, on every resample at once.
 
-Matrices over all pairs of a sample of rows are held, unlike in `ctflow.log_partition`: hundreds of resamples
-share each, and take it in one product.
+Unlike in `ctflow.log_partition`, matrices over all pairs of rows of a sample are held in memory: hundreds of
+resamples share each matrix in one product.
 """
 
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from ctflow.embeddings.diagnosis.resampling import Resamples, Rows
 
 
 def same_group(rows: Rows) -> sparse.csr_array:
-    """Indicator [groups, N] of which rows are of which group."""
+    """Indicator matrix [groups, N]: 1 where the row belongs to the group."""
     size = len(rows.group)
     return sparse.csr_array((np.ones(size), (rows.group, np.arange(size))))
 
 
 def without_groups(table: np.ndarray, rows: Rows, value: float) -> np.ndarray:
-    """A table over all pairs of rows [N, N], with `value` for rows of one group."""
+    """A copy of a table [N, N] over all pairs of rows, with `value` where both rows are of one group."""
     groups = same_group(rows)
     table = table.copy()
     table[(groups.T @ groups).nonzero()] = value
@@ -35,8 +35,8 @@ def mean_forms(
         kernel: symmetric, [N, N], over the table's rows.
         rows: the table.
         resamples: weights.
-        estimator: `u` takes points of distinct groups only, so that it is unbiased also for clouds paired
-            point by point; `v` takes all.
+        estimator: `u` uses pairs of rows of distinct groups only, so that it is unbiased even for clouds that
+            are paired row by row; `v` uses all pairs of rows.
     """
     p, q = resamples.x, resamples.y
     if estimator == "u":
@@ -51,7 +51,7 @@ def mean_forms(
         groups = same_group(rows)
         gp, gq = groups @ p, groups @ q
         apart = [1 - np.einsum("gc,gc->c", a, b) for a, b in ((gp, gp), (gq, gq), (gp, gq))]
-        with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one group has no pairs apart
+        with np.errstate(divide="ignore", invalid="ignore"):  # no such pairs if a resample has one group
             forms = [form / share for form, share in zip(forms, apart, strict=True)]
     return forms[0], forms[1], forms[2]
 
@@ -68,25 +68,25 @@ def _own_forms(kernel: np.ndarray, split: int, p: np.ndarray, q: np.ndarray) -> 
 
 
 def _mixed_forms(kernel: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The same for any weights."""
+    """The same three forms for any weights."""
     kp, total = kernel @ p, p + q
-    # For rows that are paired one to one, p + q is the same in every column.
+    # For rows paired one to one, p + q is the same in every column, so one product replaces `kernel @ q`.
     constant = total.shape[1] > 0 and np.ptp(total, axis=1).max() < 1e-12 * total.max()
     kq = (kernel @ total[:, :1]) - kp if constant else kernel @ q
     return np.stack([np.einsum("nc,nc->c", a, b) for a, b in ((p, kp), (q, kq), (p, kq))])
 
 
 def distances(cosine: np.ndarray) -> np.ndarray:
-    """‖x - y‖ = √(2 - 2cos) of unit rows; 0 on the diagonal, which rounding would blur."""
+    """‖x - y‖ = √(2 - 2cos) of unit rows; the diagonal, which has rounding errors, is set to 0."""
     return _root(2 - 2 * cosine)
 
 
 def centred_distances(rows: Rows, distance: np.ndarray) -> np.ndarray:
-    """`distance` [N, N] once both means are moved to 0: within a cloud it stays, across it loses the shift.
+    """`distance` [N, N] after both means are moved to 0: only distances between x and y change.
 
-    The means are fitted to the same rows, which takes the variance of their difference off every squared
-    distance across; residuals are scaled up by as much, so that two clouds that differ by a shift alone come
-    out level, to first order in 1/n.
+    The means come from the same rows, which lowers every squared distance between x and y by the variance of
+    the means' difference. Distances are scaled up to compensate, so that the energy distance of two clouds
+    that differ only by a shift is 0 to first order in 1/n.
     """
     x, y = rows.x, rows.y
     of_x, means = x > 0, (x @ rows.points, y @ rows.points)
@@ -124,12 +124,12 @@ def energy_and_cross(
 
 
 def _beyond_rounding(difference: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """A difference of numbers of some size, with what is within their rounding set to 0."""
+    """A difference of numbers of magnitude `size`, set to 0 where it is within their rounding."""
     return np.where(np.abs(difference) > 1e-13 * np.abs(size), difference, 0.0)
 
 
 def mmd_squared(kernel: np.ndarray, rows: Rows, resamples: Resamples, estimator: str) -> np.ndarray:
-    """MMD², E k(x, x') + E k(y, y') - 2E k(x, y), [columns], for a kernel [N, N] that is at most 1."""
+    """MMD², E k(x, x') + E k(y, y') - 2E k(x, y), [columns], for a kernel [N, N] of at most 1."""
     xx, yy, xy = mean_forms(kernel, rows, resamples, estimator)
     return _beyond_rounding(xx + yy - 2 * xy, np.ones_like(xy))
 
@@ -140,7 +140,7 @@ def median_cross_distance(distance: np.ndarray, rows: Rows) -> float:
 
 
 def directions(d: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Random unit vectors [count, d], orthogonal within each set of d, which spreads them more evenly."""
+    """Random unit vectors [count, d]. Each set of d is orthogonal, which spreads them more evenly."""
     bases = [np.linalg.qr(rng.standard_normal((d, min(d, count))))[0].T for _ in range(0, count, d)]
     return np.concatenate(bases)[:count]
 
@@ -148,7 +148,7 @@ def directions(d: int, count: int, rng: np.random.Generator) -> np.ndarray:
 def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean over lines of the Wasserstein-1 distance of the projections, [columns], and its error.
 
-    The error is the standard deviation of the difference that another choice of lines would make, from the
+    The error is the standard deviation of the difference between two choices of lines, estimated from the
     scatter among the lines.
 
     Args:
@@ -160,7 +160,7 @@ def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> t
     found = np.empty((len(lines), len(difference)))
     for line, shadow in enumerate(lines @ rows.points.T):
         order = np.argsort(shadow)
-        # ∫|F - G|: between neighbours the distribution functions differ by the summed weights.
+        # ∫|F - G|: between neighbours, F - G is the sum of the weight differences so far.
         steps = np.take(difference, order[:-1], axis=1)
         np.cumsum(steps, axis=1, out=steps)
         found[line] = np.abs(steps, out=steps) @ np.diff(shadow[order])
@@ -168,20 +168,20 @@ def sliced_wasserstein(rows: Rows, resamples: Resamples, lines: np.ndarray) -> t
 
 
 class Separator(NamedTuple):
-    """A direction fitted on half of the groups, and the scores of the rows held out."""
+    """Scores of the held-out rows along a direction that was fitted on the other half of the groups."""
 
     scores: np.ndarray
     held_out: np.ndarray
 
 
 def separator(rows: Rows, first: np.ndarray) -> Separator:
-    """Fisher's linear discriminant of half of the groups, shrunk to stay defined when d > n.
+    """Fit Fisher's linear discriminant on half of the groups, and score the rows of the others.
 
-    The pooled covariance is shrunk a tenth of the way to its mean variance.
+    The pooled covariance is shrunk a tenth of the way to its mean variance, to be invertible when d > n.
 
     Args:
         rows: the table.
-        first: the groups to fit on, [groups]; both clouds need rows in both halves.
+        first: whether to fit on a group, [groups]; both clouds need rows in both halves.
     """
     train = first[rows.group]
     points = rows.points - (rows.x + rows.y) @ rows.points / 2
@@ -195,23 +195,23 @@ def separator(rows: Rows, first: np.ndarray) -> Separator:
     d = points.shape[1]
     variance = np.trace(scatter) / d
     direction = means[0] - means[1]
-    if variance > 0:  # none is left where a half holds one row of each cloud
+    if variance > 0:  # it is 0 if the half holds only one row of each cloud
         covariance = 0.9 * scatter + 0.1 * variance * np.eye(d)
         direction = linalg.solve(covariance, direction, assume_a="pos")
     scores = points[~train] @ direction
-    # Equal rows have equal scores, whatever the order in which their products were summed.
+    # Rounding the scores gives equal rows equal scores, in whatever order their products were summed.
     step = 1e-12 * max(np.abs(scores).max(), np.finfo(float).tiny)
     return Separator(np.round(scores / step), ~train)
 
 
 def separability(fit: Separator, resamples: Resamples) -> np.ndarray:
-    """Area under the ROC curve on held-out rows, [columns]: chance that a row of x scores above one of y.
+    """Area under the ROC curve on held-out rows, [columns]: P(a row of x scores above a row of y).
 
-    0.5 without a gap. The direction is not fitted again, so a relabelling of the held-out rows is exact.
+    It is 0.5 without a gap. The direction is not refitted, so the null on held-out rows is exact.
     """
     p, q = (w[fit.held_out] / w[fit.held_out].sum(axis=0) for w in (resamples.x, resamples.y))
     levels, level = np.unique(fit.scores, return_inverse=True)
-    # Tied scores count as half.
+    # Tied scores count as one half.
     onto = sparse.csr_array(
         (np.ones(len(level)), (level, np.arange(len(level)))), shape=(len(levels), len(level))
     )

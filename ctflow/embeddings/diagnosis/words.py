@@ -1,4 +1,4 @@
-"""A report in plain words, and what its reader must know about the input."""
+"""The findings of a report as sentences, and notes on its input."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ctflow.embeddings.pairing import RowByRow
 
 
 def words(report: Report) -> tuple[str, ...]:
-    """The findings, each sentence with its numbers."""
+    """The findings as sentences that state their numbers."""
     names = {metric.name for metric in report.metrics}
     said = [_verdict(report), _size(report), *_unmeasured(report), _location(report)]
     if "paired_cosine" in names:
@@ -27,7 +27,7 @@ def _verdict(report: Report) -> str:
     level = report.settings["level"]
     if not tested:
         return (
-            "Whether there is a gap is not measurable: no distance has a finite value and null on these rows."
+            "Whether there is a gap cannot be tested: no distance has a finite value and null on these rows."
         )
     if called:
         return (
@@ -42,20 +42,20 @@ def _verdict(report: Report) -> str:
 
 
 def _size(report: Report) -> str:
-    """How large the gap is, apart from how sure it is."""
+    """How large the gap is; `_verdict` says whether there is one."""
     share = report["energy_coefficient"]
     if not any(m.gap for m in report.metrics):
         if not np.isfinite(share.high):
-            return f"On these rows the energy coefficient is {share.value:.2g}; its interval is not known."
+            return f"On these rows the energy coefficient is {share.value:.2g}; it has no interval."
         return (
-            f"A gap that these rows cannot show is {size_word(share.high)} at most: the energy coefficient "
-            f"is {share.value:.2g}, and its 95 % interval ends at {share.high:.2g}."
+            f"An undetected gap would be {size_word(share.high)} at most: the energy coefficient is "
+            f"{share.value:.2g}, and its 95 % interval ends at {share.high:.2g}."
         )
     interval = f" (95 % interval {share.low:.2g} to {share.high:.2g})" if np.isfinite(share.low) else ""
     limits = ", ".join(f"{word} from {least:g}" for word, least in SIZES.items() if least > 0)
     return (
         f"The gap is {size_word(share.value)}: it makes up {share.value:.2%} of the mean distance between a "
-        f"row of x and a row of y, an energy coefficient of {share.value:.2g}{interval}; {limits}. "
+        f"row of x and a row of y, an energy coefficient of {share.value:.2g}{interval} ({limits}). "
         "A linear discriminant ranks a held-out row of x above one of y with probability "
         f"{_value(report['linear_separability'])}."
     )
@@ -70,14 +70,14 @@ def _unmeasured(report: Report) -> list[str]:
     if not found:
         return []
     said = "; ".join(f"{m.name}, because {m.reason}" for m in found)
-    return [f"Not measurable, and left out of the test: {said}."]
+    return [f"Not measurable and left out of the test: {said}."]
 
 
 def _location(report: Report) -> str:
     centroid, energy = report["centroid_gap"], report["energy_distance"]
     text = f"The means are {centroid.value:.3g} apart"
     if not centroid.reason:
-        text += f", {centroid.null_mean:.3g} ± {centroid.null_sd:.2g} without a gap"
+        text += f" ({centroid.null_mean:.3g} ± {centroid.null_sd:.2g} without a gap)"
     text += f"; the energy distance is {energy.value:.3g}"
     if energy.gap:
         left = report["energy_distance_centred"].value
@@ -88,7 +88,7 @@ def _location(report: Report) -> str:
 def _pairing(report: Report) -> str:
     cosine = report["paired_cosine"]
     text = (
-        f"Partners have cosine {cosine.value:.3g}, shuffled partners {cosine.null_mean:.3g} ± "
+        f"Partners have a mean cosine of {cosine.value:.3g}, shuffled partners {cosine.null_mean:.3g} ± "
         f"{cosine.null_sd:.2g}"
     )
     share = report["gap_share"].value
@@ -100,8 +100,8 @@ def _pairing(report: Report) -> str:
 def _retrieval(report: Report) -> str:
     there, back = report["recall@1_x_to_y"], report["recall@1_y_to_x"]
     return (
-        f"The nearest of {there.rows[1]} is a partner for {there.value:.1%} of x and, of {back.rows[1]}, "
-        f"for {back.value:.1%} of y; by chance {there.null_mean:.2%} and {back.null_mean:.2%}."
+        f"Recall@1 is {there.value:.1%} from x to {there.rows[1]} rows of y, and {back.value:.1%} from y to "
+        f"{back.rows[1]} rows of x; by chance it would be {there.null_mean:.2%} and {back.null_mean:.2%}."
     )
 
 
@@ -110,7 +110,7 @@ def _loss(report: Report) -> str:
     batch = loss.means.partition(" of these ")[2].partition(",")[0]
     return (
         f"At temperature {report.settings['temperature']:g} the InfoNCE loss of {batch} is "
-        f"{loss.value:.4f} nats ({loss.null_mean:.4g} with partners shuffled); it grows with the batch."
+        f"{loss.value:.4f} nats ({loss.null_mean:.4g} with partners shuffled); it grows with the batch size."
     )
 
 
@@ -124,25 +124,25 @@ def _energy(report: Report) -> str:
     if not divergence.reason:
         text += f" ({divergence.null_mean:.2g} ± {divergence.null_sd:.2g} without a gap)"
     return (
-        f"{text}. The divergence is what the loss gains by the gap. These are plug-in values at "
+        f"{text}. The divergence is how much the gap lowers the loss. These are plug-in values at "
         f"{energy.rows[0]} rows, logarithms of means over the rows: the energy and the free energies rise as "
-        "rows are added, so compare them only at the same number of rows."
+        "rows are added, so compare them only at equal numbers of rows."
     )
 
 
 def notes(s: Study) -> tuple[str, ...]:
-    """What was done to the input, and whether its rows seem to belong together."""
+    """What was changed in the input, what limits the report, and whether partners seem to be partners."""
     found = list(s.pairing.notes)
     for z in (s.x, s.y):
         low, high = z.norms or (1, 1)
-        # Rows are refused off the sphere, by more than the rounding of half precision, unless asked for.
+        # Norms off by more than half precision's rounding are accepted only with `normalize`.
         if max(1 - low, high - 1) > 0.05:
-            found.append(f"rows of {z.name} were brought to unit norm; they had {low:.4g} to {high:.4g}")
-    # Exchanging all labels leaves a distance as it is, so that each value comes twice.
+            found.append(f"rows of {z.name} had norms {low:.4g} to {high:.4g} and were brought to unit norm")
+    # Exchanging all labels does not change a distance, so each value of the null occurs twice.
     if s.num_relabellings * s.options["level"] < 2:
         found.append(
-            f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so that no "
-            f"gap can be called at level {s.options['level']:g}"
+            f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so no gap "
+            f"can be called at level {s.options['level']:g}"
         )
     if not enough_for_intervals(s.pairing) and not s.pairing.rows_as_groups:
         found.append(
@@ -152,15 +152,15 @@ def notes(s: Study) -> tuple[str, ...]:
     if s.paired:
         found += _of_partners(s)
     if s.options["logit_bias"] is not None:
-        found.append("a bias of the logits moves the sigmoid loss only: softmax terms do not depend on it")
+        found.append("logit_bias affects the sigmoid loss only: softmax terms do not depend on it")
     return tuple(found)
 
 
 def _of_partners(s: Study) -> list[str]:
-    """Whether partners are the same row, or no nearer than shuffled ones."""
+    """A note if all partners are equal rows, or if partners are no nearer than shuffled ones."""
     apart = float(mean_paired_distance(s.moments, s.units)[0])
     if apart == 0:
-        return ["every row of x equals its partner in y: the two clouds are one"]
+        return ["every row of x equals its partner in y: the two clouds are the same"]
     mean, sd = repaired_distance(s.moments)
     by_row = isinstance(s.pairing, RowByRow)
     note = order_note(s.x, s.y, 1 - apart / 2, 1 - mean / 2, sd / 2, by_row=by_row)

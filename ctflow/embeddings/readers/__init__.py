@@ -1,8 +1,8 @@
-"""Files of rows [n, d], opened by their header and read a few rows at a time; nothing is ever unpickled.
+"""Readers of files with rows [n, d]: they read the header first, then a few rows at a time.
 
-Nothing is memory-mapped either: pages that were read would stay in the resident memory, and a file that is
-cut while mapped ends the process. A file is never a reason to read another file, nor to unpack more of it at
-once than `parts.check_piece` allows.
+Nothing is unpickled. Nothing is memory-mapped, because pages that were read would stay in resident memory,
+and a file that is cut while it is mapped ends the process. No file makes a reader open another file, or
+unpack more at once than `parts.check_piece` allows.
 """
 
 from ctflow.embeddings.readers.flat import Flat, npy, safetensors

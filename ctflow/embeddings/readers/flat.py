@@ -1,4 +1,4 @@
-"""Numbers that lie one after another in a file: .npy and .safetensors, row by row or column by column."""
+"""Readers for numbers stored contiguously, row by row or column by column: .npy and .safetensors."""
 
 import json
 import math
@@ -15,14 +15,14 @@ from ctflow.storage.reading import readable
 
 _HEADER_BYTES = 1 << 24
 _NPY_HEADER_BYTES = 10_000
-# Reading on past this many bytes takes about as long as a seek and a read of their own.
+# Reading over a gap of this many bytes takes about as long as a seek and another read.
 _GAP_BYTES = 1 << 13
 _LANE_BYTES = 1 << 20
 _CACHE_LINE = 64
 
 
 class Layout(NamedTuple):
-    """Where the numbers of an array lie in a file."""
+    """Where the numbers of an array are in a file."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
 
 
 class Flat:
-    """Numbers that lie uncompressed in a file, row by row or column by column."""
+    """Numbers stored uncompressed in a file, row by row or column by column."""
 
     def __init__(self, path: Path, layout: Layout):
         self.name, self.shape, self.dtype = str(path), layout.shape, layout.dtype
@@ -44,17 +44,17 @@ class Flat:
             read_rows(file, self._layout, rows, out)
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Do nothing: no file is open between two reads."""
 
 
 def read_rows(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) -> None:
-    """Write rows of strictly increasing numbers into out [k, d], in one pass forward through the file.
+    """Write rows with strictly increasing numbers into out [k, d], in one forward pass through the file.
 
     Args:
-        file: a file that can `seek` and `readinto`; its place may be anywhere.
-        layout: of the array [n, d] in the file.
-        rows: numbers [k].
-        out: of any dtype that the numbers can be cast to.
+        file: a file with `seek` and `readinto`, at any position.
+        layout: layout of the array [n, d] in the file.
+        rows: row numbers [k].
+        out: array of any dtype to which the numbers can be cast.
     """
     (_read_by_columns if layout.by_columns else _read_by_rows)(file, layout, rows, out)
 
@@ -74,7 +74,7 @@ def _read_by_rows(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) 
 
 
 def _read_by_columns(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) -> None:
-    """Read column after column, several at a time, so that the file is passed once, and forward."""
+    """Read the columns in order, several at a time, in one forward pass through the file."""
     (n, d), width = layout.shape, layout.dtype.itemsize
     pieces = _pieces(rows, width)
     scratch = np.empty(max(piece.stop - piece.first for piece in pieces), layout.dtype)
@@ -88,16 +88,16 @@ def _read_by_columns(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarra
 
 
 class _Piece(NamedTuple):
-    """Numbers of a column that are read at once."""
+    """A range of a column that is read at once."""
 
     first: int
     stop: int
     wanted: np.ndarray | None
-    """The places of the wanted ones among them; None if all are wanted."""
+    """Positions of the wanted numbers in the range; None if all are wanted."""
 
 
 def _read_lane(file: Any, start: int, pieces: list[_Piece], scratch: Any, numbers: Any) -> None:
-    """Read the wanted numbers [k] of one column, which begins at that byte of the file."""
+    """Read the wanted numbers [k] of one column, which begins at byte `start` of the file."""
     raw, width, at = memoryview(numbers.view(np.uint8)), numbers.dtype.itemsize, 0
     for first, stop, wanted in pieces:
         file.seek(start + first * width)
@@ -112,7 +112,7 @@ def _read_lane(file: Any, start: int, pieces: list[_Piece], scratch: Any, number
 
 
 def _pieces(rows: np.ndarray, width: int) -> list[_Piece]:
-    """What to read of each column: rows that lie near each other are read with what lies between them."""
+    """The ranges to read of each column: nearby rows are read together with the rows between them."""
     apart = np.diff(rows) * width > _GAP_BYTES
     apart |= np.diff(rows * width // _LANE_BYTES) > 0
     found = []
@@ -126,15 +126,15 @@ def _fill(file: Any, target: memoryview) -> None:
     while target:
         got = file.readinto(target)
         if not got:
-            raise ValueError("it ends early, cut since it was opened")
+            raise ValueError("it ends early and was cut after it was opened")
         target = target[got:]
 
 
 def npy(path: Path) -> Flat:
-    """An .npy of any numbers, by its header.
+    """Open an .npy file of any numeric dtype by its header.
 
     Raises:
-        ValueError: no .npy, Python objects, cut short, more than one array.
+        ValueError: the file is no .npy, holds Python objects or several arrays, or is cut short.
     """
     with readable(str(path), ".npy file"), open(path, "rb") as file:
         layout = npy_layout(file)
@@ -142,60 +142,60 @@ def npy(path: Path) -> Flat:
     if layout.dtype.hasobject:
         raise ValueError(f"{path} must hold plain numbers, got pickled objects, never loaded; save floats")
     promised = promised_bytes(layout)
-    what = f"{layout.dtype} {list(layout.shape)} takes {promised} bytes"
+    what = f"{layout.dtype} {list(layout.shape)} needs {promised} bytes"
     if promised > there:
-        raise ValueError(f"{path} is cut short: {what}, it has {there}; write it again")
+        raise ValueError(f"{path} is cut short: {what}, got {there}; write it again")
     if promised < there:
-        raise ValueError(f"{path} must hold one array: {what}, it has {there}; save one array a file")
+        raise ValueError(f"{path} must hold one array: {what}, got {there}; save one array per file")
     return Flat(path, layout)
 
 
 def promised_bytes(layout: Layout) -> int:
-    """Bytes that the numbers of an array take."""
+    """Bytes that the numbers of an array need according to its header."""
     return math.prod(layout.shape) * layout.dtype.itemsize
 
 
 def npy_layout(file: Any) -> Layout:
-    """Read the header of an .npy, which the file stands at the start of.
+    """Read the header of an .npy, from the current position of the file.
 
     Raises:
-        ValueError: it is no header, or too long.
+        ValueError: there is no valid header, or it is too long.
     """
     version = np.lib.format.read_magic(file)
-    # Format 3 differs in the names of a table's fields, which are no embeddings.
+    # Format 3 is not needed: it differs only in the field names of structured arrays.
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format is {version}, must be (1, 0) or (2, 0)")
-    # The length is looked at before so much is read.
+    # The length is checked before that many bytes are read.
     width = 2 if version == (1, 0) else 4
     length = int.from_bytes(file.read(width), "little")
     if length > _NPY_HEADER_BYTES:
-        raise ValueError(f"its header takes {length} bytes, at most {_NPY_HEADER_BYTES} are read")
+        raise ValueError(f"its header has {length} bytes, at most {_NPY_HEADER_BYTES} are allowed")
     text = length.to_bytes(width, "little") + file.read(length)
     try:
         shape, by_columns, dtype = readers[version](BytesIO(text))
     except ValueError:
         raise
-    except Exception as error:  # NumPy lets through whatever its parser of Python literals raises
+    except Exception as error:  # NumPy does not catch what its parser of Python literals raises
         raise ValueError("its header is no dictionary of shape and dtype") from error
     if min(shape, default=0) < 0:
-        raise ValueError(f"its shape is {shape}")
+        raise ValueError(f"its shape must not be negative, got {shape}")
     return Layout(shape, dtype, file.tell(), by_columns)
 
 
 def safetensors(path: Path, column: str | None) -> Flat:
-    """One tensor of a .safetensors file, by its header.
+    """Open one tensor of a .safetensors file by its header.
 
     Raises:
-        ValueError: no such file or tensor, no floating-point numbers, cut short.
+        ValueError: the file or tensor is missing, cut short, or has no floating-point numbers.
     """
     with readable(str(path), ".safetensors file"), open(path, "rb") as file:
         size = path.stat().st_size
         start = 8 + int.from_bytes(file.read(8), "little")
         if start > size:
-            raise ValueError(f"its header takes {start} bytes, it has {size}")
+            raise ValueError(f"its header needs {start} bytes, got {size}")
         if start > _HEADER_BYTES:
-            raise ValueError(f"its header takes {start} bytes, at most {_HEADER_BYTES} are read")
+            raise ValueError(f"its header has {start} bytes, at most {_HEADER_BYTES} are allowed")
         header = json.loads(file.read(start - 8))
         if not isinstance(header, dict):
             raise ValueError("its header names no tensors")
@@ -207,19 +207,19 @@ def safetensors(path: Path, column: str | None) -> Flat:
     layout = Layout(shape, dtype, start + first, by_columns=False)
     promised, there = promised_bytes(layout), min(stop, size - start) - first
     if promised != there:
-        what = f"{key!r}, {dtype} {list(shape)}, takes {promised} bytes"
-        raise ValueError(f"{path} is cut short: {what}, it has {max(there, 0)}; write it again")
+        what = f"{key!r}, {dtype} {list(shape)}, needs {promised} bytes"
+        raise ValueError(f"{path} is cut short: {what}, got {max(there, 0)}; write it again")
     return Flat(path, layout)
 
 
 def _tensor(entry: Any) -> tuple[tuple[int, ...], str, int, int]:
-    """Shape, NumPy's name of the dtype, first byte and end, of an entry of a .safetensors header."""
+    """Shape, NumPy's name of the dtype, first byte and end byte of an entry in a .safetensors header."""
     match entry:
         case {"shape": list(shape), "data_offsets": [first, stop], "dtype": str(code)}:
             pass
         case _:
             raise ValueError("its header names no tensors")
     if any(type(number) is not int or number < 0 for number in (*shape, first, stop)):
-        raise ValueError(f"its header gives shape {shape}, offsets {first} and {stop}")
+        raise ValueError(f"its header must give integers >= 0, got shape {shape}, offsets {first} and {stop}")
     names = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
     return tuple(shape), names.get(code, code), first, stop

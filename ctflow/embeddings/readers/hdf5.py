@@ -1,4 +1,4 @@
-"""One dataset of an HDF5 file, whose numbers must lie in that file."""
+"""Reader of one dataset of an HDF5 file, whose numbers must be in that file."""
 
 import re
 from pathlib import Path
@@ -16,12 +16,12 @@ _MOST_HOPS = 16
 
 
 class _Contents(NamedTuple):
-    """What a file holds, by name."""
+    """The contents of a file, by name."""
 
     found: dict[str, tuple[tuple[int, ...], str]]
-    """Shape and dtype."""
+    """Shape and dtype of each dataset."""
     outside: dict[str, str]
-    """How numbers or a whole group lie in other files, in words."""
+    """For datasets or groups in other files: how the file refers to them, in words."""
 
 
 class Hdf5:
@@ -59,11 +59,11 @@ class Hdf5:
         return readable(self.name, "HDF5 file", RuntimeError, KeyError)
 
     def _open(self) -> Any:
-        # Chunks are kept decoded by `Chunked`, so that HDF5 need not keep them too.
+        # HDF5's own chunk cache is off, because `Chunked` keeps decoded chunks.
         return self._h5py.File(self._path, "r", rdcc_nbytes=0)
 
     def _contents(self, file: Any) -> _Contents:
-        """All datasets, and all links that lead to other files, none of which is followed."""
+        """All datasets, and all links to other files, which are not followed."""
         contents = _Contents({}, {})
 
         def note(key: str, node: Any) -> None:
@@ -88,16 +88,16 @@ class Hdf5:
         contents.outside[key] = reason
 
     def _target(self, file: Any, key: bytes, link: Any) -> str:
-        """What a link is that leads out of the file."""
+        """Describe a link that leads out of the file."""
         if link.type != self._h5py.h5l.TYPE_EXTERNAL:
-            return "a link of a kind that is not known"
+            return "a link of an unknown kind"
         other = file.id.links.get_val(key)[0].decode(errors="replace")
         return f"an external link to {re.sub('[^ -~]', '?', other)}"
 
     def _follow(self, file: Any, path: str, contents: _Contents) -> str | None:
-        """The dataset's path without soft links; None if there is none.
+        """Resolve the soft links in a path and return the dataset's own path; None if there is no dataset.
 
-        A path through an external link is noted as lying outside, under the name that was asked for.
+        A path through an external link is recorded in `contents.outside` under the requested name.
         """
         kinds, links, hops = self._h5py.h5l, file.id.links, 0
         done, words = "", _words(path)
@@ -134,26 +134,26 @@ class Hdf5:
             self._reader.read(rows, out)
 
     def _choose_reader(self, dataset: Any) -> Any:
-        """The quickest reader for how the dataset is stored."""
+        """Choose the fastest reader for the way in which the dataset is stored."""
         plain = dataset.id.get_type().equal(self._h5py.h5t.py_create(dataset.dtype))
         if dataset.chunks is not None:
             unpacked = int(np.prod(_unpacked_at_once(dataset))) * dataset.dtype.itemsize
             return Chunked(dataset, plain, self._path.stat().st_size) if unpacked else _Sliced(dataset)
         layout = Layout(dataset.shape, dataset.dtype, dataset.id.get_offset() or 0, by_columns=False)
         together = dataset.id.get_create_plist().get_layout() == self._h5py.h5d.CONTIGUOUS
-        # A dataset that was never written may have an offset, too, but no numbers there.
+        # A dataset that was never written may have an offset as well, but has no numbers there.
         written = dataset.id.get_storage_size() == promised_bytes(layout)
         return Flat(self._path, layout) if plain and together and written else _Sliced(dataset)
 
     def close(self) -> None:
-        """Close the file and drop what was decoded."""
+        """Close the file and drop decoded chunks."""
         if self._file is not None:
             self._file.close()
         self._file = self._reader = None
 
 
 class _Sliced:
-    """A dataset that HDF5 itself reads row by row."""
+    """A dataset whose rows are read by HDF5 itself."""
 
     def __init__(self, dataset: Any):
         self._dataset = dataset
@@ -170,12 +170,12 @@ class _Sliced:
 
 
 def _words(path: str) -> list[str]:
-    """The names that a path is made of."""
+    """The names in a path."""
     return [word for word in path.split("/") if word not in ("", ".")]
 
 
 def _unpacked_at_once(dataset: Any) -> tuple[int, ...]:
-    """Shape of a chunk, or with a zero where HDF5 reads single rows of it: large and not compressed."""
+    """Shape of what is unpacked at once: a chunk, or (0,) for large chunks without filters."""
     chunk = dataset.chunks or (0,)
     size = int(np.prod(chunk, dtype=object)) * dataset.dtype.itemsize
     whole = size <= parts.BLOCK_BYTES or dataset.id.get_create_plist().get_nfilters()
@@ -183,17 +183,17 @@ def _unpacked_at_once(dataset: Any) -> tuple[int, ...]:
 
 
 def _dtype_name(dataset: Any) -> str:
-    """NumPy's name of the dtype, or HDF5's type where NumPy has none."""
+    """NumPy's name of the dtype, or a description of a type that NumPy lacks."""
     try:
         return dataset.dtype.name
-    except TypeError as error:  # h5py's, for a type that NumPy lacks
+    except TypeError as error:  # h5py raises it for a type that NumPy lacks
         return f"numbers of another kind ({error})"
 
 
 def _other_files(dataset: Any) -> str | None:
-    """How a dataset's numbers lie in other files, in words."""
+    """If a dataset's numbers are in other files: how it refers to them, in words; else None."""
     if dataset.is_virtual:
-        return "a virtual dataset, of parts of other files"
+        return "a virtual dataset, made of parts of other files"
     if dataset.external is not None:
-        return "a dataset with external storage, in files of raw numbers"
+        return "a dataset with external storage in other files"
     return None

@@ -1,7 +1,7 @@
-"""Chunks of an HDF5 dataset, each unpacked once for all rows that are wanted of it.
+"""Reader of a chunked HDF5 dataset, which unpacks each chunk once for all wanted rows in it.
 
-HDF5 unpacks a chunk that exceeds its cache for every piece of it that is asked for, and lets a chunk take any
-size when unpacked. So the usual filters are undone here, with the chunk's size as the bound.
+HDF5 unpacks a chunk that exceeds its cache again for every piece that is read, without a limit on the
+unpacked size. So the usual filters (deflate, shuffle, fletcher32) are undone here, up to the chunk's size.
 """
 
 import zlib
@@ -18,24 +18,24 @@ _KNOWN = {_DEFLATE, _SHUFFLE, _FLETCHER32}
 _Filter = tuple[int, tuple[int, ...]]
 _FEED_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
-# What a filter may add to numbers that it cannot pack, or to sign them.
+# Bytes that a filter may add to numbers that it cannot compress, or for a checksum.
 _SLACK_BYTES = 1 << 10
 
 
 class Chunked:
-    """A chunked dataset [n, d], read a band at a time: all chunks of some rows.
+    """A chunked dataset [n, d], read one band at a time. A band is all chunks of some rows.
 
     The last band is kept decoded if it is `worth_keeping`, so that calls for consecutive rows do not unpack
     its chunks again.
     """
 
     def __init__(self, dataset: Any, plain: bool, file_bytes: int):
-        """Read a dataset.
+        """Prepare to read a dataset.
 
         Args:
-            dataset: h5py's.
+            dataset: an h5py dataset.
             plain: whether its numbers are stored in the layout of its NumPy dtype.
-            file_bytes: size of the file.
+            file_bytes: size of the file in bytes.
         """
         self._dataset, self._file_bytes = dataset, file_bytes
         self._filters = _filters(dataset)
@@ -53,7 +53,7 @@ class Chunked:
                 self._read_bands(rows[rest], out[rest])
 
     def _read_bands(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """The same of rows that are not among those kept."""
+        """Write rows that are not in the kept band into out."""
         (n, d), height = self._dataset.shape, self._dataset.chunks[0]
         step = max(1, parts.BLOCK_BYTES // (height * d * self._dataset.dtype.itemsize))
         for first, stop in spans(np.unique(rows // height)):
@@ -63,14 +63,14 @@ class Chunked:
                 self._read_band(top, bottom, rows[mine], out[mine])
 
     def _read_band(self, top: int, bottom: int, rows: np.ndarray, out: np.ndarray) -> None:
-        """Write rows in [top, bottom), which begins and ends with chunks, into out."""
+        """Write rows of the band [top, bottom), which consists of whole chunks, into out."""
         d, dtype = self._dataset.shape[1], self._dataset.dtype
         if not worth_keeping((bottom - top) * d * dtype.itemsize, self._file_bytes):
             for row, column, chunk in self._chunks(top, bottom):
                 mine = slice(*np.searchsorted(rows, [row, row + len(chunk)]).tolist())
                 gather(chunk, rows[mine] - row, out[mine, column : column + chunk.shape[1]])
             return
-        # Dropped before the next is unpacked, so that there is never more than one.
+        # The old band is dropped before the next is unpacked, so that memory holds only one.
         self._kept = band = np.empty((0, d), dtype)
         for row, column, chunk in self._chunks(top, bottom):
             if chunk.shape == (bottom - top, d) == self._dataset.chunks:
@@ -83,14 +83,14 @@ class Chunked:
         gather(band, rows - top, out)
 
     def _chunks(self, top: int, bottom: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """First row, first column, and numbers, of every chunk of the rows."""
+        """Yield the first row, first column and numbers of every chunk of the band."""
         d, (height, width) = self._dataset.shape[1], self._dataset.chunks
         for row in range(top, bottom, height):
             for column in range(0, d, width):
                 yield row, column, self._chunk(row, column)[: bottom - row, : d - column]
 
     def _chunk(self, row: int, column: int) -> np.ndarray:
-        """One chunk's numbers, at the edge of the dataset with more than lie in it."""
+        """All numbers of one chunk; at the edge of the dataset, some of them are beyond it."""
         shape, dtype = self._dataset.chunks, self._dataset.dtype
         stored = self._stored(row, column)
         if stored is None:
@@ -98,11 +98,11 @@ class Chunked:
         numbers = unfiltered(*stored, shape[0] * shape[1] * self._dataset.id.get_type().get_size())
         if self._ours:
             return np.frombuffer(numbers, dtype).reshape(shape)
-        # Its size was tested; the rest is left to HDF5, which knows other filters and kinds of numbers.
+        # The size was checked above. HDF5 does the rest, because it knows other filters and number types.
         return self._dataset[row : row + shape[0], column : column + shape[1]]
 
     def _stored(self, row: int, column: int) -> tuple[bytes, list[_Filter]] | None:
-        """A chunk's bytes in the file, and the filters applied to it; None if it was never written."""
+        """The stored bytes of a chunk and the filters applied to it; None if it was never written."""
         dataset = self._dataset.id
         try:
             mask, raw = dataset.read_direct_chunk((row, column))
@@ -114,23 +114,23 @@ class Chunked:
 
 
 def _filters(dataset: Any) -> list[_Filter]:
-    """Code and parameters of each filter, in the order in which they were applied."""
+    """Code and parameters of each filter, in the order in which the filters were applied."""
     plist = dataset.id.get_create_plist()
     return [(code, values) for code, _, values, _ in map(plist.get_filter, range(plist.get_nfilters()))]
 
 
 def _check_filters(codes: list[int]) -> None:
-    """Raise ValueError for orders of filters in which a few bytes could unpack to any number of them."""
+    """Raise ValueError for sequences of filters in which a few bytes could unpack to any size."""
     unknown = [i for i, code in enumerate(codes) if code not in _KNOWN]
     if len(set(codes)) < len(codes) or (unknown and _DEFLATE in codes[: unknown[-1]]):
         raise ValueError("its chunks are compressed several times")
 
 
 def unfiltered(raw: Any, filters: list[_Filter], size: int) -> Any:
-    """A chunk's bytes, after its filters are undone from the last to the first, as far as they are known.
+    """The bytes of a chunk after undoing its filters from the last to the first, up to an unknown one.
 
     Raises:
-        ValueError: it does not unpack to `size` bytes, or its checksum is wrong.
+        ValueError: the chunk does not unpack to `size` bytes, or its checksum is wrong.
     """
     for code, values in reversed(filters):
         if code not in _KNOWN:
@@ -142,12 +142,12 @@ def unfiltered(raw: Any, filters: list[_Filter], size: int) -> Any:
         else:
             raw = _signed(raw)
     if len(raw) != size:
-        raise ValueError(f"a chunk unpacks to {len(raw)} bytes, it must to {size}")
+        raise ValueError(f"a chunk unpacks to {len(raw)} bytes, not to {size}")
     return raw
 
 
 def _inflated(raw: Any, most: int) -> memoryview:
-    """Bytes unpacked by zlib, at most so many."""
+    """Bytes unpacked by zlib, at most `most` of them."""
     out: Any = np.empty(most, np.uint8)
     done, stream = 0, zlib.decompressobj()
     for piece in _pieces(memoryview(raw), stream):
@@ -161,7 +161,7 @@ def _inflated(raw: Any, most: int) -> memoryview:
 
 
 def _pieces(raw: memoryview, stream: Any) -> Iterator[bytes]:
-    """What zlib unpacks, a little at a time."""
+    """Yield what zlib unpacks, in small pieces."""
     for start in range(0, len(raw), _FEED_BYTES):
         rest: Any = raw[start : start + _FEED_BYTES]
         while rest and not stream.eof:
@@ -171,7 +171,7 @@ def _pieces(raw: memoryview, stream: Any) -> Iterator[bytes]:
 
 
 def _unshuffled(raw: Any, width: int) -> Any:
-    """Bytes that were sorted by their place in a number, back in order; a rest is left where it is."""
+    """Undo HDF5's shuffle, which sorts bytes by their place in a number; a partial number stays last."""
     raw = np.frombuffer(raw, np.uint8)
     count = len(raw) // width if width > 1 else 0
     if not count:
@@ -183,10 +183,10 @@ def _unshuffled(raw: Any, width: int) -> Any:
 
 
 def _signed(raw: Any) -> Any:
-    """Bytes without the checksum at their end.
+    """Check the checksum at the end of the bytes, and return the bytes without it.
 
     Raises:
-        ValueError: it is not theirs.
+        ValueError: the checksum is wrong or missing.
     """
     raw = memoryview(raw)
     if len(raw) < 4:
@@ -199,12 +199,12 @@ def _signed(raw: Any) -> Any:
 
 
 def _swapped(word: int) -> int:
-    """The bytes of each half change places, as the checksums of HDF5 before 1.6.3 have them."""
+    """The word with the two bytes of each half exchanged, as in checksums of HDF5 before 1.6.3."""
     return (word & 0xFF00FF) << 8 | word >> 8 & 0xFF00FF
 
 
 def fletcher32(raw: Any) -> tuple[int, int]:
-    """HDF5's checksum as two numbers modulo 65535: sum of the running sums, and sum, of big-endian words."""
+    """HDF5's Fletcher-32 checksum of big-endian words: sum of the running sums, and sum, modulo 65535."""
     words = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2")
     if len(raw) % 2:
         words = np.append(words, np.uint16(raw[-1] << 8))

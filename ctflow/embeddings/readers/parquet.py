@@ -1,4 +1,4 @@
-"""One column of lists in a Parquet file."""
+"""Reader of one column of lists in a Parquet file."""
 
 from importlib import import_module
 from pathlib import Path
@@ -11,16 +11,16 @@ from ctflow.embeddings.readers.parts import FLOATS, check_piece, check_whole, ch
 from ctflow.storage.reading import readable
 
 _BATCH_BYTES = 1 << 22
-# A value is decoded with the two levels, of two bytes each, that say where a list begins or a value is null.
+# Each value is decoded with two levels of two bytes, which mark the starts of lists and nulls.
 _LEVEL_BYTES = 4
 _REMEDY = "write it in smaller row groups and pages (row_group_size=, data_page_size=)"
 
 
 class Parquet:
-    """One column of lists in a Parquet file, decoded batch by batch, forward within a row group.
+    """One column of lists in a Parquet file, decoded in batches, forward within a row group.
 
-    A row group is decoded at most once per call, and for calls of increasing rows once in all. Before it is
-    decoded, the sizes of its pages are checked.
+    A row group is decoded at most once per call, and only once in total if rows increase from call to call.
+    The sizes of its pages are checked before it is decoded.
     """
 
     def __init__(self, path: Path, column: str | None):
@@ -38,7 +38,7 @@ class Parquet:
         if len(shape) != 2 or dtype not in FLOATS:
             raise ValueError(
                 f"{self.name} must hold lists of floating-point numbers in column {self._column!r}, got "
-                f"{types[self._column]}; name another with column=... (--column)"
+                f"{types[self._column]}; name another column with column=... (--column)"
             )
         self._leaf = leaves[list(types).index(self._column)]
         self._starts = np.cumsum([0, *counts])[:-1]
@@ -50,12 +50,12 @@ class Parquet:
         self.close()
 
     def _readable(self) -> Any:
-        # Arrow's errors are of its own class too; of those that are also Python's, these are no OSError or
-        # ValueError.
+        # Arrow raises exceptions of its own, and also KeyError and NotImplementedError, which `readable`
+        # does not catch unless they are given.
         return readable(self.name, ".parquet file", self._arrow.ArrowException, KeyError, NotImplementedError)
 
     def _open(self) -> Any:
-        # Without pre-buffering a column is read piece by piece, not a whole row group at once.
+        # Without pre-buffering, a column is read in pieces and not as a whole row group.
         return self._parquet.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20)
 
     def _first_length(self) -> int:
@@ -69,11 +69,11 @@ class Parquet:
         """The lists of the next batch."""
         batch = next(batches, None)
         if batch is None or not len(batch):
-            raise EOFError("it holds fewer rows than it promises")
+            raise EOFError("it holds fewer rows than its footer says")
         return batch.column(self._column)
 
     def _check_group(self, group: int) -> None:
-        """Raise ValueError if a row group's column refers to another file, or takes too much memory."""
+        """Raise ValueError if a row group's column is in another file or would need too much memory."""
         if group in self._sound:
             return
         with self._readable(), open(self._path, "rb") as raw, self._open() as file:
@@ -91,7 +91,7 @@ class Parquet:
         whole, width = self._path.stat().st_size, self.dtype.itemsize
         largest = max((max(page.unpacked, page.entries * width) for page in found), default=0)
         check_piece(self.name, f"a page of row group {group}", largest, whole, _REMEDY)
-        # A row may be as long as its row group, for all that is known before it is decoded.
+        # Before decoding, a single row could be as long as the whole row group.
         decoded = sum(page.values for page in found) * (width + _LEVEL_BYTES)
         check_whole(self.name, f"row group {group}", decoded, whole, _REMEDY)
         self._sound.add(group)
@@ -107,7 +107,7 @@ class Parquet:
                 first, done = first + len(piece), done + len(piece)
 
     def _decode(self, row: int) -> None:
-        """Decode on until the block holds the row, from its row group's start unless on the way there."""
+        """Decode forward until the block holds the row; an earlier row or another group needs a new start."""
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
         self._check_group(group)
         with self._readable():
@@ -129,7 +129,7 @@ class Parquet:
         values = lists.flatten()
         if (wrong := np.flatnonzero(lengths != d)).size:
             at, length = wrong[0], lengths[wrong[0]]
-            fault = "is null" if length < 0 else f"has length {length}, the first has {d}"
+            fault = "is null" if length < 0 else f"has length {length}, but the first row has {d}"
         elif values.null_count:
             at, fault = np.flatnonzero(values.is_null())[0] // d, "holds a null"
         else:
@@ -140,7 +140,7 @@ class Parquet:
         )
 
     def close(self) -> None:
-        """Close the file and drop what was decoded."""
+        """Close the file and drop the decoded block."""
         if self._file is not None:
             self._file.close()
         self._file, self._batches, self._group, self._at = None, iter(()), -1, 0
@@ -148,18 +148,18 @@ class Parquet:
 
 
 def _width(kind: Any) -> tuple[Any, ...]:
-    """The second side of an Arrow column's shape: none where it holds no lists."""
+    """The shape of an Arrow column after [n]: the lists' length if it holds lists, else empty."""
     lists = str(kind).startswith(("list<", "large_list<", "fixed_size_list<"))
     return (getattr(kind, "list_size", "?"),) if lists else ()
 
 
 def _numbers_of(kind: Any) -> str:
-    """NumPy's name for the numbers in an Arrow type."""
+    """NumPy's name of the numbers in an Arrow type."""
     name = str(getattr(kind, "value_type", kind))
     return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(name, name)
 
 
 def _leaves(kind: Any) -> int:
-    """Number of Parquet columns that an Arrow type is stored in."""
+    """Number of Parquet columns in which an Arrow type is stored."""
     kind = getattr(kind, "storage_type", kind)
     return sum(_leaves(kind.field(i).type) for i in range(kind.num_fields)) if kind.num_fields else 1

@@ -1,7 +1,7 @@
-"""The sizes of a Parquet column's pages, from the headers before them; pyarrow does not tell them.
+"""The sizes of a Parquet column's pages, read from the page headers because pyarrow does not report them.
 
-A page header is a Thrift structure in the compact protocol. What a file's footer says of its pages need not
-be true, and a few bytes may stand for any number of equal values, so that the pages are asked themselves.
+A page header is a Thrift structure in the compact protocol. The sizes in a file's footer may be wrong, and a
+few bytes may encode any number of equal values, so only the page headers are used.
 """
 
 from collections.abc import Iterator
@@ -9,33 +9,33 @@ from typing import Any, NamedTuple
 
 _FIRST_BYTES = 1 << 12
 _MOST_BYTES = 1 << 20
-# Numbers of fields in the structure PageHeader, and in the headers of the three kinds of pages with values.
+# Field numbers in the structure PageHeader, and in the headers of the three kinds of pages with values.
 _UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2, _COUNT = 2, 3, 5, 7, 8, 1
 _TRUE, _FALSE, _BYTE, _DOUBLE, _TEXT, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 
 
 class Page(NamedTuple):
-    """What a page header says."""
+    """Sizes in a page header."""
 
     unpacked: int
     """Bytes of the page when unpacked."""
     values: int
-    """Values in it, nulls and empty lists included; 0 for a dictionary."""
+    """Number of values in the page, including nulls and empty lists; 0 for a dictionary."""
     entries: int
-    """Values in it if it is a dictionary, else 0."""
+    """Number of values in a dictionary page; 0 for other pages."""
 
 
 def pages(file: Any, start: int, size: int, values: int) -> Iterator[Page]:
-    """The pages of a column of a row group, in order, until there are as many values as promised.
+    """Yield the pages of one column of a row group, in order, until they hold `values` values.
 
     Args:
         file: the Parquet file, open for reading bytes.
-        start: place of the first page.
+        start: position of the first page in the file.
         size: bytes of all pages.
-        values: values in all pages.
+        values: number of values in all pages.
 
     Raises:
-        ValueError: something that is no page header.
+        ValueError: a page header is damaged, or a page is cut short.
     """
     stop = start + size
     while start < stop and values > 0:
@@ -52,7 +52,7 @@ def pages(file: Any, start: int, size: int, values: int) -> Iterator[Page]:
 
 
 def _number(structure: Any, field: int) -> int:
-    """A field that must be a number >= 0, or 0 where there is none."""
+    """A field that must be a number >= 0; 0 if the field is missing."""
     found = structure.get(field, 0) if isinstance(structure, dict) else -1
     if not isinstance(found, int) or found < 0:
         raise ValueError("a page header is damaged")
@@ -60,25 +60,25 @@ def _number(structure: Any, field: int) -> int:
 
 
 def _header(file: Any, start: int, stop: int) -> tuple[dict[int, Any], int]:
-    """A page header by the numbers of its fields, and its length."""
+    """A page header as a dict by field number, and its length in bytes."""
     for most in (_FIRST_BYTES, _MOST_BYTES):
         file.seek(start)
         reader = _Compact(file.read(min(most, stop - start)))
         try:
             return reader.structure(), reader.at
-        except IndexError:  # it goes on past what was read
+        except IndexError:  # the header is longer than what was read
             continue
     raise ValueError("a page header is damaged")
 
 
 class _Compact:
-    """A reader of Thrift's compact protocol; IndexError at the end of the bytes."""
+    """A reader of Thrift's compact protocol; it raises IndexError at the end of the bytes."""
 
     def __init__(self, content: bytes):
         self._content, self.at = content, 0
 
     def structure(self) -> dict[int, Any]:
-        """A structure's fields by number."""
+        """The fields of a structure, by field number."""
         fields, field = {}, 0
         while mark := self._byte():
             field = field + (mark >> 4) if mark >> 4 else self._signed()
@@ -86,7 +86,7 @@ class _Compact:
         return fields
 
     def _value(self, kind: int, *, inside: bool) -> Any:
-        """A value of that kind; a truth value takes a byte only inside a list."""
+        """Read a value of that kind; a Boolean takes a byte only inside a list or map."""
         if kind in (_TRUE, _FALSE):
             return self._byte() == _TRUE if inside else kind == _TRUE
         if kind == _BYTE:

@@ -1,4 +1,4 @@
-"""One array of an .npz, unpacked as far as it is needed and no more is kept than its rows."""
+"""Reader of one array of an .npz file, which is unpacked only as far as needed."""
 
 import zipfile
 from contextlib import suppress
@@ -20,15 +20,15 @@ class _Member(NamedTuple):
 
     info: zipfile.ZipInfo
     layout: Layout
-    """With the offset in the member."""
+    """Layout of the array; its offset counts from the start of the member."""
 
 
 class Zipped:
-    """One array of an .npz.
+    """One array of an .npz file.
 
-    A compressed member is unpacked forward, for each call from where the last one stopped; a row before that
-    place starts it again. Each call needs all of a compressed member whose numbers lie column by column, so
-    that its array is kept if it is `worth_keeping`. The checksum is tested at the first read.
+    A compressed member is unpacked forward: each call continues where the last one stopped, and an earlier
+    row restarts it. If its numbers are stored column by column, each call needs the whole member, so its
+    array is kept if it is `worth_keeping`. The checksum is tested at the first read.
     """
 
     def __init__(self, path: Path, column: str | None):
@@ -44,7 +44,7 @@ class Zipped:
         self._info, self._layout = members[key]
         if not self._layout.dtype.hasobject and promised_bytes(self._layout) < self._bytes_of_array():
             raise ValueError(
-                f"{self.name} must hold one array per member, got more in {key!r}; write it by np.savez"
+                f"{self.name} must hold one array per member, got more in {key!r}; write it with np.savez"
             )
         self.shape, self.dtype = self._layout.shape, self._layout.dtype
         self._checked = False
@@ -53,11 +53,11 @@ class Zipped:
         self._kept: np.ndarray | None = None
 
     def _readable(self) -> Any:
-        # RuntimeError says that a member is encrypted, or its compression unknown.
+        # zipfile raises RuntimeError if a member is encrypted or its compression is unknown.
         return readable(self.name, ".npz file", RuntimeError, KeyError)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Write the rows into out [k, d]; the archive is closed if that fails."""
+        """Write the rows into out [k, d]; if this fails, close the archive."""
         try:
             self._read(rows, out)
         except BaseException:
@@ -87,19 +87,19 @@ class Zipped:
         return worth_keeping(promised_bytes(self._layout), self._path.stat().st_size)
 
     def _open(self) -> Any:
-        """The member as a file, at the place where the last read left it."""
+        """The member as an open file, at the position where the last read stopped."""
         if self._stream is None:
             self._archive = zipfile.ZipFile(self._path)
             self._stream = self._archive.open(self._info)
         return self._stream
 
     def _check(self) -> None:
-        """Read on to the end once, where the archive's checksum is compared."""
+        """Read to the end once, because only there zipfile compares the checksum."""
         while not self._checked:
             self._checked = not self._open().read(parts.BLOCK_BYTES)
 
     def _whole(self) -> np.ndarray:
-        """The array of a member whose numbers lie column by column."""
+        """The whole array of a member whose numbers are stored column by column."""
         n, d = self._layout.shape
         stream, columns = self._open(), np.empty((d, n), self.dtype)
         raw: Any = columns.view(np.uint8).reshape(-1)
@@ -115,18 +115,18 @@ class Zipped:
         return columns.T
 
     def _flat(self) -> Flat:
-        """The numbers of a member that is not compressed, by their place in the archive."""
+        """A reader of an uncompressed member, by the position of its numbers in the archive."""
         start = self._info.header_offset
         with open(self._path, "rb") as file:
             file.seek(start)
             local = file.read(_LOCAL_HEADER_BYTES)
-        # The lengths of the name and of the extra field, which may differ from those in the directory.
+        # The lengths of the name and the extra field may differ from those in the archive's directory.
         lengths = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
         offset = start + _LOCAL_HEADER_BYTES + lengths + self._layout.offset
         return Flat(self._path, self._layout._replace(offset=offset))
 
     def close(self) -> None:
-        """Close the archive and drop the array."""
+        """Close the archive and drop the kept array."""
         for file in (self._stream, self._archive):
             if file is not None:
                 with suppress(OSError):
@@ -135,18 +135,18 @@ class Zipped:
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    """The header of a member, compared with the length that the archive's directory gives."""
+    """Read the header of a member, and check it against the length in the archive's directory."""
     _check_compression(info)
     with archive.open(info) as file:
         layout = npy_layout(file)
     there = info.file_size - layout.offset
     promised = 0 if layout.dtype.hasobject else promised_bytes(layout)
     if promised > there:
-        raise ValueError(f"{info.filename} takes {promised} bytes, it has {there}")
+        raise ValueError(f"{info.filename} needs {promised} bytes, got {there}")
     return _Member(info, layout)
 
 
 def _check_compression(info: zipfile.ZipInfo) -> None:
-    """Raise ValueError for compressions that Python unpacks without a bound on memory."""
+    """Raise ValueError for compression methods that Python unpacks without a bound on memory."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{info.filename} is not compressed as np.savez_compressed does; write it by that")
+        raise ValueError(f"{info.filename} is not compressed as by np.savez_compressed; write it with that")

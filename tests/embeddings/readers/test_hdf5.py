@@ -163,8 +163,8 @@ def test_a_wrong_checksum_is_refused(case, tmp_path):
     ("change", "words"),
     [
         (lambda raw: zlib.compress(bytes(10**7)), "unpacks to more than"),
-        (lambda raw: zlib.compress(bytes(60 * 11 * 8 + 8)), "unpacks to 5288 bytes, it must to 5280"),
-        (lambda raw: zlib.compress(bytes(60 * 11 * 8 - 8)), "unpacks to 5272 bytes, it must to 5280"),
+        (lambda raw: zlib.compress(bytes(60 * 11 * 8 + 8)), "unpacks to 5288 bytes, not to 5280"),
+        (lambda raw: zlib.compress(bytes(60 * 11 * 8 - 8)), "unpacks to 5272 bytes, not to 5280"),
         (lambda raw: raw[:-9], "a chunk is cut short"),
         (lambda raw: b"junk", "decompress"),
     ],
@@ -319,7 +319,7 @@ def test_links_that_lead_nowhere_are_refused(column, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((10**12, 4), "must hold the rows it promises, got .* for 1000000000000 rows"),
+        ((10**12, 4), "must hold the rows in its header, got .* for 1000000000000 rows"),
         ((4, 10**8), "one row unpacks to 381 MiB, at most 128 MiB may"),
     ],
 )

@@ -88,7 +88,7 @@ def no_decoding(monkeypatch):
 def test_rows_that_would_fill_the_memory_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     path = huge_first_row(tmp_path / "a.parquet")
     assert path.stat().st_size < 10_000
-    with pytest.raises(ValueError, match="row 1 has length 2, the first has 1000000"):
+    with pytest.raises(ValueError, match="row 1 has length 2, but the first row has 1000000"):
         open_embeddings(path).rows(slice(None))
     no_decoding(monkeypatch)
     monkeypatch.setattr(parts, "host_bytes", lambda: 8 * 10**6 * 8)

@@ -63,7 +63,7 @@ def test_compressions_without_a_bound_are_refused(method, tmp_path):
     np.save(tmp_path / "a.npy", ROWS)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.write(tmp_path / "a.npy", "a.npy")
-    with pytest.raises(ValueError, match=r"not compressed as np\.savez_compressed does"):
+    with pytest.raises(ValueError, match=r"not compressed as by np\.savez_compressed"):
         open_embeddings(tmp_path / "a.npz")
 
 
