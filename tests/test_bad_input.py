@@ -148,7 +148,7 @@ CASES = {
     "inf row": (lambda: solve(X.at[4, 1].set(jnp.inf)), "start must be finite"),
     "off the sphere": (
         lambda: solve(X.at[1].multiply(1.001)),
-        "start must have rows of unit norm: 1 of 6 have not, row 1 has norm 1.001; "
+        "start must have rows of unit norm: 1 of 6 do not, row 1 has norm 1.001; "
         "use ct.sphere.normalize(start)",
     ),
     "pair off the sphere": (
@@ -157,11 +157,11 @@ CASES = {
     ),
     "mismatched d": (
         lambda: solve(ct.Pair(X, ct.sphere.uniform(KEY, 6, 4)), SYMMETRIC),
-        "start must hold clouds of one dimension d and one dtype, got d = 3",
+        "start must hold clouds of the same d and dtype, got d = 3",
     ),
     "mismatched dtype": (
         lambda: solve(ct.Pair(X, Y.astype(jnp.float32)), SYMMETRIC),
-        "clouds of one dimension d and one dtype",
+        "clouds of the same d and dtype",
     ),
     "sum d": (
         lambda: ct.log_partition(X, ct.sphere.uniform(KEY, 6, 4), KERNEL),
@@ -171,7 +171,7 @@ CASES = {
     "two clouds for one": (lambda: solve(PAIR), "this energy is of one cloud [n, d], got several"),
     "distances": (
         lambda: ct.diagnostics.centroid_gap(X, ct.sphere.uniform(KEY, 6, 4)),
-        "one dimension d and one dtype",
+        "the same d and dtype",
     ),
     # weights
     "negative weights": (
@@ -184,7 +184,7 @@ CASES = {
     ),
     "weights' shape": (
         lambda: ct.log_partition(X, Y, KERNEL, weights=jnp.ones(5) / 5),
-        "weights must have shape (6,), one weight a point, got (5,)",
+        "weights must have shape (6,), one weight per point, got (5,)",
     ),
     # couplings
     "pair out of range": (
@@ -354,7 +354,7 @@ CASES = {
     ),
     "mixture weights": (
         lambda: ct.potentials.VonMisesFisherMixture(np.eye(3), concentration=1.0, weights=[0.5, 0.5]),
-        "weights must have shape (3,), one weight a point, got (2,)",
+        "weights must have shape (3,), one weight per point, got (2,)",
     ),
     "ring level": (
         lambda: ct.potentials.Ring(np.eye(3)[0], level=1.5),

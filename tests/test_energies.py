@@ -299,7 +299,7 @@ WRONG = {
     "three": (lambda c: (*jax.tree.leaves(c), *jax.tree.leaves(c), a_pair(9).y), "got"),
     "two dimensions": (
         lambda c: ct.Pair(jax.tree.leaves(c)[0], uniform(2, 9, 4, jnp.float64)),
-        "clouds must hold clouds of one dimension d and one dtype, got d = 3 in float64 for clouds.x, d = 4 "
+        "clouds must hold clouds of the same d and dtype, got d = 3 in float64 for clouds.x, d = 4 "
         "in float64 for clouds.y; give all of them the same d",
     ),
     "two dtypes": (
