@@ -237,7 +237,7 @@ def _method(
         raise ValueError("method='ring' needs mesh=, a jax.sharding.Mesh of one axis")
     if method == "dense" and mesh is not None:
         raise ValueError(
-            "method='dense' holds the matrix on one device; with a mesh, use method='ring' or 'spectral'"
+            "method='dense' holds the matrix on one device; with a mesh use 'ring' or 'spectral'"
         )
     if method == "spectral" and degrees is None:
         raise ValueError(no_degrees(kernel, d))
