@@ -36,7 +36,7 @@ PROBES = 16
 SAFETY = 4.0
 # Relative round-off of a wave of degree ℓ and of summing waves: WAVE_ERROR · eps · (ℓ + WAVE_OFFSET).
 WAVE_ERROR, WAVE_OFFSET = 1.5, 4.0
-# Bounds sup / max over samples: with 8 samples per period, a wave's peak is <= 1/cos(π/8) = 1.08 of its samples'.
+# Bounds sup/(max over samples): with 8 samples per period, a wave exceeds them by <= 1/cos(π/8) = 1.08.
 BETWEEN_SAMPLES = 1.1
 # The tolerance of a gradient of L is this many times the tolerance of L.
 GRADIENT_FACTOR = 10.0
