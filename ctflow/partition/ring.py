@@ -70,7 +70,7 @@ def ring_pull(
     block_size: int,
     axis: str | None,
 ) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel]:
-    """Gradients of Σ_i g_i L_i, over the rows of all devices, in this device's y and weights and the kernel."""
+    """Gradients of Σ_i g_i L_i, over the rows of all devices, in this device's y, weights and the kernel."""
     options = {"block_size": block_size}
     if axis is None:
         own = _own(exclude_self, 0, 0, x.shape[0], y.shape[0])
