@@ -201,11 +201,11 @@ CASES = {
     ),
     "pairs of two lengths": (
         lambda: ct.couplings.from_pairs([0, 1], [0], shape=(3, 2)),
-        "rows and cols must be non-empty and of one shape [k]",
+        "rows and cols must be non-empty with the same shape [k]",
     ),
     "pair twice": (
         lambda: ct.couplings.from_pairs([0, 0], [1, 1], shape=(3, 2)),
-        "a pair is listed twice in rows, cols; add their weights up first",
+        "rows and cols must not list a pair twice; merge such pairs and add their weights",
     ),
     "coupling weights": (
         lambda: ct.couplings.from_pairs([0], [1], [0.5], shape=(3, 2)),
@@ -217,7 +217,7 @@ CASES = {
     ),
     "coupling weights' shape": (
         lambda: ct.couplings.from_pairs([0], [1], [0.5, 0.5], shape=(3, 2)),
-        "weights must have shape (1,), one a pair, got (2,)",
+        "weights must have shape (1,), one weight per pair, got (2,)",
     ),
     "matrix shape": (
         lambda: ct.couplings.from_matrix([0.5, 0.5]),
@@ -225,19 +225,19 @@ CASES = {
     ),
     "coupling size": (
         lambda: solve(PAIR, ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)),
-        "the coupling is for (5, 5) points, the clouds have (6, 6)",
+        "coupling must have shape (6, 6), the sizes of the clouds, got (5, 5)",
     ),
     "coupling size, called directly": (
         lambda: ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)(PAIR),
-        "the coupling is for (5, 5) points, the clouds have (6, 6)",
+        "coupling must have shape (6, 6), the sizes of the clouds, got (5, 5)",
     ),
     "coupling marginal, called directly": (
         lambda: ct.energies.symmetric(uneven(), temperature=0.5).terms(PAIR),
-        "the coupling's marginal must be the weights of cloud x",
+        "the coupling's marginal must equal the weights of cloud x",
     ),
     "coupling marginal": (
         lambda: solve(PAIR, ct.energies.symmetric(uneven(), temperature=0.5)),
-        "the coupling's marginal must be the weights of cloud x",
+        "the coupling's marginal must equal the weights of cloud x",
     ),
     "probability": (
         lambda: ct.couplings.corrupted(KEY, 5, probability=1.5),

@@ -373,7 +373,7 @@ def test_which_energy_wants_how_many_clouds():
     np.testing.assert_allclose(component((*pair, pair.x)), one(pair.x))
     refused(
         lambda: energies.Alignment(np.full((12, 9), 1 / 108), temperature=0.5)(pair),  # type: ignore
-        "coupling must be a Coupling of ct.couplings, got ndarray; make one of a matrix by "
+        "coupling must be a Coupling of ct.couplings, got ndarray; turn a matrix into one with "
         "ct.couplings.from_matrix",
     )
     outside = couplings.Coupling(jnp.arange(12), jnp.arange(12), jnp.full(12, 1 / 12), shape=(12, 9))
