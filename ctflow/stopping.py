@@ -1,6 +1,6 @@
-"""When a run may stop: the energy no longer falls, or has fallen far enough; and when it never will.
+"""Stopping rules for a run, and checks for steps that are too large to settle.
 
-A rule is any function from the energies at the saves so far, [k], to a bool.
+A stopping rule is any function from the energies at the saves so far, [k], to a bool.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,12 @@ _STEPS_AHEAD = 5
 
 @dataclass(frozen=True)
 class Plateau:
-    """Stop once the energy has stayed within `tolerance` for some saves.
+    """Stop once the energies at the last `saves` saves lie within `tolerance` of each other.
 
     Args:
-        tolerance: > 0, in nats. The energy of a stochastic flow scatters, and never stays within less.
-        saves: >= 2, how many of the last energies are looked at.
+        tolerance: > 0, in nats. For a stochastic flow, choose it larger than the scatter of the energy;
+            otherwise the rule never applies.
+        saves: >= 2, the number of last energies to compare.
     """
 
     tolerance: float = 1e-6
@@ -59,24 +60,23 @@ class Target:
             raise ValueError(f"energy must be finite, got {self.energy}")
 
     def __call__(self, energies: np.ndarray) -> bool:
-        """Whether the last energy is there."""
+        """Whether the last energy is at or below the target."""
         return bool(energies[-1] <= self.energy)
 
 
 def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0, *, iterations: int = 8) -> Array:
-    """The fastest rate at which small displacements of the points die, 1/time, >= 0; from below.
+    """Estimate from below the fastest rate at which small displacements of the points decay, 1/time, >= 0.
 
-    The largest decay rate of the linearised velocity, by power iterations on its differences over small
-    angles; displacements that grow do not count, since no step is too large for them to settle. Explicit
-    steps above 2/rate do not settle.
+    This is the largest decay rate of the linearised velocity, found by power iterations on finite
+    differences of the velocity over small angles. Displacements that grow do not count. Explicit steps above
+    2/rate do not settle.
 
     Args:
         energy: an energy of `ct.energies`.
-        clouds: the clouds at which to look.
-        ahead: time, >= 0. The rate is also looked at on the way that the clouds would take within this
-            time. Points that steps too large have thrown out of a narrow well are led back into it, where
-            the rate is.
-        iterations: >= 1, power iterations at the clouds themselves; more come closer to the rate.
+        clouds: the clouds at which to evaluate the rate.
+        ahead: time, >= 0. The rate is also evaluated along the path of the clouds over this time. This finds
+            the rate in a narrow well even after steps that are too large have thrown points out of it.
+        iterations: >= 1, power iterations at the clouds themselves; more iterations are more accurate.
     """
     random = np.random.default_rng(0)
     u = jax.tree.map(lambda z: random.standard_normal(z.shape), points(clouds))
@@ -86,7 +86,7 @@ def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0, *, iterations: in
     left = ahead
     for i in range(iterations + _MOST_MOVES):
         there, time = jitted_velocity(energy, away), 0.0
-        if i >= iterations - 1 and left > 0:  # an Euler step that settles itself
+        if i >= iterations - 1 and left > 0:  # an Euler step short enough to settle
             time = min(left, 1 / float(size)) if size > 0 else left
             left -= time
         clouds, u, away, size, fastest = _iterate(clouds, here, there, u, size, fastest, time)
@@ -97,19 +97,19 @@ def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0, *, iterations: in
     return fastest
 
 
-# These programs depend on the clouds' shape alone: of an energy, only the velocity is compiled.
+# These functions depend on the clouds' shapes alone, so a new energy compiles only its velocity.
 
 
 @jax.jit
 def _start(clouds: Any, u: Any) -> tuple[Any, Any]:
-    """A direction of any numbers, made one of displacements; and the clouds displaced by it."""
+    """Turn arbitrary numbers `u` into a displacement direction; return it and the displaced clouds."""
     u = _unit(clouds, jax.tree.map(lambda z, a: jnp.asarray(a, z.dtype), points(clouds), u))
     return u, _displaced(clouds, u)
 
 
 @jax.jit
 def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any, time: Any) -> Any:
-    """One power iteration, after which the clouds walk for some time.
+    """One power iteration, after which the clouds move with their velocity for some time.
 
     Args:
         clouds: the clouds.
@@ -117,11 +117,11 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
         there: the velocity of the clouds displaced by `u`.
         u: the direction of the displacements.
         size: the largest |rate| so far.
-        fastest: the fastest decay so far.
-        time: to walk, may be 0.
+        fastest: the fastest decay rate so far.
+        time: how long the clouds move, >= 0.
 
     Returns:
-        The clouds, the next direction, the clouds displaced by it, and size and fastest anew.
+        The moved clouds, the next direction, the clouds displaced by it, and the updated size and fastest.
     """
     change = jax.tree.map(lambda a, b: (b - a) / _angle(a.dtype), here, there)
     change = jax.tree.map(sphere.project_tangent, points(clouds), change)
@@ -134,8 +134,8 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
     norm = jnp.where(norm > 0, norm, 1)
     rate = -dot(u, change) / norm
     size = jnp.maximum(size, jnp.sqrt(dot(change, change) / norm))
-    # Shifted by the size of all rates, so that those of growth do not take over.
-    # Where nothing but the fastest growth is left, that difference may be nothing at all.
+    # Shift all rates by the largest |rate|, so that the iteration does not converge to a growing direction.
+    # If u is the direction of fastest growth, the difference may be 0; then u is kept.
     shifted = jax.tree.map(lambda a, b: size * a - b, u, change)
     left_over = jnp.any(jnp.stack([jnp.any(a != 0) for a in jax.tree.leaves(shifted)]))
     u = jax.tree.map(lambda a, b: jnp.where(left_over, a, b), shifted, u)
@@ -145,7 +145,7 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
 
 
 def _unit(clouds: Any, u: Any) -> Any:
-    """Tangent, no point displaced by more than 1, those without weight not at all: they do not move."""
+    """`u` made tangent and scaled to a largest row norm of 1; rows of weight 0 are 0: they do not move."""
     u = jax.tree.map(sphere.project_tangent, points(clouds), u)
     u = jax.tree.map(lambda w, a: jnp.where(w[:, None] > 0, a, 0), weights(clouds), u)
     largest = jnp.max(jnp.stack([jnp.max(jnp.sum(a**2, axis=1)) for a in jax.tree.leaves(u)]))
@@ -161,16 +161,16 @@ def _displaced(clouds: Any, u: Any) -> Any:
 
 
 def rounding(clouds: Any, energy: Any) -> Any:
-    """How far rounding may move such an energy of clouds of this dtype, in nats."""
+    """Allowance for rounding in an energy of this size, for clouds of this dtype, in nats."""
     narrow = jax.tree.leaves(points(clouds))[0].dtype == jnp.float32
     return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
 
 
 def rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
-    """Whether the energy rose where it should fall.
+    """Whether the energy rose although the flow should lower it.
 
-    Checked only at saves 2, 4, 8, …, because the check that follows is expensive; it depends on the saves
-    alone, so that a resumed run ends as it would have.
+    It is checked only at saves 2, 4, 8, …, because the check that follows is expensive. The result depends
+    only on the saves, so a resumed run ends as the uninterrupted one would.
     """
     count = len(energies)
     if flow.stable_below is None or count < 2 or count & (count - 1):
@@ -182,10 +182,10 @@ def rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
 
 
 def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
-    """Step size and fastest rate, where steps of that size do not settle at these clouds or on their way.
+    """Step size and fastest rate if steps of that size do not settle at these clouds or on their path.
 
-    The rate is the energy's, or the flow's own if that is faster. None where they settle, and for a flow
-    without a step size or a bound on it.
+    The rate is the flow's own if that alone is too fast for the step size, else the energy's. The result is
+    None if the steps settle, and for a flow without a step size or without a bound on it.
     """
     limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
     if limit is None or step_size is None:
@@ -196,19 +196,19 @@ def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | Non
     for iterations in (8, 64):
         looked = (fastest_rate(energy, z, _STEPS_AHEAD * step_size, iterations=iterations) for z in states)
         rate = max(map(float, looked))
-        if not 0.7 < step_size * rate / limit <= 1:  # else too close to tell by a few iterations
+        if not 0.7 < step_size * rate / limit <= 1:  # in between, 8 iterations are not accurate enough
             break
-    return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is from below
+    return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is a lower estimate
 
 
 def advice(energy: Any, flow: Flow, *states: Any) -> str:
-    """What to do about a run that failed, by the rates at these clouds."""
+    """The remedy for a run that failed, as a sentence for its message, from the rates at these clouds."""
     found = too_fast(energy, flow, *states)
     if found is None or flow.stable_below is None:
         return "Try a smaller step size or learning rate."
     step_size, rate = found
     limit = flow.stable_below / rate
-    fails, part = ("miss its law", 10) if flow.stochastic else ("do not settle", 2)
+    fails, part = ("sample a wrong law", 10) if flow.stochastic else ("do not settle", 2)
     return (
         f"step_size={step_size:.4g} is too large: the fastest rate is {rate:.4g}, and steps above "
         f"{limit:.4g} {fails}. Try step_size={limit / part:.2g}."
