@@ -1,4 +1,4 @@
-"""References without particles on S¹ and S², in float64 on the host: clouds of infinitely many points."""
+"""Reference solutions in the limit of infinitely many particles on S¹ and S², in float64 on the host."""
 
 from ctflow.meanfield import rates
 from ctflow.meanfield.fokker_planck import FokkerPlanck

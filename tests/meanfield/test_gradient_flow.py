@@ -57,7 +57,7 @@ def test_energy_falls_mass_stays_and_both_are_the_clouds(key):
 def test_says_from_when_on_the_density_is_too_fine():
     wells = ct.potentials.VonMisesFisherMixture(np.eye(2), concentration=12.0)
     flow = GradientFlow(wells, temperature=0.5, d=2, max_degree=12)
-    with pytest.raises(ValueError, match=r"max_degree = 12 carries the densities until time 0\.\d+ only"):
+    with pytest.raises(ValueError, match=r"max_degree = 12 resolves the densities only until time 0\.\d+, after"):
         flow.solve(lambda z: np.ones(len(z)), [5.0])
 
 
@@ -65,7 +65,7 @@ def test_refuses_starts_that_are_no_densities_or_too_fine():
     flow = GradientFlow(flat(2), temperature=1.0, d=2, max_degree=6)
     narrow = lambda z: np.exp(60 * (z[:, 0] - 1)) / special.ive(0, 60)  # noqa: E731
     for start, message in (
-        (narrow, "a start must be a density|max_degree = 6 does not carry the starts; use a larger one"),
+        (narrow, "a start must be a density|max_degree = 6 does not resolve the starts; use a larger one"),
         (lambda z: 1 + 2 * z[:, 0], "a start must be a density w.r.t. the uniform law, >= 0 with mass 1"),
         (lambda z: 3 + z[:, 0], r"got values from 2 to 4 with mass 3; divide it by its mass"),
         (lambda z: np.full(len(z), np.nan), "got values from nan to nan"),
@@ -81,7 +81,7 @@ def test_refuses_starts_that_are_no_densities_or_too_fine():
         (lambda: HarmonicGrid(3, 8, count=8), "count must be an integer >= 9, got 8"),
         (lambda: GradientFlow([flat(2)] * 3, temperature=1.0, d=2), "got 3 of them"),
         (lambda: GradientFlow(flat(2), temperature=0.0, d=2), "temperature must be finite and > 0"),
-        (lambda: GradientFlow(flat(2), temperature=1.0, d=2).solve([], [1.0]), "one a potential, 1, got 0"),
+        (lambda: GradientFlow(flat(2), temperature=1.0, d=2).solve([], [1.0]), "one per potential, 1, got 0"),
         (
             lambda: GradientFlow(flat(2), temperature=1.0, d=2).solve(lambda z: z[:, 0] ** 2, [1.0, 0.5]),
             "times must be >= 0 and ascending",
