@@ -326,7 +326,7 @@ def _marginal(coupling: Coupling, axis: int) -> np.ndarray:
 def _probabilities(name: str, values: Any) -> np.ndarray:
     w = np.asarray(values, dtype=np.float64)
     if not (np.isfinite(w).all() and (w >= 0).all()):
-        raise ValueError(f"{name} must be finite and >= 0")
+        raise ValueError(f"{name} must be finite and >= 0, got a smallest value of {w.min()}")
     if abs(w.sum() - 1) > 1e-6:
         raise ValueError(f"{name} must sum to 1, got {w.sum():.9g}; divide by the sum")
     return w

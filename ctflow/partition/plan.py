@@ -274,7 +274,7 @@ def explain(
     steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact
     return Explanation(
         method=method,
-        reason="asked for" if asked != "auto" else reasons[method],
+        reason="requested" if asked != "auto" else reasons[method],
         pairs=-(-n // devices) * m,
         bytes=needed,
         degree=degree,
