@@ -479,5 +479,5 @@ def spectral_pull(
 
         d_p = d_p + over_devices(jnp.sum(g)) * jax.grad(log_top)(p)
         gradients = as_dtype((d_y, d_weights, as_kernel(d_p) if of_kernel else None), given)
-        # If all cotangents are 0, the errors are 0 too, so nothing is divided by 0.
+        # If all cotangents are 0, so are the errors; dividing by 1 avoids 0/0.
         return gradients, PullBound(*(error / jnp.where(scale > 0, scale, 1) for error in errors))
