@@ -1,10 +1,9 @@
-"""Unions of caps of one radius, cut into strips on which integrals are smooth.
+"""Unions of caps of one radius, cut into strips on which integrands are smooth.
 
-On S² cap i contributes its part outside the caps before it. On the ring at angle θ about its centre, another
-cap covers an arc |φ - φ_j| < α_j(θ), known in closed form; what is left between the arcs is a strip's width.
-Which arcs there are, and in which order, changes only at angles where a ring touches a cap or where two caps'
-circles meet on it, so that each strip ends there. On the circle, and about a symmetry axis, caps are
-intervals.
+On S², cap i contributes its part outside caps 0 … i-1. On the ring at angle θ about its centre, another cap
+covers an arc |φ - φ_j| < α_j(θ), known in closed form; each gap between the arcs is the width of a strip. The
+arcs and their order change only at angles where the ring touches a cap, or where the circles of two caps meet
+on it, so the strips end there. On the circle, and about a symmetry axis, caps are intervals.
 """
 
 from functools import partial
@@ -16,12 +15,12 @@ from ctflow._base.polar import Strip, full_ring, to_polar
 
 
 def strips(centers: np.ndarray, radius: float, *, axis: np.ndarray | None = None) -> list[Strip]:
-    """Strips that cover the union of the caps, each point once.
+    """Strips that cover each point of the union of the caps exactly once.
 
     Args:
         centers: unit vectors [k, d], float64.
         radius: in (0, π] radians.
-        axis: for d > 3, the unit vector [d] with centers = ± axis; the strips are zonal about it.
+        axis: for d > 3, the unit vector [d] such that every center is ± axis; the strips are zonal about it.
     """
     if axis is not None:
         intervals = [(0.0, radius) if center @ axis > 0 else (np.pi - radius, np.pi) for center in centers]
@@ -32,7 +31,7 @@ def strips(centers: np.ndarray, radius: float, *, axis: np.ndarray | None = None
 
 
 def _merged(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Disjoint intervals with the same union, ascending."""
+    """Disjoint intervals in ascending order with the same union."""
     merged: list[tuple[float, float]] = []
     for start, stop in sorted(intervals):
         if merged and start <= merged[-1][1]:
@@ -53,7 +52,7 @@ def _arcs_of_a_circle(centers: np.ndarray, radius: float) -> list[Strip]:
 
 
 def _outside(center: np.ndarray, others: np.ndarray, radius: float) -> list[Strip]:
-    """The part of a cap on S² that lies in no cap about the `others`, as strips about its centre."""
+    """The part of a cap on S² outside the caps about the `others`, as strips about its centre."""
     distance, azimuth = to_polar(center, others)
     ends = [radius - distance, distance - radius, distance + radius, 2 * np.pi - distance - radius]
     ends.append(to_polar(center, _crossings(others, radius))[0])
@@ -86,7 +85,7 @@ def _crossings(centers: np.ndarray, radius: float) -> np.ndarray:
 def _half_arcs(theta: np.ndarray, distance: np.ndarray, radius: float) -> np.ndarray:
     """Half lengths α of the arcs that caps at these distances cover on the rings at θ, [rings, caps].
 
-    The angle at the centre in a spherical triangle with sides θ, distance and radius, from its half.
+    α is an angle of the spherical triangle with sides θ, distance and radius, by the half-angle formula.
     """
     theta = theta[:, None]
     s = (theta + distance + radius) / 2
@@ -97,7 +96,7 @@ def _half_arcs(theta: np.ndarray, distance: np.ndarray, radius: float) -> np.nda
 
 
 def _gaps(distance: np.ndarray, azimuth: np.ndarray, half: np.ndarray, radius: float) -> list:
-    """Edges of the gaps between arcs; `half` are their half lengths where the gaps are looked for."""
+    """Edge functions of the gaps between the arcs; `half` are the arcs' half lengths on one ring."""
     if len(half) == 0:
         return [full_ring]
     turn = 2 * np.pi
@@ -117,6 +116,6 @@ def _gaps(distance: np.ndarray, azimuth: np.ndarray, half: np.ndarray, radius: f
 
 
 def _between(first: float, second: float, distance: np.ndarray, radius: float, theta: np.ndarray):
-    """From the end of the arc about azimuth `first` to the start of the one about `second`."""
+    """Azimuths on rings θ: the end of the arc about `first` and the start of the arc about `second`."""
     half = _half_arcs(theta, distance, radius)
     return first + half[:, 0], second - half[:, 1]

@@ -1,6 +1,6 @@
-"""What an energy acts on: a cloud [n, d], a weighted cloud, a Pair of clouds, or a tuple of more.
+"""The arguments of an energy: a cloud [n, d], a `WeightedCloud`, a `Pair` of clouds, or a longer tuple.
 
-A cloud is the measure Σ w_i δ_{z_i} on S^{d-1}; a bare array means equal weights 1/n.
+A cloud stands for the measure Σ w_i δ_{z_i} on S^{d-1}. A bare array has equal weights 1/n.
 """
 
 import sys
@@ -36,7 +36,7 @@ class WeightedCloud(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two clouds on the same sphere, one a modality."""
+    """Two clouds on the same sphere, one per modality."""
 
     x: Any
     y: Any
@@ -77,7 +77,7 @@ def mean(cloud: Any, values: Float[Array, " n"]) -> Float[Array, ""]:
 
 
 def described(clouds: Any) -> str:
-    """What was given, in words: one cloud with its shape, or how many there are."""
+    """A description for messages: one cloud with its shape, or the kind and number of several clouds."""
     if isinstance(clouds, tuple) and not _is_weighted(clouds):
         kind = "a Pair" if isinstance(clouds, Pair) else f"a {type(clouds).__name__}"
         return f"{kind} of {len(clouds)} clouds"
@@ -85,15 +85,15 @@ def described(clouds: Any) -> str:
 
 
 def is_pair(clouds: Any) -> bool:
-    """Whether these are two clouds, as a Pair or a plain tuple."""
+    """Whether `clouds` is a Pair or a plain tuple of two clouds."""
     return isinstance(clouds, Pair) or (type(clouds) is tuple and len(clouds) == 2)
 
 
 def check_cloud(name: str, cloud: Any) -> Any:
     """Return the cloud as JAX arrays, or raise a ValueError that says what is wrong with it.
 
-    A point may be off the unit sphere by 64 rounding errors of its dtype, no more. Of a traced cloud, rank,
-    dimension and dtype are checked, since it has no numbers yet.
+    The norm of a point may differ from 1 by at most 64 eps of its dtype. A traced cloud has no values yet,
+    so only its rank, dimension and dtype are checked.
     """
     if _is_weighted(cloud):
         z = check_cloud(f"{name}.points", cloud.points)
@@ -104,7 +104,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
         z = as_jax(name, cloud)
     except RecursionError:
         raise
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError is PyTorch's, of a tensor that requires grad
+    except (TypeError, ValueError, RuntimeError):  # PyTorch: RuntimeError for a tensor that requires grad
         raise ValueError(
             f"{name} must be an array [n, d] of points on the sphere, got {type(cloud).__name__}; "
             f"pass a NumPy or JAX array of float32 or float64"
@@ -130,7 +130,7 @@ def check_cloud(name: str, cloud: Any) -> Any:
 
 
 def as_jax(name: str, given: Any, dtype: Any = None) -> Array:
-    """As a JAX array. NumPy's float64 becomes float32 with a warning, Python's floats without."""
+    """Convert to a JAX array. With x64 off, NumPy float64 becomes float32 with a warning, lists without."""
     if not isinstance(given, jax.Array | list | tuple):
         given = np.asarray(given)
     if jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
@@ -141,14 +141,14 @@ def as_jax(name: str, given: Any, dtype: Any = None) -> Array:
 
 
 class PrecisionWarning(UserWarning):
-    """Float64 numbers were rounded to float32, because JAX's flag `jax_enable_x64` is off."""
+    """Float64 numbers were rounded to float32 because JAX's flag `jax_enable_x64` is off."""
 
 
 _warned = False
 
 
 def _warn_of_float32(name: str) -> None:
-    """Warn at the caller's own line, once per process: where one array is float64, many are."""
+    """Warn once per process, at the line that called ctflow: programs often pass many float64 arrays."""
     global _warned
     if _warned:
         return
@@ -157,8 +157,8 @@ def _warn_of_float32(name: str) -> None:
         frame, level = frame.f_back, level + 1
     warnings.warn(
         f"{name} holds float64 numbers, which become float32 because jax_enable_x64 is off; to keep float64, "
-        f"call jax.config.update('jax_enable_x64', True) at the start of the program; to accept float32, "
-        f"pass {name}.astype('float32')",
+        f"call jax.config.update('jax_enable_x64', True) at the start of the program; to use float32 without "
+        f"this warning, pass {name}.astype('float32')",
         PrecisionWarning,
         stacklevel=level,
     )
@@ -166,34 +166,34 @@ def _warn_of_float32(name: str) -> None:
 
 
 _BLOCK = 2**16
-# JAX's arrays do not change, so that one look at their numbers is enough. By id, as they cannot be hashed.
-_looked_at: WeakValueDictionary[int, Array] = WeakValueDictionary()
+# JAX arrays are immutable, so each is checked once. The keys are ids because JAX arrays are not hashable.
+_checked: WeakValueDictionary[int, Array] = WeakValueDictionary()
 
 
 def _check_unit(name: str, z: Array) -> None:
-    """Raise ValueError unless every row is finite and of norm 1, within 64 rounding errors."""
-    if _looked_at.get(id(z)) is z:
+    """Raise ValueError unless every row is finite and has norm 1 to within 64 eps."""
+    if _checked.get(id(z)) is z:
         return
     rows, tolerance = _rows_here(z), 64 * float(np.finfo(z.dtype).eps)
-    if not _largest_offset(rows) <= tolerance:  # NaN is not
+    if not _largest_offset(rows) <= tolerance:  # also true for NaN
         _refuse_rows(name, np.asarray(rows, np.float64), tolerance)
-    _looked_at[id(z)] = z
+    _checked[id(z)] = z
 
 
 def _largest_offset(rows: np.ndarray) -> float:
-    """The largest | ‖z_i‖ - 1 |, block by block within cache: little beside the energy of the cloud."""
+    """The largest | ‖z_i‖ - 1 |, in blocks that fit the cache: cheap compared with an energy evaluation."""
     size, ones, offset = max(1, _BLOCK // rows.shape[1]), np.ones(rows.shape[1]), np.float64(0)
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, rows.shape[0], size):
             block = rows[start : start + size].astype(np.float64)
             squares = np.square(block, out=block) @ ones
             ends = np.abs(np.sqrt([squares.min(), squares.max()]) - 1)
-            offset = np.maximum(offset, ends.max())  # keeps NaN, as Python's max does not
+            offset = np.maximum(offset, ends.max())  # propagates NaN, unlike Python's max
     return float(offset)
 
 
 def _refuse_rows(name: str, rows: np.ndarray, tolerance: float) -> None:
-    """Raise ValueError with what is wrong with rows that are not all of norm 1."""
+    """Raise the ValueError for a cloud whose rows do not all have norm 1, and say which rows and why."""
     n = rows.shape[0]
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if bad.size:
@@ -208,20 +208,20 @@ def _refuse_rows(name: str, rows: np.ndarray, tolerance: float) -> None:
     bad = np.flatnonzero(np.abs(norms - 1) > tolerance)
     if bad.size:
         raise ValueError(
-            f"{name} must have rows of unit norm: {bad.size} of {n} have not, row {bad[0]} has norm "
+            f"{name} must have rows of unit norm: {bad.size} of {n} do not, row {bad[0]} has norm "
             f"{norms[bad[0]]:.9g}; use ct.sphere.normalize({name})"
         )
 
 
 def _rows_here(z: Array) -> np.ndarray:
-    """The array as NumPy's; of one cut over several processes, the rows that this process holds."""
+    """The rows as a NumPy array. If several processes share the array, only the rows held by this one."""
     if z.is_fully_addressable:
         return np.asarray(z)
     return np.concatenate([np.asarray(shard.data) for shard in z.addressable_shards])
 
 
 def as_dtype(tree: Any, dtype: Any) -> Any:
-    """The tree with every real number in it, Python's and NumPy's too, in `dtype`; integer arrays stay.
+    """The tree with all real numbers (Python, NumPy or JAX) cast to `dtype`; integer arrays stay unchanged.
 
     Raises:
         ValueError: an object in the tree that is not registered with JAX.
@@ -236,13 +236,13 @@ def as_dtype(tree: Any, dtype: Any) -> Any:
 
 
 def check_weights(name: str, values: Any, n: int, dtype: Any) -> Float[Array, " n"]:
-    """Return weights [n] as a JAX array of `dtype`, or raise a ValueError: >= 0, summing to 1."""
+    """Return weights [n] as a JAX array of `dtype`; raise ValueError unless they are >= 0 and sum to 1."""
     try:
         w = as_jax(name, values, dtype)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be numbers, got {values!r}") from None
     if w.shape != (n,):
-        raise ValueError(f"{name} must have shape ({n},), one weight a point, got {w.shape}")
+        raise ValueError(f"{name} must have shape ({n},), one weight per point, got {w.shape}")
     if is_concrete(w):
         numbers = _rows_here(w).astype(np.float64)
         bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
@@ -257,7 +257,7 @@ def check_weights(name: str, values: Any, n: int, dtype: Any) -> Float[Array, " 
 
 
 def check_clouds(name: str, clouds: Any) -> Any:
-    """`check_cloud` on a cloud, a Pair or a tuple of clouds, which must share d and dtype."""
+    """Apply `check_cloud` to a cloud, a Pair or a tuple of clouds; all must have the same d and dtype."""
     if not isinstance(clouds, tuple) or _is_weighted(clouds):
         return check_cloud(name, clouds)
     labels = getattr(clouds, "_fields", range(len(clouds)))
@@ -268,5 +268,5 @@ def check_clouds(name: str, clouds: Any) -> Any:
     if len(set(kinds)) != 1:
         found = ", ".join(f"d = {d} in {t} for {name}.{k}" for k, (d, t) in zip(labels, kinds, strict=True))
         advice = "cast one of them" if len({d for d, _ in kinds}) == 1 else "give all of them the same d"
-        raise ValueError(f"{name} must hold clouds of one dimension d and one dtype, got {found}; {advice}")
+        raise ValueError(f"{name} must hold clouds of the same d and dtype, got {found}; {advice}")
     return type(clouds)(*checked) if hasattr(clouds, "_fields") else tuple(checked)

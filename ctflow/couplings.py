@@ -1,7 +1,7 @@
-"""Laws π of positive pairs (i, j) over the indices of two clouds, as weighted index pairs (COO).
+"""Couplings: laws π of positive pairs (i, j) of points in two clouds, as weighted index pairs (COO).
 
-`paired` (i with i), `corrupted` (some partners shuffled), `from_latents` and `misaligned` (a blur over
-latent angles, balanced to uniform marginals), `from_matrix` (your own).
+`paired` couples i with i; `corrupted` shuffles some of the partners; `from_latents` and `misaligned` couple
+points by their latent angles, with uniform marginals; `from_matrix` and `from_pairs` take your own π.
 """
 
 from dataclasses import KW_ONLY
@@ -45,7 +45,7 @@ class Coupling:
         cols: indices into the second cloud, [k].
         weights: [k], >= 0 and summing to 1.
         shape: (n, m).
-        complete: every pair is listed, in row-major order, so that sums are matrix products.
+        complete: whether all n·m pairs are listed in row-major order; then sums are matrix products.
     """
 
     rows: Int[Array, " k"]
@@ -56,15 +56,15 @@ class Coupling:
     complete: bool = static(default=False)
 
     def row_marginal(self) -> Float[Array, " n"]:
-        """p_i = Σ_j π_ij, the law of the first index."""
+        """p_i = Σ_j π_ij, the marginal law of the first index, [n]."""
         return jax.ops.segment_sum(self.weights, self.rows, self.shape[0])
 
     def col_marginal(self) -> Float[Array, " m"]:
-        """q_j = Σ_i π_ij, the law of the second index."""
+        """q_j = Σ_i π_ij, the marginal law of the second index, [m]."""
         return jax.ops.segment_sum(self.weights, self.cols, self.shape[1])
 
     def mean_cosine(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
-        """E_π⟨x_i, y_j⟩."""
+        """E_π⟨x_i, y_j⟩, the mean cosine of the positive pairs."""
         weights = jnp.asarray(self.weights, x.dtype)
         if self.complete:
             return jnp.sum(x * jnp.matmul(weights.reshape(self.shape), y, precision="highest"))
@@ -73,7 +73,7 @@ class Coupling:
     def mutual_information(self) -> Float[Array, ""]:
         """I(π) = Σ π_ij log(π_ij / p_i q_j) in nats; -I(π) bounds J^Sym + log V from below.
 
-        The pairs listed must be distinct.
+        No pair may be listed twice.
         """
         independent = self.row_marginal()[self.rows] * self.col_marginal()[self.cols]
         listed = self.weights > 0
@@ -82,25 +82,25 @@ class Coupling:
 
 
 def paired(n: int, *, dtype=None) -> Coupling:
-    """Each x_i with its own y_i, weight 1/n: I(π) = log n."""
+    """Couple each x_i with y_i, with weight 1/n: I(π) = log n."""
     check_count("n", n)
     index = jnp.arange(n)
     return Coupling(index, index, jnp.full(n, 1 / n, dtype), shape=(n, n))
 
 
 def corrupted(key: Array, n: int, *, probability: Any, dtype=None) -> Coupling:
-    """`paired`, but a random share of the x_i have their partners shuffled among themselves.
+    """Like `paired`, but a random subset of the points x_i have their partners shuffled among themselves.
 
-    Both marginals stay uniform. Every index is shuffled with chance p, independently, and the partners of
-    the K ~ Binomial(n, p) shuffled ones are permuted uniformly, which leaves one of them in place on average
-    (if K > 0): the expected share of wrong pairs is p - (1 - (1-p)^n)/n. Every draw has the same shapes, so
-    the function can be jitted and mapped over keys and probabilities.
+    Both marginals stay uniform. Each index is in the subset with probability p, independently. The partners
+    of the K ~ Binomial(n, p) points in it are permuted uniformly, which on average leaves one in place (if
+    K > 0), so the expected share of wrong pairs is p - (1 - (1-p)^n)/n. The shapes do not depend on the
+    draw, so the function works under `jit` and under `vmap` over keys and probabilities.
 
     Args:
         key: a JAX random key.
-        n: points in each cloud.
-        probability: p, the chance of each pair to be among the shuffled, in [0, 1].
-        dtype: of the weights.
+        n: number of points in each cloud.
+        probability: p in [0, 1], the probability that a pair is in the shuffled subset.
+        dtype: dtype of the weights.
     """
     check_count("n", n)
     check_key("key", key)
@@ -114,10 +114,10 @@ def corrupted(key: Array, n: int, *, probability: Any, dtype=None) -> Coupling:
 
 @partial(jax.jit, static_argnames="n")
 def _shuffled_partners(key: Array, probability: Array, *, n: int) -> Int[Array, " n"]:
-    """The identity on 0 … n-1, but a random set of indices permuted at random.
+    """A permutation of 0 … n-1 that shuffles a random subset of the indices and fixes all others.
 
-    The shuffled indices, in order, are sent to themselves ordered by random ranks. In either order the others
-    come last, as they are, so that the shapes do not depend on how many are shuffled.
+    It maps the subset in ascending order to the subset in a random order. In both lists the other indices
+    follow in ascending order, so the shapes do not depend on the size of the subset.
     """
     key_which, key_order = jax.random.split(key)
     shuffled = jax.random.bernoulli(key_which, probability, (n,))
@@ -126,16 +126,16 @@ def _shuffled_partners(key: Array, probability: Array, *, n: int) -> Int[Array, 
 
 
 def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, int], dtype=None) -> Coupling:
-    """A coupling from index pairs of your own.
+    """A coupling from your own index pairs; arguments as in `Coupling`, with weights 1/k by default.
 
     Raises:
-        ValueError: indices outside `shape`, a pair listed twice, weights that are no probabilities.
+        ValueError: an index outside `shape`, a pair listed twice, or weights that are not probabilities.
     """
     check_concrete("from_pairs", rows=rows, cols=cols, weights=weights)
     rows, cols = np.asarray(rows), np.asarray(cols)
     if rows.ndim != 1 or rows.shape != cols.shape or rows.size == 0:
         raise ValueError(
-            f"rows and cols must be non-empty and of one shape [k], got {rows.shape} and {cols.shape}"
+            f"rows and cols must be non-empty with the same shape [k], got {rows.shape} and {cols.shape}"
         )
     for name, index, size in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
         if not np.issubdtype(index.dtype, np.integer):
@@ -145,15 +145,15 @@ def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, i
                 f"{name} must lie in [0, {size}) for shape {shape}, got [{index.min()}, {index.max()}]"
             )
     if np.unique(rows.astype(np.int64) * shape[1] + cols).size != rows.size:
-        raise ValueError("a pair is listed twice in rows, cols; add their weights up first")
+        raise ValueError("rows and cols must not list a pair twice; merge such pairs and add their weights")
     w = np.full(rows.size, 1 / rows.size) if weights is None else _probabilities("weights", weights)
     if w.shape != rows.shape:
-        raise ValueError(f"weights must have shape {rows.shape}, one a pair, got {w.shape}")
+        raise ValueError(f"weights must have shape {rows.shape}, one weight per pair, got {w.shape}")
     return Coupling(jnp.asarray(rows), jnp.asarray(cols), jnp.asarray(w, dtype), shape=shape)
 
 
 def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
-    """A coupling from the whole matrix π [n, m] (>= 0, summing to 1)."""
+    """A coupling from the whole matrix π [n, m], with entries >= 0 that sum to 1."""
     check_concrete("from_matrix", matrix=matrix)
     pi = _probabilities("matrix", matrix)
     if pi.ndim != 2:
@@ -165,7 +165,7 @@ def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
 
 
 def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float[Array, " n"]:
-    """The second modality's latent angles θ + σξ, ξ standard normal, in radians."""
+    """The latent angles θ + σξ of the second modality in radians, with ξ standard normal."""
     check_key("key", key)
     check_concrete("displaced", latents=latents, sigma=sigma)
     latents = jnp.asarray(_angles("latents", latents))
@@ -175,13 +175,13 @@ def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float
 
 
 def from_latents(theta: Any, phi: Any, *, bandwidth: float, dtype=None) -> Coupling:
-    """π_ij ∝ a_i b_j exp(-wrap(φ_j - θ_i)²/2b²), with a, b such that both marginals are uniform.
+    """π_ij = a_i b_j exp(-wrap(φ_j - θ_i)²/2h²), with a_i and b_j such that both marginals are uniform.
 
     Args:
-        theta: latent angles of the first modality, radians, [n].
-        phi: latent angles of the second, radians, [m].
-        bandwidth: b > 0, radians: how far apart the latents of a positive pair may be.
-        dtype: of the weights.
+        theta: latent angles θ of the first modality, radians, [n].
+        phi: latent angles φ of the second modality, radians, [m].
+        bandwidth: h > 0, radians: how far apart the latent angles of a positive pair typically are.
+        dtype: dtype of the weights.
     """
     check_concrete("from_latents", theta=theta, phi=phi, bandwidth=bandwidth)
     check_positive("bandwidth", bandwidth)
@@ -203,14 +203,14 @@ def misaligned(
     target_latents: Float[Array, " m"] | None = None,
     dtype=None,
 ) -> Coupling:
-    """Pairs blurred by σ: `from_latents(θ, θ' + σξ, bandwidth=max(σ, 0.03))`.
+    """A coupling blurred by σ: `from_latents(θ, θ' + σξ, bandwidth=max(σ, 0.03))`.
 
     Args:
-        key: draws ξ; `displaced(key, target_latents, sigma=sigma)` gives the same second latents.
+        key: random key of ξ; `displaced(key, target_latents, sigma=sigma)` returns the same angles θ' + σξ.
         latents: θ, radians, [n].
         sigma: σ >= 0, radians: the heterogeneity of the pairing.
-        target_latents: θ', [m]; `latents` by default.
-        dtype: of the weights.
+        target_latents: θ', radians, [m]; `latents` by default.
+        dtype: dtype of the weights.
     """
     check_concrete("misaligned", latents=latents, sigma=sigma, target_latents=target_latents, key=key)
     phi = displaced(key, latents if target_latents is None else target_latents, sigma=sigma)
@@ -220,16 +220,16 @@ def misaligned(
 def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int = 200) -> np.ndarray:
     """The matrix a_i exp(log_kernel_ij) b_j with uniform marginals (Sinkhorn's problem), float64 [n, m].
 
-    Newton's method on the convex dual, the kernel sharpened in stages: Sinkhorn's own iteration needs
-    more than 10⁵ rounds where the kernel is narrower than the gaps between latents.
+    Newton's method on the concave dual, with a kernel that is sharpened in stages. Sinkhorn's own iteration
+    needs more than 10⁵ rounds if the kernel is narrower than the gaps between the latents.
 
     Args:
         log_kernel: [n, m], finite.
-        tolerance: largest relative error of a marginal.
-        max_steps: Newton steps a stage.
+        tolerance: largest relative error allowed in a marginal.
+        max_steps: largest number of Newton steps per stage.
 
     Raises:
-        ValueError: `tolerance` is not reached.
+        ValueError: the marginals are not within `tolerance`.
     """
     check_concrete("balance", log_kernel=log_kernel)
     m = log_kernel.shape[1]
@@ -243,8 +243,8 @@ def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int 
     _, pi, error = _newton(log_kernel, g, tolerance, max_steps)
     if not error < tolerance:
         raise ValueError(
-            f"the coupling's marginals could not be balanced: relative error {error:.1e} for {tolerance:.1e} "
-            f"asked; use a larger bandwidth"
+            f"the coupling's marginals could not be balanced: their relative error is {error:.1e}, more than "
+            f"the tolerance {tolerance:.1e}; use a larger bandwidth"
         )
     return pi / pi.sum()
 
@@ -262,7 +262,7 @@ def _newton(
         error = float(np.abs(cols * m - 1).max())
         if error < tolerance or size < 1e-12 or steps == max_steps:
             return g, pi, error
-        # The rank-one term fixes the null direction, a constant; the diagonal, clusters that hardly touch.
+        # The rank-one term regularises the null direction (constant g), the diagonal almost separate parts.
         laplacian = np.diag(cols) - n * pi.T @ pi + 1 / m**2
         laplacian[np.diag_indices(m)] += 1e-10 / m
         step = linalg.solve(laplacian, 1 / m - cols, assume_a="pos")
@@ -279,21 +279,21 @@ def _row_potential(log_kernel: np.ndarray, g: np.ndarray) -> np.ndarray:
 
 
 def _semi_dual(log_kernel: np.ndarray, g: np.ndarray) -> float:
-    """Sinkhorn's dual maximised over f: ⟨g, 1/m⟩ + ⟨f, 1/n⟩, up to a constant."""
+    """Sinkhorn's dual, maximised over f and up to a constant: ⟨g, 1/m⟩ + ⟨f, 1/n⟩."""
     return float(g.mean() + _row_potential(log_kernel, g).mean())
 
 
 def check_coupling(coupling: Any, clouds: Any) -> None:
-    """Raise ValueError unless the coupling fits the Pair: its size, and its marginals the clouds' weights."""
+    """Raise ValueError unless the coupling's shape and marginals are the sizes and weights of the clouds."""
     if not isinstance(coupling, Coupling):
         raise ValueError(
             f"coupling must be a Coupling of ct.couplings, got {type(coupling).__name__}; "
-            f"make one of a matrix by ct.couplings.from_matrix"
+            f"turn a matrix into one with ct.couplings.from_matrix"
         )
     size = tuple(z.shape[0] for z in points(clouds))
     if coupling.shape != size:
         raise ValueError(
-            f"the coupling is for {coupling.shape} points, the clouds have {size}; make it for these clouds"
+            f"coupling must have shape {size}, the sizes of the clouds, got {coupling.shape}; make a new one"
         )
     if not is_concrete(coupling, clouds):
         return
@@ -303,13 +303,13 @@ def check_coupling(coupling: Any, clouds: Any) -> None:
         error = float(np.abs(_marginal(coupling, axis) - w).sum())
         if not error <= 1e-5:
             raise ValueError(
-                f"the coupling's marginal must be the weights of cloud {name}, they differ by {error:.2g} in "
-                f"total; give the cloud its weights: ct.WeightedCloud(points, weights)"
+                f"the coupling's marginal must equal the weights of cloud {name}, got a total difference of "
+                f"{error:.2g}; give the cloud the marginal as weights: ct.WeightedCloud(points, weights)"
             )
 
 
 def _marginal(coupling: Coupling, axis: int) -> np.ndarray:
-    """The law of the first or second index, in float64 by NumPy: quicker than one JAX call after another."""
+    """The marginal of the first or second index in float64. NumPy is faster here than several JAX calls."""
     weights = np.asarray(coupling.weights)
     if coupling.complete:
         return weights.reshape(coupling.shape).sum(axis=1 - axis, dtype=np.float64)
@@ -326,7 +326,7 @@ def _marginal(coupling: Coupling, axis: int) -> np.ndarray:
 def _probabilities(name: str, values: Any) -> np.ndarray:
     w = np.asarray(values, dtype=np.float64)
     if not (np.isfinite(w).all() and (w >= 0).all()):
-        raise ValueError(f"{name} must be finite and >= 0")
+        raise ValueError(f"{name} must be finite and >= 0, got a smallest value of {w.min()}")
     if abs(w.sum() - 1) > 1e-6:
         raise ValueError(f"{name} must sum to 1, got {w.sum():.9g}; divide by the sum")
     return w

@@ -1,8 +1,8 @@
-"""The Gibbs measure ρ* = exp(-U/τ)/Z: the one equilibrium of the unimodal free energy, exactly.
+"""The Gibbs measure ρ* = exp(-U/τ)/Z: the unique equilibrium of the unimodal free energy.
 
-By adaptive quadrature on the host, with U in float64 whether or not JAX's x64 mode is on: on S¹ and S² for
-any smooth U, in every dimension for zonal U. All densities are w.r.t. the uniform probability measure, all
-entropies and divergences in nats.
+It is computed by adaptive quadrature on the host, with U in float64 whether or not JAX's x64 mode is on: on
+S¹ and S² for any smooth U, in every dimension for zonal U. All densities are w.r.t. the uniform probability
+measure; all entropies and divergences are in nats.
 """
 
 import math
@@ -29,27 +29,27 @@ __all__ = [
     "cap_fraction",
 ]
 
-_CHUNK = 4096  # points per call of U: one shape, one program
-_AZIMUTHS = 128  # of the nodes on S² where U is zonal; U itself needs none
+_CHUNK = 4096  # points per call of U; with one shape, U is compiled once
+_AZIMUTHS = 128  # azimuths of the nodes on S² for zonal U, needed only to integrate functions that are not
 _MAX_NOISE = 1e-5
 _AGREE = 1e-8
-_ON_AXIS = 1e-6  # distance from the axis that is taken for rounding of float32
+_ON_AXIS = 1e-6  # a distance from the axis up to this is attributed to float32 rounding
 _FINEST_BANDWIDTH = 0.032
-# Up to so many pairs an exact sum is done before the program of a spectral one is compiled.
+# Up to this many pairs, an exact sum takes less time than compiling a spectral one.
 _EXACT_PAIRS = 2**25
 
 
 @jax.jit
 def _values(potential: Any, z: Any) -> Any:
-    """U at points [k, d]; one program for all potentials of a kind."""
+    """U at points [k, d]; compiled once per type of potential."""
     return potential(z)
 
 
 def potential_values(potential: Any, z: np.ndarray) -> np.ndarray:
-    """U at points [n, d] on the host, in float64 also where JAX's x64 mode is off.
+    """U at points [n, d] on the host, in float64 even if JAX's x64 mode is off.
 
-    A U that cannot take float64 points, such as a function that mixes them with float32 arrays under strict
-    promotion, is called in the session's precision instead.
+    If U fails on float64 points, such as a function that mixes them with float32 arrays under strict dtype
+    promotion, it is called in JAX's current precision instead.
     """
     padded = np.concatenate([z, np.broadcast_to(z[:1], (-len(z) % _CHUNK, z.shape[1]))])
     dtype, _ = _dtypes(potential, z.shape[1])
@@ -63,12 +63,12 @@ def potential_values(potential: Any, z: np.ndarray) -> np.ndarray:
 
 
 def _dtypes(potential: Any, d: int) -> tuple[Any, Any]:
-    """The dtypes of the points that U takes, float64 if it can, and of its values."""
+    """The dtype of the points to pass to U (float64 if U accepts it), and the dtype of its values."""
     try:
         with wide():
             point = jax.ShapeDtypeStruct((_CHUNK, d), jnp.float64)
             return np.float64, jax.eval_shape(_values, as_dtype(potential, jnp.float64), point).dtype
-    except Exception:  # whatever a user's function may raise; `check_potential` has called it in `narrow`
+    except Exception:  # a user's function may raise anything; `check_potential` has called it in `narrow`
         narrow = jnp.zeros(()).dtype
         return narrow, jax.eval_shape(_values, potential, jax.ShapeDtypeStruct((_CHUNK, d), narrow)).dtype
 
@@ -76,28 +76,28 @@ def _dtypes(potential: Any, d: int) -> tuple[Any, Any]:
 class GibbsMeasure:
     """ρ*(z) = exp(-U(z)/τ)/Z on S^{d-1}.
 
-    Masses, means and log Z are right to 1e-8, or to 4 ε max|U|/τ where that is more, ε being the rounding of
-    U's values. A temperature at which that exceeds 1e-5 is refused: τ must be >= 9e-11 max|U| for values in
-    float64, and >= 0.05 max|U| for a function that returns float32. Down to there every d works where U is
-    zonal, S¹ for any U, and S² for isolated wells. A valley on S² takes more nodes the narrower it is: it is
-    refused from a width of about 0.005 rad on (`Ring` of stiffness 4 with `narrowing`: τ = 1e-4 works, 3e-5
-    is refused), and so are caps of `cap_mass` with their centres off the axis of an even valley.
+    Masses, means and log Z have errors of at most 1e-8, or 4 ε max|U|/τ if that is larger; ε is the relative
+    rounding of U's values. A temperature at which this exceeds 1e-5 is refused: τ must be >= 9e-11 max|U| for
+    float64 values, and >= 0.05 max|U| for a function that returns float32. Above this limit, zonal U work in
+    every d, any smooth U on S¹, and isolated wells on S². A valley on S² needs more nodes the narrower it is;
+    below a width of about 0.005 rad it is refused (for a `Ring` of stiffness 4 with `narrowing`, τ = 1e-4
+    works and 3e-5 does not). For an equally narrow zonal valley, `cap_mass` refuses centers off the axis.
 
     Args:
-        potential: U, of `ct.potentials` or any function of one point [d]; smooth, with no feature narrower
-            than 0.02 rad (d = 3) or 0.005 rad (else) that no node of the first grid would meet.
+        potential: U, of `ct.potentials` or any function of one point [d]. U must be smooth, without features
+            narrower than 0.02 rad (d = 3) or 0.005 rad (other d), which the first grid could miss.
         temperature: τ > 0.
         d: dimension of the ambient space; d > 3 needs a zonal potential.
 
     Attributes:
-        nodes: quadrature points [k, d], denser where the measure is; one meridian in d > 3.
+        nodes: quadrature points [k, d], denser where ρ* is large; for d > 3, on one meridian.
         node_weights: their weights for the uniform law, [k], summing to 1.
-        density: ρ* at the nodes, [k]; inf where float64 ends, in high d.
+        density: ρ* at the nodes, [k]; inf where it exceeds the range of float64, in high d.
         log_partition_function: log Z.
 
     Raises:
         ValueError: τ or d out of range, a U without a symmetry axis for d > 3, a τ too low for float64 or for
-            two million nodes, or a U too rough.
+            two million nodes, or a U that is too rough.
     """
 
     def __init__(self, potential: Any, *, temperature: float, d: int):
@@ -114,7 +114,7 @@ class GibbsMeasure:
                 "quadrature needs a zonal U there"
             )
         self._zonal = axis is not None
-        # Without an axis, a generic one, so that no symmetry of U hides an error.
+        # For U without an axis, a generic one is used, so that no symmetry of U hides an error.
         generic = np.sqrt(np.arange(2.0, d + 2))
         self._axis = generic if axis is None else np.asarray(axis, np.float64)
         if self._axis.shape != (d,):
@@ -124,7 +124,7 @@ class GibbsMeasure:
         self._integrate()
 
     def _integrate(self) -> None:
-        """Nodes and log Z from boxes that resolve ρ*, and log Z again from other boxes about another axis."""
+        """Compute nodes and log Z on adaptive boxes, and check log Z on a different set of boxes."""
         strip = whole(self._axis, zonal=self._zonal)
         self._noise = self._rounding(strip)
         boxes = self._resolve(strip, spacing=0.1 if strip.edges is None else 0.4)
@@ -146,8 +146,8 @@ class GibbsMeasure:
             nodes = strip.at(x)[0]
         self.nodes, self.node_weights = nodes, np.repeat(weight / turns.size, turns.size)
         self._log_density = np.repeat(log_rho - boxes.log_mass, turns.size)
-        # Normalised once more, since rounding of U/τ is that of log Z; never as weights times density, which
-        # overflows in high d.
+        # The masses are normalised again, because log Z has the rounding of U/τ. They are not computed as
+        # weights times density, which overflows in high d.
         self._mass = np.repeat(
             np.exp(boxes.log_weight.ravel() + log_rho - boxes.log_mass) / turns.size, turns.size
         )
@@ -156,7 +156,7 @@ class GibbsMeasure:
             self.density = np.exp(self._log_density)
 
     def _rounding(self, strip: Strip) -> float:
-        """How far rounding of U may move log ρ*, from max|U| on a coarse grid."""
+        """Bound on the error of log ρ* from rounding of U, with max|U| taken on a coarse grid."""
         low, high = strip.boxes(0.1)
         largest = np.abs(self._potential_at(strip.at((low + high) / 2)[0])).max()
         epsilon = float(jnp.finfo(_dtypes(self.potential, self.d)[1]).eps)
@@ -164,7 +164,7 @@ class GibbsMeasure:
         if not noise < _MAX_NOISE:
             raise ValueError(
                 f"temperature must be >= {4 * epsilon * largest / _MAX_NOISE:.1e} for a potential of size "
-                f"{largest:.3g} rounded to {epsilon:.0e} of that, got {self.temperature}; raise the "
+                f"{largest:.3g} with relative rounding {epsilon:.0e}, got {self.temperature}; raise the "
                 "temperature, or compute the potential in float64"
             )
         return noise
@@ -192,13 +192,13 @@ class GibbsMeasure:
         return -self.log_partition_function
 
     def mean(self, fn: Callable[[np.ndarray], Any]) -> float:
-        """∫f ρ* dμ for a smooth f from points [k, d] to values [k]; in d > 3, f zonal about U's axis."""
+        """∫f ρ* dμ for a smooth f from points [k, d] to values [k]; for d > 3, f must be zonal like U."""
         return float(np.sum(self._mass * np.asarray(fn(self.nodes), np.float64)))
 
     @property
     def mean_potential(self) -> float:
         """∫U ρ* dμ."""
-        top = self._log_density.max()  # so that U is not rounded a second time
+        top = self._log_density.max()  # subtracted so that U is not rounded a second time
         above = -self.temperature * float(np.sum(self._mass * (self._log_density - top)))
         return above - self.temperature * float(top + self.log_partition_function)
 
@@ -208,14 +208,14 @@ class GibbsMeasure:
         return -float(np.sum(self._mass * self._log_density))
 
     def log_density(self, z: Any) -> np.ndarray:
-        """Log ρ*(z) at points [n, d] of unit norm, whose rounding is taken out first."""
+        """Log ρ*(z) at points [n, d] of unit norm, which are first normalised again in float64."""
         return self._log_rho(_on_sphere("z", z, self.d)) - self.log_partition_function
 
     def cap_mass(self, centers: Any, *, radius: float) -> float:
-        """Mass within `radius` (radians) of any of the centers [k, d]; in d > 3, of ± the symmetry axis.
+        """Mass of ρ* within `radius` (radians) of any of the centers [k, d]; for d > 3 these are ± U's axis.
 
-        Right to 1e-8 or the measure's own error, whichever is more: the union is cut along the circles of the
-        caps into strips on which ρ* is smooth.
+        The error is at most 1e-8 or the measure's own error, whichever is larger: the union of the caps is
+        cut along their circles into strips on which ρ* is smooth.
         """
         centers = _on_sphere("centers", np.atleast_2d(np.asarray(centers)), self.d)
         _check_radius(radius)
@@ -232,12 +232,12 @@ class GibbsMeasure:
         return min(1.0, float(sum(np.exp(part.log_mass - log_z) for part in parts)))
 
     def potential_cdf(self, u: Any) -> np.ndarray:
-        """P(U(z) <= u) under ρ*, to about 1e-4: the law a Kolmogorov-Smirnov test compares with."""
+        """P(U(z) <= u) under ρ*, to about 1e-4; the reference law of a Kolmogorov-Smirnov test."""
         return np.interp(u, *self._potential_law, left=0.0, right=1.0)
 
     @cached_property
     def _potential_law(self) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted values of U and P(U <= value) there."""
+        """Sorted values u of U, and P(U <= u)."""
         boxes = self._fine_boxes
         log_rho = boxes.log_rho.ravel()
         mass = np.exp(log_rho + boxes.log_weight.ravel() - self.log_partition_function)
@@ -260,10 +260,10 @@ class GibbsMeasure:
         return PolarSampler.from_boxes(whole(self._axis, zonal=self._zonal), self._fine_boxes, self._log_rho)
 
     def kl(self, cloud: Any, *, bandwidth: float | None = None) -> float:
-        """KL(K∗q ‖ K∗ρ*) >= 0 on S¹ or S²: cloud and Gibbs measure smoothed alike, by quadrature.
+        """KL(K∗q ‖ K∗ρ*) >= 0 on S¹ or S², by quadrature: cloud q and ρ*, smoothed with the same kernel K.
 
-        A lower bound of KL(q‖ρ*) (data processing) that tends to it as the kernel sharpens and particles
-        fill it. With n samples of ρ* itself it reads about (effective number of bumps)/2n, not 0.
+        This is a lower bound of KL(q‖ρ*) by the data-processing inequality, and tends to it as the kernel
+        sharpens and n grows. For n samples of ρ* itself it is about (effective number of bumps)/2n, not 0.
 
         Args:
             cloud: [n, d] or `ct.WeightedCloud`.
@@ -286,13 +286,13 @@ class GibbsMeasure:
         return float(np.sum(w * np.exp(log_q) * (log_q - log_rho)))
 
     def _smoothed(self, bandwidth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Nodes, weights and log(K∗ρ*) for a kernel of this bandwidth; the last one asked for is kept."""
+        """Nodes, weights and log(K∗ρ*) for a kernel of this bandwidth; the last result is cached."""
         if self._last_smoothed[0] == bandwidth:
             return self._last_smoothed[1]
         count = int(np.clip(8 / bandwidth, 32, 256))
         nodes, w = polar_quadrature(self._axis, np.pi, count, zonal=False)
         y, mass = nodes, w * np.exp(self._log_rho(nodes) - self.log_partition_function)
-        if not abs(mass.sum() - 1) < _AGREE:  # ρ* is too sharp for the kernel's nodes; its own resolve it
+        if not abs(mass.sum() - 1) < _AGREE:  # ρ* is too sharp for these nodes; its own nodes resolve it
             held = self._mass > 1e-16
             y, mass = self.nodes[held], self._mass[held]
         kernel, x, y = ChordalGaussian(bandwidth), jnp.asarray(nodes), jnp.asarray(y)
@@ -302,17 +302,17 @@ class GibbsMeasure:
 
 
 def _smoothed_log_density(x: Any, y: Any, kernel: ChordalGaussian, w: Any) -> np.ndarray:
-    """Log of the smoothed density of the cloud y at x, on the host."""
+    """Log of the smoothed density of the cloud y (weights w) at the points x, on the host."""
     method = "tiled" if x.shape[0] * y.shape[0] <= _EXACT_PAIRS else "auto"
     total = partition.log_partition(x, y, kernel, weights=w, method=method)
     return np.asarray(total, np.float64) - float(kernel.log_volume(x.shape[1]))
 
 
 def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:
-    """Mass of a cloud within `radius` (radians) of any of the centers [k, d]; jittable.
+    """Mass of a cloud within `radius` (radians) of any of the centers [k, d]; works under `jit`.
 
     Raises:
-        ValueError: several clouds, points or centers off the sphere, or a radius out of (0, π].
+        ValueError: several clouds, points or centers off the sphere, or a radius outside (0, π].
     """
     cloud = check_cloud("cloud", cloud)
     z = points(cloud)
@@ -324,7 +324,7 @@ def cap_fraction(cloud: Any, centers: Any, *, radius: float) -> Any:
 
 
 def _check_radius(radius: Any) -> None:
-    """Raise ValueError unless it is one number in (0, π]."""
+    """Raise ValueError unless `radius` is one number in (0, π]."""
     if np.ndim(radius) != 0:
         raise ValueError(f"radius must be one number in (0, π] radians, got shape {np.shape(radius)}")
     check_positive("radius", radius)
@@ -333,7 +333,7 @@ def _check_radius(radius: Any) -> None:
 
 
 def _on_sphere(name: str, z: Any, d: int) -> np.ndarray:
-    """Points [n, d] in float64 with unit norm, after a check that only rounding is taken out."""
+    """Points [n, d] normalised in float64, after a check that their norms differ from 1 only by rounding."""
     with wide():
         z = np.asarray(check_cloud(name, z), np.float64)
     if z.shape[1] != d:

@@ -1,4 +1,4 @@
-"""The finite-batch stochastic InfoNCE loss on clouds, whose large-batch limit the energies are."""
+"""The stochastic InfoNCE loss with finitely many negatives; the energies are its large-batch limit."""
 
 from typing import Any
 
@@ -26,19 +26,19 @@ def loss(
     num_negatives: int,
     positive_in_denominator: bool = True,
 ) -> Float[Array, ""]:
-    """L_N = E_π[-s⁺/τ + log(e^{s⁺/τ} + Σ_{k<=N} e^{s(x, w_k)/τ})], negatives w_k drawn from the y cloud.
+    """L_N = E_π[-s⁺/τ + log(e^{s⁺/τ} + Σ_{k<=N} e^{s(x, w_k)/τ})], with negatives w_k drawn from the y cloud.
 
-    The expectation over positive pairs is exact; each anchor draws its own N negatives, with replacement,
-    by the weights of y. As N grows, L_N - log N - log V tends to `energies.directional`, value and
-    gradient (arXiv 2601.19597); with the positive in the denominator only once N·Γ(x) ≫ e^{1/τ}.
+    The expectation over positive pairs is exact. Each anchor draws its own N negatives, with replacement and
+    with the weights of y as probabilities. As N grows, L_N - log N - log V and its gradient tend to those of
+    `energies.directional` (arXiv 2601.19597); the positive in the denominator requires N·Γ(x) ≫ e^{1/τ}.
 
     Args:
         key: a JAX random key.
-        clouds: `ct.Pair(x, y)`, anchors in x.
+        clouds: `ct.Pair(x, y)`; x holds the anchors.
         coupling: the law π of positive pairs.
         temperature: τ > 0.
         num_negatives: N >= 1.
-        positive_in_denominator: as in the published loss; False leaves that term out.
+        positive_in_denominator: True is the published loss; False leaves out the term e^{s⁺/τ}.
 
     Raises:
         ValueError: not a Pair, points off the sphere, a coupling that does not fit, numbers out of range.
@@ -58,7 +58,7 @@ def loss(
 
 
 def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:
-    """∇L_N in the points of both clouds, tangential, shaped like those; options as in `loss`."""
+    """The tangential gradient of L_N in the points of both clouds, [n, d] each; options as in `loss`."""
     clouds = _checked(clouds, coupling)
 
     def of_points(moved):
@@ -69,7 +69,7 @@ def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any
 
 
 def _checked(clouds: Any, coupling: Coupling) -> Any:
-    """The Pair as JAX arrays, once it and the coupling are checked."""
+    """Check the Pair and the coupling, and return the Pair as JAX arrays."""
     clouds = check_clouds("clouds", clouds)
     if not is_pair(clouds):
         raise ValueError(f"clouds must be two, ct.Pair(x, y), got {described(clouds)}")

@@ -1,7 +1,7 @@
 """Zonal kernels κ(z, w) on the sphere, given as functions of the cosine ⟨z, w⟩.
 
-Each has its `log_kernel`, its volume V = ∫κ(z, w)dμ(w) against the uniform probability measure μ
-(the same for every z), and its eigenvalues per spherical-harmonic degree (Funk-Hecke).
+Each kernel has `log_kernel`, a volume V = ∫κ(z, w)dμ(w) for the uniform probability measure μ (the same
+for every z), and one eigenvalue per degree of spherical harmonics (Funk-Hecke).
 """
 
 from collections.abc import Callable
@@ -31,16 +31,16 @@ __all__ = [
 
 
 def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines [k] and log weights [k] of ∫f(⟨z, w⟩)dμ(w) on S^{d-1}.
+    """Cosines [k] and log weights [k] of a quadrature rule for ∫f(⟨z, w⟩)dμ(w) on S^{d-1}.
 
-    512 nodes reach rounding for every kernel here down to a temperature of 1e-4, in any dimension.
+    512 nodes are exact to rounding for every kernel here with a temperature >= 1e-4, in any dimension.
     """
     angle, log_weight = polar_rule(d, np.pi, 512)
     return np.cos(angle), log_weight
 
 
 class Kernel(Registered, abstract=True):
-    """Base of zonal kernels: subclasses give `log_kernel` as a function of the cosine."""
+    """Base class of zonal kernels. A subclass defines `log_kernel` as a function of the cosine."""
 
     def log_kernel(self, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
         """Log κ at cosines ⟨z, w⟩ in [-1, 1]."""
@@ -58,7 +58,7 @@ class Kernel(Registered, abstract=True):
     def degree_coefficients(self, d: int, max_degree: int) -> np.ndarray:
         """Eigenvalues λ_ℓ of ρ ↦ ∫κ(·, w)ρ(w)dμ(w) / V for ℓ = 0 … max_degree; λ_0 = 1.
 
-        Float64 on the host, by quadrature against Gegenbauer polynomials (Funk-Hecke).
+        Computed in float64 on the host, by quadrature against Gegenbauer polynomials (Funk-Hecke).
         """
         check_count("d", d, minimum=2)
         check_count("max_degree", max_degree, minimum=0)
@@ -78,26 +78,26 @@ class Kernel(Registered, abstract=True):
 
 
 class Function(Kernel):
-    """Any function log κ of the cosine as a kernel."""
+    """A kernel given by any function log κ of the cosine."""
 
     fn: Callable[[Any], Any] = static()
 
     def log_kernel(self, cosine):
-        """What the function returns."""
+        """The function's value at the cosine."""
         return self.fn(cosine)
 
 
 def as_kernel(kernel: Kernel | Callable[[Any], Any]) -> Any:
-    """Pass kernels through and wrap any other function of the cosine, log κ, in `Function`."""
+    """Return a kernel unchanged; wrap any other function of the cosine, log κ, in `Function`."""
     return Function(kernel) if callable(kernel) and not isinstance(kernel, type | Kernel) else kernel
 
 
 @jax.custom_jvp
 def log_kernel_at(kernel: Kernel, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Log κ at scalar products of unit vectors, which rounding may carry beyond [-1, 1].
+    """Log κ at scalar products of unit vectors, which rounding may move outside [-1, 1].
 
-    They are clipped, and the slope is that of κ at the clipped cosine. Where that slope is infinite, as at
-    coincident points for exp(-θ/h), it is replaced by 0: there the tangential gradient has no direction.
+    The cosine is clipped to [-1, 1], and the derivative is that of log κ at the clipped cosine. At ±1 an
+    infinite derivative, as of exp(-θ/h) at θ = 0, is replaced by 0: the tangential gradient has no direction.
     """
     return kernel.log_kernel(jnp.clip(cosine, -1, 1))
 
@@ -123,7 +123,7 @@ def _is_zero(tangent: Any) -> bool:
 
 
 def _filled(tangent: Any) -> Any:
-    """The tangent as an array; that of an integer, of dtype float0, has no JAX array."""
+    """The tangent as an array; NumPy's for dtype float0 (of integers), which JAX arrays cannot hold."""
     if not _is_zero(tangent):
         return tangent
     return (np if tangent.dtype == jax.dtypes.float0 else jnp).zeros(tangent.shape, tangent.dtype)
@@ -139,12 +139,12 @@ class Exponential(Kernel):
         return cosine / self.temperature
 
     def degree_coefficients(self, d, max_degree):
-        """λ_ℓ = I_{ℓ+d/2-1}(1/τ) / I_{d/2-1}(1/τ), closed form."""
+        """λ_ℓ = I_{ℓ+d/2-1}(1/τ) / I_{d/2-1}(1/τ); by quadrature where I leaves the range of float64."""
         check_count("d", d, minimum=2)
         check_count("max_degree", max_degree, minimum=0)
         order, x = d / 2 - 1, 1 / float(self.temperature)
         leading = special.ive(order, x)
-        if not (np.isfinite(leading) and leading > 0):  # the Bessel function under- or overflows
+        if not (np.isfinite(leading) and leading > 0):  # the Bessel function underflows or overflows
             return super().degree_coefficients(d, max_degree)
         return special.ive(order + np.arange(max_degree + 1), x) / leading
 
@@ -171,10 +171,10 @@ class ChordalGaussian(Kernel):
 
 @jax.custom_jvp
 def squared_angle(cosine: Float[Array, "..."]) -> Float[Array, "..."]:
-    """θ² for cos θ = `cosine`, clipped to [-1, 1].
+    """θ² for cos θ = `cosine`, which is clipped to [-1, 1].
 
-    θ² is analytic at θ = 0 (derivative -2 in the cosine). At θ = π it has a kink: the derivative
-    -2θ/sin θ is capped there, and its tangential part vanishes at the antipode itself.
+    θ² is analytic at θ = 0, with derivative -2 in the cosine. At θ = π the derivative -2θ/sin θ is infinite
+    and is capped; the tangential gradient at the antipode itself is 0.
     """
     return _angle(cosine)[0] ** 2
 

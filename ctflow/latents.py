@@ -1,8 +1,7 @@
-"""Laws of latent angles: what two modalities see of one thing, and how far apart they see it.
+"""Laws of latent angles: the angle that two modalities observe, and the law of the observed pairs.
 
-The paper's toy (arXiv 2601.19597) draws θ from a mixture on the circle and shows it to one modality as it
-is, to the other displaced by σξ, both with a little observation noise. Here are draws of θ, and the exact
-law of the pairs that a population of such draws has.
+In the toy model of arXiv 2601.19597, θ is drawn from a mixture on the circle. One modality observes θ, the
+other θ + σξ, both with a little noise. This module draws θ and computes the exact law of the pairs.
 """
 
 from dataclasses import dataclass
@@ -26,18 +25,18 @@ _QUANTILES = 2**14
 
 
 def wrap(angle: Any) -> Any:
-    """Angles in radians, brought to [-π, π)."""
+    """Angles in radians, wrapped to [-π, π)."""
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 @dataclass(frozen=True)
 class VonMisesMixture:
-    """Σ_k p_k vM(m_k, κ) on the circle, density w.r.t. the angle in radians.
+    """The von Mises mixture Σ_k p_k vM(m_k, κ) on the circle; its density is w.r.t. the angle in radians.
 
     Args:
-        means: the angles m_k, radians.
+        means: the mean angles m_k, radians.
         concentration: κ > 0.
-        weights: p_k > 0, summing to 1.
+        weights: p_k > 0, one per mean, summing to 1.
     """
 
     means: tuple[float, ...] = (0.0, np.pi)
@@ -52,7 +51,7 @@ class VonMisesMixture:
         fits = len(self.weights) == len(self.means) > 0 and min(self.weights) > 0
         if not fits or abs(sum(self.weights) - 1) > 1e-9:
             raise ValueError(
-                f"weights must be > 0, one a mean, and sum to 1, got {self.weights} for {self.means}"
+                f"weights must be > 0, one per mean, and sum to 1, got {self.weights} for means {self.means}"
             )
 
     def density(self, angles: Any) -> np.ndarray:
@@ -63,7 +62,7 @@ class VonMisesMixture:
         return bumps @ np.asarray(self.weights) / (2 * np.pi * special.i0e(self.concentration))
 
     def quantiles(self, probabilities: Any) -> np.ndarray:
-        """The angles in [-π, π] below which a share in [0, 1] of the law lies, by a table of 2¹⁴."""
+        """Quantiles in [-π, π] at `probabilities` in [0, 1], interpolated in a table of 2¹⁴ cells."""
         check_concrete("quantiles", probabilities=probabilities)
         shares = np.asarray(probabilities, np.float64)
         if not ((shares >= 0) & (shares <= 1)).all():
@@ -71,7 +70,7 @@ class VonMisesMixture:
         return np.interp(shares, np.linspace(0, 1, _QUANTILES + 1), self._table())
 
     def _table(self) -> np.ndarray:
-        """Angles at equally spaced probabilities from 0 to 1, on [-π, π]."""
+        """Quantiles in [-π, π] at equally spaced probabilities from 0 to 1."""
         angles = np.linspace(-np.pi, np.pi, 4 * _QUANTILES + 1)
         distribution = np.zeros_like(angles)
         for mean, weight in zip(self.means, self.weights, strict=True):
@@ -80,7 +79,7 @@ class VonMisesMixture:
         return np.interp(np.linspace(0, 1, _QUANTILES + 1), distribution / distribution[-1], angles)
 
     def sample(self, key: Array, shape: tuple[int, ...], dtype: Any = float) -> Float[Array, "..."]:
-        """Independent angles θ in [-π, π] of the given shape, by a table of 2¹⁴ quantiles."""
+        """Draw an array of the given shape of independent angles in [-π, π], from a table of 2¹⁴ cells."""
         check_key("key", key)
         table = jnp.asarray(self._table(), dtype)
         at = jax.random.uniform(key, shape, dtype) * _QUANTILES
@@ -91,26 +90,26 @@ class VonMisesMixture:
     def pair_law(
         self, count: int, *, sigma: float, noise: float
     ) -> tuple[np.ndarray, couplings.Coupling, np.ndarray, np.ndarray]:
-        """The exact law of a pair (θ + ε, θ + σξ + ε'), ε and ε' of deviation `noise`, on a grid.
+        """The exact law of a pair (θ + ε, θ + σξ + ε') on a grid; ε and ε' have standard deviation `noise`.
 
-        The joint density is the mixture on the diagonal, blurred along either axis (in Fourier series,
-        so that the circle is closed exactly), read at equally spaced angles. Sums over such a grid
-        converge exponentially once its spacing is below √2·noise or so.
+        The joint density is the mixture on the diagonal, blurred along both axes. The blur is computed in
+        Fourier series, so it is exactly periodic. Sums over the grid converge exponentially once its spacing
+        is below about √2·noise.
 
         Args:
-            count: grid points.
+            count: number of grid points, >= 4.
             sigma: σ >= 0, radians: the displacement of the second modality.
-            noise: >= 0.005, radians: the deviation of either modality's observation.
+            noise: >= 0.005, radians: standard deviation of the observation noise of both modalities.
 
         Returns:
-            The grid [count] in radians from -π on, π as a complete coupling, and its two marginals.
+            The grid [count] in radians from -π on, the law as a complete coupling, and its two marginals.
         """
         check_count("count", count, minimum=4)
         check_concrete("pair_law", sigma=sigma, noise=noise)
         for name, value, least in (("sigma", sigma, 0), ("noise", noise, 0.005)):
             if not (np.isfinite(value) and value >= least):
                 raise ValueError(f"{name} must be finite and >= {least}, got {value!r}")
-        # As many waves as the blur leaves alive: exp(-(7/noise)²·noise²/2) = 2e-11.
+        # The grid resolves all waves that survive the blur: at order 7/noise it leaves exp(-7²/2) = 2e-11.
         finer = max(1, -(-int(14 / noise) // count))
         angles = -np.pi + 2 * np.pi / (finer * count) * np.arange(finer * count)
         waves = np.fft.fftfreq(angles.size, 1 / angles.size)

@@ -1,6 +1,6 @@
-"""The only place that draws: one style, colour-blind safe (Okabe-Ito), and pictures of spheres.
+"""All drawing: one style with colour-blind safe colours (Okabe-Ito), and pictures of spheres.
 
-Functions take arrays and return a `Picture` or a `Movie`; nothing touches pyplot's global state.
+Functions draw arrays on matplotlib axes; nothing touches pyplot's global state.
 """
 
 import os
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# A notebook's environment may name a backend in MPLBACKEND that is not installed here, on which matplotlib's
-# import would fail. It is set afterwards, as matplotlib does, if there is such a backend.
+# A notebook's environment may name a backend in MPLBACKEND that is not installed here; matplotlib's import
+# would then fail. The backend is therefore set after the import, and ignored if it does not exist.
 _backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
 import matplotlib as mpl
 
@@ -70,10 +70,10 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
 POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
 
 _VIDEO_CODECS = {"mp4": "h264", "webm": "libvpx-vp9"}
-# From back to front; matplotlib's own order, by mean depth, hides points behind the surface they lie on.
+# Drawing order from back to front. Matplotlib's own order, by mean depth, hides points behind their surface.
 _BEHIND, _SURFACE, _IN_FRONT = 1, 2, 3
-# Of a user's own settings none reaches a figure: the same numbers give the same picture everywhere, without
-# LaTeX or fonts that are not there. Where ffmpeg lies is no matter of style, and stays.
+# The user's own settings do not affect figures: the same numbers give the same picture everywhere, without
+# LaTeX or missing fonts. Only the settings of the backend and of ffmpeg's path stay as they are.
 _STYLE: dict[Any, Any] = {
     **{
         key: value
@@ -98,29 +98,29 @@ _STYLE: dict[Any, Any] = {
 
 
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function that draws, so that all it draws is in ctflow's style."""
+    """Decorate a drawing function so that it uses ctflow's style."""
     return wraps(draw)(mpl.rc_context(_STYLE)(draw))
 
 
 class Picture(NamedTuple):
-    """A figure that knows how to be saved, whole or not at all."""
+    """A figure with a method to save it; a file is written completely or not at all."""
 
     figure: Figure
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it in the format of the path's ending, in upper or lower case.
+        """Write the figure in the format of the path's ending (upper or lower case).
 
         Raises:
-            ValueError: no ending, or one of no picture.
+            ValueError: the path has no ending, or one that is not an image format.
         """
         suffix = _ending(path, tuple(self.figure.canvas.get_supported_filetypes()))
         with mpl.rc_context(_STYLE), io.atomic(path) as file:
-            # No creation date or version in the file: the same figure is the same bytes.
+            # A PNG gets no matplotlib version, so the same figure gives the same bytes.
             self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
 
 
 class Movie(NamedTuple):
-    """A figure drawn again for every frame."""
+    """A figure that is drawn again for each frame, and a method to save the movie."""
 
     figure: Figure
     draw: Callable[[int], None]
@@ -128,17 +128,17 @@ class Movie(NamedTuple):
     fps: int = 12
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it in the format of the path's ending: .gif; with ffmpeg installed also .mp4 and .webm.
+        """Write the movie in the format of the path's ending: .gif, or with ffmpeg installed .mp4 or .webm.
 
         Raises:
-            ValueError: another ending, or one that needs ffmpeg where there is none.
+            ValueError: another ending, or one that needs ffmpeg when ffmpeg is not installed.
         """
         with mpl.rc_context(_STYLE):
             codecs = _VIDEO_CODECS if FFMpegWriter.isAvailable() else {}
             suffix = _ending(path, ("gif", *codecs))
             if suffix == "gif":
                 writer = PillowWriter(fps=self.fps)
-            else:  # even sizes and this pixel format play everywhere
+            else:  # all players support even sizes and this pixel format
                 even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-pix_fmt", "yuv420p"]
                 writer = FFMpegWriter(fps=self.fps, codec=codecs[suffix], extra_args=even)
             temporary = f"{os.fspath(path)}.part.{suffix}"
@@ -154,7 +154,7 @@ class Movie(NamedTuple):
 
 
 def _ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
-    """The path's ending in lower case without its dot, if it is one of the known."""
+    """The path's ending in lower case without its dot; raises ValueError unless it is in `known`."""
     suffix = os.path.splitext(os.fspath(path))[1][1:].lower()
     if suffix not in known:
         endings = ", ".join(f".{name}" for name in known)
@@ -170,7 +170,7 @@ def panels(
     projection: str | Sequence[str | None] | None = None,
     sharey: bool = False,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `size` inches with an array [rows, columns] of axes; one projection, or one a row."""
+    """A figure of `size` inches with an array [rows, columns] of axes; one projection, or one per row."""
     names = [projection] * rows if projection is None or isinstance(projection, str) else projection
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -195,19 +195,19 @@ def band(
     marker: str = "o",
     shown: tuple[float, float, float] = (0.1, 0.5, 0.9),
 ) -> None:
-    """Quantiles of samples [x, runs]: the median, and by default the middle 80 % of them as a band."""
+    """Draw quantiles of samples [x, runs]: the median as a line, by default the middle 80 % as a band."""
     low, middle, high = np.quantile(samples, shown, axis=-1)
     ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
     ax.plot(x, middle, color=color, marker=marker, label=label)
 
 
 def shades(count: int) -> list[Any]:
-    """Colours from dark to light for an ordered family of curves (viridis, its palest end left out)."""
+    """Colours from dark to light for an ordered family of curves (viridis without its palest end)."""
     return list(mpl.colormaps["viridis"](np.linspace(0, 0.9, count)))
 
 
 def polar_density(ax: Any, angles: Any, *, bins: int, color: str, label: str) -> None:
-    """The density of angles (radians) as a closed curve on polar axes."""
+    """Draw the density of angles (radians) as a closed curve on polar axes."""
     density, edges = np.histogram(angles, bins=bins, range=(-np.pi, np.pi), density=True)
     centers = (edges[:-1] + edges[1:]) / 2
     ax.plot(np.append(centers, centers[0]), np.append(density, density[0]), color=color, label=label)
@@ -217,7 +217,7 @@ def polar_density(ax: Any, angles: Any, *, bins: int, color: str, label: str) ->
 
 
 def joint_histogram(ax: Any, a: Any, b: Any, *, bins: int) -> None:
-    """Counts of pairs of angles (radians) as log(1 + count), with the diagonal."""
+    """Draw a histogram of pairs of angles (radians) as log(1 + count), with the diagonal."""
     counts = np.histogram2d(a, b, bins=bins, range=[[-np.pi, np.pi]] * 2)[0]
     ax.imshow(
         np.log1p(counts).T,
@@ -251,7 +251,7 @@ def view_direction(view: tuple[float, float]) -> np.ndarray:
 
 
 def globe_points(ax: Any, z: Any, *, color: Any, view: tuple[float, float], size: float = 5) -> list[Any]:
-    """Points on prepared 3-D axes, those behind the sphere faded, or hidden by a `globe_surface`."""
+    """Draw points on axes prepared by `globe`; on the far side, faded or hidden by a `globe_surface`."""
     z = np.asarray(z)
     front = z @ view_direction(view) > 0
     shades = ((front, 0.85, _IN_FRONT), (~front, 0.12, _BEHIND))
@@ -262,10 +262,10 @@ def globe_points(ax: Any, z: Any, *, color: Any, view: tuple[float, float], size
 
 
 def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> ScalarMappable:
-    """Prepared 3-D axes' sphere coloured by a function of points [k, 3], dark where it is low.
+    """Colour the sphere on axes prepared by `globe` by a function of points [k, 3]; low values are dark.
 
     Returns:
-        What a colour bar needs to show the function's scale.
+        The mappable from which a colour bar is made.
     """
     u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 121), np.linspace(0, np.pi, 61))
     z = np.stack([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)], axis=-1)
@@ -285,14 +285,14 @@ def globe_surface(ax: Any, value_fn: Callable[[np.ndarray], np.ndarray]) -> Scal
 
 
 def map_frame(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rotation [3, 3] whose rows put a and b on a map's equator, either side of its middle."""
+    """Rotation matrix [3, 3] that puts a and b on a map's equator, on either side of its middle."""
     middle = (a + b) / np.linalg.norm(a + b)
     east = (b - a) / np.linalg.norm(b - a)
     return np.stack([middle, east, np.cross(middle, east)])
 
 
 def longitude_latitude(z: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude, radians, of points [n, 3] in a `map_frame`."""
+    """Longitude and latitude (radians) of points [n, 3] in the frame of `map_frame`."""
     p = np.asarray(z) @ frame.T
     return np.arctan2(p[:, 1], p[:, 0]), np.arcsin(np.clip(p[:, 2], -1, 1))
 
@@ -300,7 +300,7 @@ def longitude_latitude(z: Any, frame: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def equal_area_map(
     ax: Any, frame: np.ndarray, value_fn: Callable[[np.ndarray], np.ndarray], *, filled: bool = False
 ) -> None:
-    """Eight contours of a function of points [k, 3] on Mollweide axes, where equal areas look equal."""
+    """Draw contours of a function of points [k, 3] on Mollweide axes, which show equal areas as equal."""
     longitude, latitude = np.meshgrid(np.linspace(-np.pi, np.pi, 181), np.linspace(-np.pi / 2, np.pi / 2, 91))
     p = np.stack(
         [

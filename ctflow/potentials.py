@@ -1,7 +1,7 @@
-"""Alignment potentials U(z) on the sphere: low where representations are pulled to.
+"""Alignment potentials U(z) on the sphere: representations are pulled to where U is low.
 
-A potential maps points [..., d] to values [...]. Where U is zonal, a function of ⟨z, a⟩ alone, it says so
-by its `symmetry_axis` a.
+A potential maps points [..., d] to values [...]. If U is zonal, that is, a function of ⟨z, a⟩ alone, then
+its `symmetry_axis` is a.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,10 @@ __all__ = [
 
 
 class PotentialBase(Registered, abstract=True):
-    """Base of potentials: `__call__` on points [..., d], and `symmetry_axis` where U is zonal."""
+    """Base class of potentials: `__call__` on points [..., d], and `symmetry_axis` if U is zonal."""
 
     def __call__(self, z: Float[Array, "... d"]) -> Float[Array, "..."]:
-        """U(z)."""
+        """U(z) for points [..., d]."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(points)")
 
     def check(self) -> None:
@@ -41,20 +41,20 @@ class PotentialBase(Registered, abstract=True):
 
     @property
     def symmetry_axis(self) -> np.ndarray | None:
-        """Unit vector a [d] with U a function of ⟨z, a⟩ alone, or None."""
+        """Unit vector a [d] such that U is a function of ⟨z, a⟩ alone, or None."""
         return None
 
 
 Potential = PotentialBase
-"""The name under which `ct.Potential` finds the base."""
+"""Alias of `PotentialBase`, exported as `ct.Potential`."""
 
 
 class VonMisesFisherMixture(PotentialBase):
-    """U(z) = -(1/κ) log Σ_k p_k exp(κ⟨z, m_k⟩): one well at each mean.
+    """U(z) = -(1/κ) log Σ_k p_k exp(κ⟨z, m_k⟩), with one well at each mean.
 
     Args:
-        means: unit vectors [k, d].
-        concentration: κ > 0; the larger, the more separate the wells.
+        means: unit vectors m_k, [k, d].
+        concentration: κ > 0; a larger κ makes the wells narrower and more separate.
         weights: p [k], >= 0 and summing to 1; equal by default.
     """
 
@@ -71,7 +71,7 @@ class VonMisesFisherMixture(PotentialBase):
             object.__setattr__(self, "weights", w)
 
     def check(self):
-        """Means on the sphere, weights that are probabilities."""
+        """Raise ValueError unless the means are on the sphere and the weights are probabilities."""
         check_cloud("means", _rounded(self.means))
         if self.weights is not None:
             check_weights("weights", _rounded(self.weights), len(self.means), self.means.dtype)
@@ -85,7 +85,7 @@ class VonMisesFisherMixture(PotentialBase):
 
     @property
     def symmetry_axis(self):
-        """The mean, if there is only one."""
+        """The mean if there is only one, else None."""
         return np.asarray(self.means[0]) if self.means.shape[0] == 1 else None
 
 
@@ -95,7 +95,7 @@ class Linear(PotentialBase):
     direction: Float[Array, " d"]
 
     def check(self):
-        """A finite vector."""
+        """Raise ValueError unless the direction is a finite vector."""
         _check_vector("direction", self.direction)
 
     def __call__(self, z):
@@ -104,21 +104,21 @@ class Linear(PotentialBase):
 
     @property
     def symmetry_axis(self):
-        """The direction, normalised (any axis, if it is zero)."""
+        """The normalised direction; the last basis vector if the direction is zero."""
         return _unit(self.direction)
 
 
 class Ring(PotentialBase):
     """U(z) = ½·stiffness·e^{2⟨z, narrowing⟩}·(⟨z, axis⟩ - level)²: a flat valley at height `level`.
 
-    At low temperature the Gibbs law is one on the valley, weighted by how wide it is across, here
-    ∝ e^{-⟨z, narrowing⟩}: uniform without `narrowing`, von Mises-Fisher on the parallel with it.
+    At low temperature the Gibbs law concentrates on the valley, with a density there that is proportional to
+    the valley's width, ∝ e^{-⟨z, narrowing⟩}: uniform without `narrowing`, von Mises-Fisher with it.
 
     Args:
         axis: unit vector [d] through the centre of the ring.
         level: height of the ring along the axis, in (-1, 1); 0 is the equator.
-        stiffness: > 0.
-        narrowing: vector [d] towards which the valley becomes narrower, or None.
+        stiffness: > 0; a larger value makes the valley narrower.
+        narrowing: vector [d]; the valley becomes narrower in its direction. None means a constant width.
     """
 
     axis: Float[Array, " d"]
@@ -139,7 +139,7 @@ class Ring(PotentialBase):
             raise ValueError(f"level must lie in (-1, 1), got {self.level}")
 
     def check(self):
-        """A unit axis, a level that the sphere has, a finite `narrowing`."""
+        """Raise ValueError unless `axis` is a unit vector, -1 < `level` < 1 and `narrowing` is finite."""
         check_cloud("axis[None]", _rounded(self.axis[None]))
         if is_concrete(self.level):
             self._check_level()
@@ -155,12 +155,12 @@ class Ring(PotentialBase):
 
     @property
     def symmetry_axis(self):
-        """The ring's axis; None where its width varies."""
+        """The ring's axis, or None with `narrowing`."""
         return np.asarray(self.axis) if self.narrowing is None else None
 
 
 class Function(PotentialBase):
-    """Any function from one point [d] to a number, as a potential on points [..., d]."""
+    """A potential on points [..., d], given by any function from one point [d] to a number."""
 
     fn: Callable[[Any], Any] = static()
 
@@ -168,7 +168,7 @@ class Function(PotentialBase):
         """U(z) for points [..., d].
 
         Raises:
-            ValueError: the function returns something else than a scalar.
+            ValueError: the function does not return a scalar.
         """
         return jnp.vectorize(self._scalar, signature="(d)->()")(z)
 
@@ -185,33 +185,33 @@ class Function(PotentialBase):
 
 
 class _NotAScalarError(ValueError):
-    """A function given as a potential returns no scalar."""
+    """A function given as a potential does not return a scalar."""
 
 
 def as_potential(potential: Any) -> Any:
-    """Pass potentials through and wrap any other callable (a function of one point [d]) in `Function`."""
+    """Return a potential unchanged; wrap any other callable (a function of one point [d]) in `Function`."""
     if isinstance(potential, PotentialBase) or not callable(potential):
         return potential
     return Function(potential)
 
 
 def _rounded(parameter: Any) -> Any:
-    """A parameter in JAX's precision, without a warning: it follows the precision of the points."""
+    """A parameter in JAX's precision. There is no warning, because it is cast to the points' dtype later."""
     try:
         return jnp.asarray(parameter)
     except (TypeError, ValueError):
-        return parameter  # which its check refuses
+        return parameter  # the check that follows refuses it
 
 
 def check_potential(potential: Any, d: int) -> None:
-    """Raise ValueError unless `potential` is one whose parameters are in range and that takes points [d]."""
+    """Raise ValueError unless `potential` is a potential with parameters in range that accepts points [d]."""
     check_parameters(potential)
     check_registered("potential", potential)
     jax.eval_shape(partial(evaluate, potential), jax.ShapeDtypeStruct((1, d), jnp.zeros(()).dtype))
 
 
 def check_parameters(potential: Any) -> None:
-    """Raise ValueError unless `potential` is one, and its parameters are in range."""
+    """Raise ValueError unless `potential` is a potential with parameters in range."""
     if not isinstance(potential, PotentialBase):
         raise ValueError(f"potential must be of ct.potentials or a function of one point, got {potential!r}")
     check_numbers(potential)
@@ -219,7 +219,7 @@ def check_parameters(potential: Any) -> None:
 
 
 def evaluate(potential: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
-    """U(z_i) at n points, or a ValueError that says why there are no such n numbers."""
+    """Return U(z_i) at n points, or raise a ValueError if U does not give n real numbers there."""
     try:
         values = potential(z)
     except _NotAScalarError:

@@ -1,4 +1,4 @@
-"""The unit sphere S^{d-1} in R^d: geometry and sampling. Every function broadcasts over leading axes."""
+"""The unit sphere S^{d-1} in R^d: geometry and sampling. Geometry broadcasts over leading axes."""
 
 from functools import partial
 
@@ -32,10 +32,10 @@ def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """Scale rows to unit length.
 
     Raises:
-        ValueError: a row is zero or not finite, so that it has no direction (not seen under jit).
+        ValueError: a row is zero or not finite, so it has no direction (not checked under jit).
     """
     x = as_jax("x", x)
-    x = x / jnp.max(jnp.abs(x), axis=-1, keepdims=True)  # so that no square under- or overflows
+    x = x / jnp.max(jnp.abs(x), axis=-1, keepdims=True)  # prevents underflow and overflow of the squares
     unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
     if is_concrete(unit) and not bool(jnp.isfinite(unit).all()):
         raise ValueError("x must have finite, non-zero rows to be normalised; drop or repair the others")
@@ -43,14 +43,14 @@ def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
 
 
 def project_tangent(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """P_z v = v - ⟨v, z⟩ z, the part of v tangent to the sphere at z."""
+    """P_z v = v - ⟨v, z⟩ z, the component of v tangent to the sphere at z."""
     return v - jnp.sum(z * v, axis=-1, keepdims=True) * z
 
 
 def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Walk from z along the geodesic of the tangent vector v for the length ‖v‖ (radians).
+    """Move from z along the geodesic in the direction of the tangent vector v, by the length ‖v‖ (radians).
 
-    The result is renormalised, so that rounding does not carry a long flow off the sphere.
+    The result is renormalised, so rounding errors do not move points off the sphere in a long flow.
     """
     z, v = as_jax("z", z), as_jax("v", v)
     angle = safe_norm(v)
@@ -59,30 +59,30 @@ def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, 
 
 
 def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """The tangent vector v at z with exp_map(z, v) = w and ‖v‖ = geodesic distance.
+    """The tangent vector v at z with exp_map(z, v) = w and ‖v‖ = the geodesic distance (radians).
 
-    At the antipode every direction is as short, and the zero vector with zero gradient is returned: for all w
-    whose tangent part is shorter than 8 ε, the rounding of the coordinates (about 1e-6 rad from -z in
-    float32, 2e-15 in float64). Outside, the direction keeps its digits, since near -z it is taken from z + w;
-    the gradient grows as π over the distance to -z.
+    At the antipode w = -z all directions are equally short, so the result and its gradient are 0. This holds
+    for all w whose tangent part is shorter than 8 eps, where rounding hides the direction (within 1e-6 rad of
+    -z in float32, 2e-15 rad in float64). Elsewhere the direction is accurate, because near -z it is computed
+    from z + w; the gradient grows as π divided by the distance to -z.
     """
     z, w = as_jax("z", z), as_jax("w", w)
     side = jnp.where(jnp.sum(z * w, axis=-1, keepdims=True) < 0, -1, 1).astype(z.dtype)
-    # P_z w = P_z(w - z) = P_z(w + z): the shorter of the two is exact where w is near z or -z.
+    # P_z w = P_z(w - z) = P_z(w + z). The shorter of w - z and w + z has no cancellation near z or -z.
     tangent = project_tangent(z, w - side * z)
     length = safe_norm(tangent)
     antipode = (side < 0) & (length < 8 * jnp.finfo(length.dtype).eps)
     ahead = ~antipode & (length > 0)
     angle = geodesic_distance(z, w)[..., None]
-    # At w = z the factor is 1, so that the derivative there is P_z.
+    # At w = z the factor is 1, so the derivative there is P_z.
     return jnp.where(antipode, 0, jnp.where(ahead, angle / jnp.where(ahead, length, 1), 1)) * tangent
 
 
 def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "..."]:
     """Angle between z and w, in [0, π] radians, as 2·atan2(‖z-w‖, ‖z+w‖).
 
-    Accurate at coincident and antipodal points, where arccos⟨z,w⟩ loses half its digits and its
-    gradient is infinite; here the gradient there is 0.
+    It is accurate at coincident and antipodal points, where arccos⟨z, w⟩ loses half of its digits and has an
+    infinite gradient. The gradient of this function at such points is 0.
     """
     z, w = as_jax("z", z), as_jax("w", w)
     return 2 * jnp.arctan2(safe_norm(z - w), safe_norm(z + w))[..., 0]
@@ -92,8 +92,8 @@ def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
     """Draw n independent points of the uniform law on S^{d-1} (d >= 2).
 
     Raises:
-        ValueError: n or d out of range, no key.
-        MemoryError: more points than memory holds.
+        ValueError: n or d is out of range, or `key` is not a JAX random key.
+        MemoryError: the points do not fit in memory.
     """
     check_count("n", n)
     check_count("d", d, minimum=2)
@@ -115,7 +115,7 @@ def von_mises_fisher(
         key: a JAX random key.
         mean_direction: unit vector m, [d].
         concentration: κ > 0.
-        n: how many points.
+        n: number of points.
     """
     check_count("n", n)
     if is_concrete(concentration):
@@ -136,7 +136,7 @@ def _wood(key, m, kappa, n):
     d, dtype = m.shape[0], m.dtype
     b = (d - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (d - 1) ** 2))
     x0 = (1 - b) / (1 + b)
-    # Heights are near 1 at high concentration: all is written in their distances from it, to keep the digits.
+    # Heights are near 1 at high concentration, so all formulas use 1 - height, which keeps full precision.
     gap = 2 * b / (1 + b)  # 1 - x0
     key_height, key_azimuth = jax.random.split(key)
 

@@ -1,6 +1,6 @@
-"""When a run may stop: the energy no longer falls, or has fallen far enough.
+"""Stopping rules for a run, and the fastest rate of an energy.
 
-A rule is any function from the energies at the saves so far, [k], to a bool.
+A stopping rule is any function from the energies at the saves so far, [k], to a bool.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,12 @@ _MOST_MOVES = 20
 
 @dataclass(frozen=True)
 class Plateau:
-    """Stop once the energy has stayed within `tolerance` for some saves.
+    """Stop once the energies at the last `saves` saves lie within `tolerance` of each other.
 
     Args:
-        tolerance: > 0, in nats. The energy of a stochastic flow scatters, and never stays within less.
-        saves: >= 2, how many of the last energies are looked at.
+        tolerance: > 0, in nats. For a stochastic flow, choose it larger than the scatter of the energy;
+            otherwise the rule never applies.
+        saves: >= 2, the number of last energies to compare.
     """
 
     tolerance: float = 1e-6
@@ -57,24 +58,23 @@ class Target:
             raise ValueError(f"energy must be finite, got {self.energy}")
 
     def __call__(self, energies: np.ndarray) -> bool:
-        """Whether the last energy is there."""
+        """Whether the last energy is at or below the target."""
         return bool(energies[-1] <= self.energy)
 
 
 def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0, *, iterations: int = 8) -> Array:
-    """The fastest rate at which small displacements of the points die, 1/time, >= 0; from below.
+    """Estimate from below the fastest rate at which small displacements of the points decay, 1/time, >= 0.
 
-    The largest decay rate of the linearised velocity, by power iterations on its differences over small
-    angles; displacements that grow do not count, since no step is too large for them to settle. Explicit
-    steps above 2/rate do not settle.
+    This is the largest decay rate of the linearised velocity, found by power iterations on finite
+    differences of the velocity over small angles. Displacements that grow do not count. Explicit steps above
+    2/rate do not settle.
 
     Args:
         energy: an energy of `ct.energies`.
-        clouds: the clouds at which to look.
-        ahead: time, >= 0. The rate is also looked at on the way that the clouds would take within this
-            time. Points that steps too large have thrown out of a narrow well are led back into it, where
-            the rate is.
-        iterations: >= 1, power iterations at the clouds themselves; more come closer to the rate.
+        clouds: the clouds at which to evaluate the rate.
+        ahead: time, >= 0. The rate is also evaluated along the path of the clouds over this time. This finds
+            the rate in a narrow well even after steps that are too large have thrown points out of it.
+        iterations: >= 1, power iterations at the clouds themselves; more iterations are more accurate.
     """
     random = np.random.default_rng(0)
     u = jax.tree.map(lambda z: random.standard_normal(z.shape), points(clouds))
@@ -84,7 +84,7 @@ def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0, *, iterations: in
     left = ahead
     for i in range(iterations + _MOST_MOVES):
         there, time = jitted_velocity(energy, away), 0.0
-        if i >= iterations - 1 and left > 0:  # an Euler step that settles itself
+        if i >= iterations - 1 and left > 0:  # an Euler step short enough to settle
             time = min(left, 1 / float(size)) if size > 0 else left
             left -= time
         clouds, u, away, size, fastest = _iterate(clouds, here, there, u, size, fastest, time)
@@ -95,19 +95,19 @@ def fastest_rate(energy: Any, clouds: Any, ahead: float = 0.0, *, iterations: in
     return fastest
 
 
-# These programs depend on the clouds' shape alone: of an energy, only the velocity is compiled.
+# These functions depend on the clouds' shapes alone, so a new energy compiles only its velocity.
 
 
 @jax.jit
 def _start(clouds: Any, u: Any) -> tuple[Any, Any]:
-    """A direction of any numbers, made one of displacements; and the clouds displaced by it."""
+    """Turn arbitrary numbers `u` into a displacement direction; return it and the displaced clouds."""
     u = _unit(clouds, jax.tree.map(lambda z, a: jnp.asarray(a, z.dtype), points(clouds), u))
     return u, _displaced(clouds, u)
 
 
 @jax.jit
 def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any, time: Any) -> Any:
-    """One power iteration, after which the clouds walk for some time.
+    """One power iteration, after which the clouds move with their velocity for some time.
 
     Args:
         clouds: the clouds.
@@ -115,11 +115,11 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
         there: the velocity of the clouds displaced by `u`.
         u: the direction of the displacements.
         size: the largest |rate| so far.
-        fastest: the fastest decay so far.
-        time: to walk, may be 0.
+        fastest: the fastest decay rate so far.
+        time: how long the clouds move, >= 0.
 
     Returns:
-        The clouds, the next direction, the clouds displaced by it, and size and fastest anew.
+        The moved clouds, the next direction, the clouds displaced by it, and the updated size and fastest.
     """
     change = jax.tree.map(lambda a, b: (b - a) / _angle(a.dtype), here, there)
     change = jax.tree.map(sphere.project_tangent, points(clouds), change)
@@ -132,8 +132,8 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
     norm = jnp.where(norm > 0, norm, 1)
     rate = -dot(u, change) / norm
     size = jnp.maximum(size, jnp.sqrt(dot(change, change) / norm))
-    # Shifted by the size of all rates, so that those of growth do not take over.
-    # Where nothing but the fastest growth is left, that difference may be nothing at all.
+    # Shift all rates by the largest |rate|, so that the iteration does not converge to a growing direction.
+    # If u is the direction of fastest growth, the difference may be 0; then u is kept.
     shifted = jax.tree.map(lambda a, b: size * a - b, u, change)
     left_over = jnp.any(jnp.stack([jnp.any(a != 0) for a in jax.tree.leaves(shifted)]))
     u = jax.tree.map(lambda a, b: jnp.where(left_over, a, b), shifted, u)
@@ -143,7 +143,7 @@ def _iterate(clouds: Any, here: Any, there: Any, u: Any, size: Any, fastest: Any
 
 
 def _unit(clouds: Any, u: Any) -> Any:
-    """Tangent, no point displaced by more than 1, those without weight not at all: they do not move."""
+    """`u` made tangent and scaled to a largest row norm of 1; rows of weight 0 are 0: they do not move."""
     u = jax.tree.map(sphere.project_tangent, points(clouds), u)
     u = jax.tree.map(lambda w, a: jnp.where(w[:, None] > 0, a, 0), weights(clouds), u)
     largest = jnp.max(jnp.stack([jnp.max(jnp.sum(a**2, axis=1)) for a in jax.tree.leaves(u)]))

@@ -148,7 +148,7 @@ CASES = {
     "inf row": (lambda: solve(X.at[4, 1].set(jnp.inf)), "start must be finite"),
     "off the sphere": (
         lambda: solve(X.at[1].multiply(1.001)),
-        "start must have rows of unit norm: 1 of 6 have not, row 1 has norm 1.001; "
+        "start must have rows of unit norm: 1 of 6 do not, row 1 has norm 1.001; "
         "use ct.sphere.normalize(start)",
     ),
     "pair off the sphere": (
@@ -157,11 +157,11 @@ CASES = {
     ),
     "mismatched d": (
         lambda: solve(ct.Pair(X, ct.sphere.uniform(KEY, 6, 4)), SYMMETRIC),
-        "start must hold clouds of one dimension d and one dtype, got d = 3",
+        "start must hold clouds of the same d and dtype, got d = 3",
     ),
     "mismatched dtype": (
         lambda: solve(ct.Pair(X, Y.astype(jnp.float32)), SYMMETRIC),
-        "clouds of one dimension d and one dtype",
+        "clouds of the same d and dtype",
     ),
     "sum d": (
         lambda: ct.log_partition(X, ct.sphere.uniform(KEY, 6, 4), KERNEL),
@@ -171,7 +171,7 @@ CASES = {
     "two clouds for one": (lambda: solve(PAIR), "this energy is of one cloud [n, d], got several"),
     "distances": (
         lambda: ct.diagnostics.centroid_gap(X, ct.sphere.uniform(KEY, 6, 4)),
-        "one dimension d and one dtype",
+        "the same d and dtype",
     ),
     # weights
     "negative weights": (
@@ -184,7 +184,7 @@ CASES = {
     ),
     "weights' shape": (
         lambda: ct.log_partition(X, Y, KERNEL, weights=jnp.ones(5) / 5),
-        "weights must have shape (6,), one weight a point, got (5,)",
+        "weights must have shape (6,), one weight per point, got (5,)",
     ),
     # couplings
     "pair out of range": (
@@ -201,11 +201,11 @@ CASES = {
     ),
     "pairs of two lengths": (
         lambda: ct.couplings.from_pairs([0, 1], [0], shape=(3, 2)),
-        "rows and cols must be non-empty and of one shape [k]",
+        "rows and cols must be non-empty with the same shape [k]",
     ),
     "pair twice": (
         lambda: ct.couplings.from_pairs([0, 0], [1, 1], shape=(3, 2)),
-        "a pair is listed twice in rows, cols; add their weights up first",
+        "rows and cols must not list a pair twice; merge such pairs and add their weights",
     ),
     "coupling weights": (
         lambda: ct.couplings.from_pairs([0], [1], [0.5], shape=(3, 2)),
@@ -217,7 +217,7 @@ CASES = {
     ),
     "coupling weights' shape": (
         lambda: ct.couplings.from_pairs([0], [1], [0.5, 0.5], shape=(3, 2)),
-        "weights must have shape (1,), one a pair, got (2,)",
+        "weights must have shape (1,), one weight per pair, got (2,)",
     ),
     "matrix shape": (
         lambda: ct.couplings.from_matrix([0.5, 0.5]),
@@ -225,19 +225,19 @@ CASES = {
     ),
     "coupling size": (
         lambda: solve(PAIR, ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)),
-        "the coupling is for (5, 5) points, the clouds have (6, 6)",
+        "coupling must have shape (6, 6), the sizes of the clouds, got (5, 5)",
     ),
     "coupling size, called directly": (
         lambda: ct.energies.symmetric(ct.couplings.paired(5), temperature=0.5)(PAIR),
-        "the coupling is for (5, 5) points, the clouds have (6, 6)",
+        "coupling must have shape (6, 6), the sizes of the clouds, got (5, 5)",
     ),
     "coupling marginal, called directly": (
         lambda: ct.energies.symmetric(uneven(), temperature=0.5).terms(PAIR),
-        "the coupling's marginal must be the weights of cloud x",
+        "the coupling's marginal must equal the weights of cloud x",
     ),
     "coupling marginal": (
         lambda: solve(PAIR, ct.energies.symmetric(uneven(), temperature=0.5)),
-        "the coupling's marginal must be the weights of cloud x",
+        "the coupling's marginal must equal the weights of cloud x",
     ),
     "probability": (
         lambda: ct.couplings.corrupted(KEY, 5, probability=1.5),
@@ -354,7 +354,7 @@ CASES = {
     ),
     "mixture weights": (
         lambda: ct.potentials.VonMisesFisherMixture(np.eye(3), concentration=1.0, weights=[0.5, 0.5]),
-        "weights must have shape (3,), one weight a point, got (2,)",
+        "weights must have shape (3,), one weight per point, got (2,)",
     ),
     "ring level": (
         lambda: ct.potentials.Ring(np.eye(3)[0], level=1.5),

@@ -184,7 +184,7 @@ def test_marginals_that_are_off_by_a_thousandth_are_refused():
     matrix[0] += 1e-3 / n
     matrix /= matrix.sum()
     x = ct.sphere.uniform(jax.random.key(0), n, 3)
-    with pytest.raises(ValueError, match="marginal must be the weights of cloud x"):
+    with pytest.raises(ValueError, match="marginal must equal the weights of cloud x"):
         ct.energies.symmetric(couplings.from_matrix(matrix), temperature=0.3)(ct.Pair(x, x))
 
 

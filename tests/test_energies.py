@@ -299,7 +299,7 @@ WRONG = {
     "three": (lambda c: (*jax.tree.leaves(c), *jax.tree.leaves(c), a_pair(9).y), "got"),
     "two dimensions": (
         lambda c: ct.Pair(jax.tree.leaves(c)[0], uniform(2, 9, 4, jnp.float64)),
-        "clouds must hold clouds of one dimension d and one dtype, got d = 3 in float64 for clouds.x, d = 4 "
+        "clouds must hold clouds of the same d and dtype, got d = 3 in float64 for clouds.x, d = 4 "
         "in float64 for clouds.y; give all of them the same d",
     ),
     "two dtypes": (
@@ -373,7 +373,7 @@ def test_which_energy_wants_how_many_clouds():
     np.testing.assert_allclose(component((*pair, pair.x)), one(pair.x))
     refused(
         lambda: energies.Alignment(np.full((12, 9), 1 / 108), temperature=0.5)(pair),  # type: ignore
-        "coupling must be a Coupling of ct.couplings, got ndarray; make one of a matrix by "
+        "coupling must be a Coupling of ct.couplings, got ndarray; turn a matrix into one with "
         "ct.couplings.from_matrix",
     )
     outside = couplings.Coupling(jnp.arange(12), jnp.arange(12), jnp.full(12, 1 / 12), shape=(12, 9))

@@ -260,7 +260,7 @@ def test_steps_too_large_for_the_sphere_itself_are_refused(flow, d, tau, finishe
     if finishes:
         assert run().status is ct.Status.FINISHED
     else:
-        with pytest.raises(ct.DivergedError, match="miss its law"):
+        with pytest.raises(ct.DivergedError, match="sample a wrong law"):
             run()
 
 

@@ -91,7 +91,7 @@ def test_clouds_are_checked_by_value_and_gradient_alike(function):
         "clouds must be two, ct.Pair\\(x, y\\), got one cloud \\[4, 3\\]": pair.x,
         "clouds must be two, ct.Pair\\(x, y\\), got a tuple of 3 clouds": (*pair, pair.x),
         "clouds.x must have rows of unit norm": ct.Pair(1.01 * pair.x, pair.y),
-        "the coupling is for \\(4, 4\\) points, the clouds have \\(4, 3\\)": ct.Pair(pair.x, pair.y[:3]),
+        "must have shape \\(4, 3\\), the sizes of the clouds, got \\(4, 4\\)": ct.Pair(pair.x, pair.y[:3]),
     }
     for message, clouds in wrong.items():
         with pytest.raises(ValueError, match=message):

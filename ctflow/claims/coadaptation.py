@@ -10,7 +10,7 @@ from ctflow.claims.fields import Effective, Tilted, great_circle, potential_at, 
 from ctflow.clouds import WeightedCloud
 from ctflow.energies import symmetric_in_fields
 from ctflow.kernels import Exponential
-from ctflow.meanfield import GradientFlow, HarmonicGrid
+from ctflow.meanfield import DensityFlow, HarmonicGrid
 
 ROUNDS = 60
 TIMES = (0.0, 0.05, 0.1, 0.15)
@@ -22,7 +22,7 @@ def together(d: int, tau: float) -> tuple[list[Check], list[dict]]:
     Both clouds start from one density. They part because U_12 - U_21 is not constant.
     """
     steps, fields = 48, (Tilted(), Tilted(0.5))
-    reference = GradientFlow(fields, temperature=tau, d=d, max_degree=32 if d == 2 else 8)
+    reference = DensityFlow(fields, temperature=tau, d=d, max_degree=32 if d == 2 else 8)
     grid, start = reference.grid, lambda z: 1 + 0.5 * z[:, 0]
     densities = reference.solve((start, start), TIMES)
     nodes = jnp.asarray(grid.nodes)

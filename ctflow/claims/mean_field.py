@@ -17,7 +17,7 @@ from ctflow.claims.langevin import langevin
 from ctflow.claims.relaxation import draw_start, start_density
 from ctflow.clouds import WeightedCloud
 from ctflow.energies import symmetric_in_fields, unimodal
-from ctflow.meanfield import FokkerPlanck, GradientFlow
+from ctflow.meanfield import DensityFlow, FokkerPlanck
 from ctflow.storage.tables import columns
 
 TITLE = "particles against mean field"
@@ -86,7 +86,7 @@ def _flows(d: int, tau: float):
     checks, rows = [], []
     potentials, starts = (Tilted(), Tilted(0.5)), (start_density, lambda z: 1 + 0.5 * z[:, 0])
     for name, count in (("J flow", 1), ("J^Sym flow", 2)):
-        reference = GradientFlow(potentials[:count], temperature=tau, d=d, max_degree=32 if d == 2 else 8)
+        reference = DensityFlow(potentials[:count], temperature=tau, d=d, max_degree=32 if d == 2 else 8)
         grid = reference.grid
         exact = reference.solve(starts[:count], [0.0, _TIME])
         heights = exact[-1] @ (grid.weights * grid.nodes[:, -1])

@@ -1,8 +1,8 @@
-"""The Fokker-Planck equation on S¹ and S², by its generator's eigenpairs.
+"""The Fokker-Planck equation on S¹ and S², solved with the eigenpairs of its generator.
 
-In the unimodal case the law of Langevin particles obeys ∂ρ = ∇·(ρ∇U/τ) + Δρ. With V = U/τ the ground
-state transform ρ = √ρ*·f turns it into ∂f = -(−Δ + W)f, W = ‖∇V‖²/4 - ΔV/2, which is symmetric: its
-eigenvalues are the relaxation rates, found by Galerkin's method in spherical harmonics.
+In the unimodal case the law of Langevin particles obeys ∂ρ = ∇·(ρ∇U/τ) + Δρ. With V = U/τ, the ground
+state transform ρ = √ρ*·f turns it into ∂f = -(−Δ + W)f, W = ‖∇V‖²/4 - ΔV/2. This operator is symmetric; its
+eigenvalues are the relaxation rates, computed by Galerkin's method in spherical harmonics.
 """
 
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from ctflow.gibbs import GibbsMeasure, potential_values
 from ctflow.meanfield.harmonics import HarmonicGrid, densities_at
 from ctflow.potentials import PotentialBase
 
-# How far a density may be off, as a share of its mass.
+# Largest accepted error of a density, as a share of its mass.
 _MAX_ERROR = 0.02
 
 
 class FokkerPlanck:
-    """The exact relaxation of the unimodal law to its Gibbs measure.
+    """The relaxation of the unimodal law to its Gibbs measure.
 
     Args:
-        gibbs: the equilibrium, d = 2 or 3; U twice differentiable.
-        max_degree: of the harmonics, e.g. 24 for wells wider than 0.2 rad.
+        gibbs: the equilibrium, d = 2 or 3; its potential U must be twice differentiable.
+        max_degree: largest degree of the harmonics, e.g. 24 for wells wider than 0.2 rad.
 
     Attributes:
-        rates: relaxation rates, ascending; `rates[0]` is 0 up to truncation.
+        rates: relaxation rates in 1/time, ascending; `rates[0]` is 0 up to the truncation error.
         nodes: quadrature points [k, d] with `node_weights` [k] for the uniform law.
 
     Raises:
@@ -52,39 +52,39 @@ class FokkerPlanck:
         self.rates, vectors = linalg.eigh(generator)
         if not abs(self.rates[0]) < 1e-3 * self.rates[1]:
             raise ValueError(
-                f"max_degree = {max_degree} is too small: "
-                f"the equilibrium's rate is {self.rates[0]:.1e}, not 0"
+                f"max_degree = {max_degree} is too small: the equilibrium's rate is {self.rates[0]:.1e}, "
+                f"not 0; use a larger one"
             )
         self._modes = grid.synthesise(vectors.T).T
         self._max_degree = max_degree
-        # What the harmonics leave out decays at least so fast.
+        # The part of a density that the harmonics leave out decays at least at this rate.
         self._cut_rate = max(self.rates[1], (max_degree + 1) * (max_degree + gibbs.d - 1) + well.min())
 
     @property
     def spectral_gap(self) -> float:
-        """The slowest rate: every law's KL to equilibrium decays at twice this or faster."""
+        """The slowest rate > 0: the KL of any law to equilibrium decays at twice this rate or faster."""
         return float(self.rates[1])
 
     def _coefficients(self, initial: Callable[[np.ndarray], Any]) -> tuple[np.ndarray, np.ndarray, float]:
-        """Coefficients of ρ_0/√ρ* in the modes, √ρ* at the nodes, and the norm of what modes leave out."""
+        """Coefficients of ρ_0/√ρ* in the modes, √ρ* at the nodes, and the norm of the remainder."""
         root = np.exp(self.gibbs.log_density(self.nodes) / 2)
         start = densities_at(self.nodes, self.node_weights, [initial])[0] / np.maximum(root, 1e-300)
         coefficients = self._modes.T @ (self.node_weights * start)
-        # Mode 0 is ±√ρ*, so that its coefficient is ± the mass.
+        # Mode 0 is ±√ρ*, so its coefficient is ± the mass.
         off = abs(abs(coefficients[0]) - 1)
         if not off < _MAX_ERROR:
             raise ValueError(
-                f"initial must be a density that max_degree = {self._max_degree} can carry beside the Gibbs "
-                f"density: its mass comes out wrong by {off:.1e}; use a start nearer to the Gibbs measure, a "
-                "higher temperature or a larger degree"
+                f"initial must be a density that max_degree = {self._max_degree} resolves: its mass has an "
+                f"error of {off:.1e}; use a start nearer to the Gibbs measure, a higher temperature or a "
+                "larger max_degree"
             )
         left = self.node_weights @ (start - self._modes @ coefficients) ** 2
         return coefficients, root, float(np.sqrt(left))
 
     def late_rate(self, initial: Callable[[np.ndarray], Any]) -> float:
-        """The slowest rate that a start excites: its KL decays at twice this in the end.
+        """The slowest rate that a start excites; its KL decays at twice this rate at late times.
 
-        A mode counts as excited from 1/1000 of the strongest on.
+        A mode counts as excited if its coefficient is more than 1/1000 of the largest one.
         """
         coefficients, _, _ = self._coefficients(initial)
         excited = np.abs(coefficients[1:]) > 1e-3 * np.abs(coefficients[1:]).max()
@@ -94,12 +94,12 @@ class FokkerPlanck:
         """ρ_t at the nodes, [times, k].
 
         Args:
-            initial: the density ρ_0 w.r.t. the uniform law, from points [k, d] to values [k].
-            times: >= 0, [times].
+            initial: the density ρ_0 w.r.t. the uniform law, a function from points [k, d] to values [k].
+            times: times >= 0, [times].
 
         Raises:
-            ValueError: a time < 0, no density, or one that the harmonics do not carry to 2 % of its mass at
-                some time; what they leave out of a start decays fast.
+            ValueError: a time < 0, `initial` is not a density, or at some time the error may exceed 2 % of
+                the mass. The truncation error decays fast, so later times may work.
         """
         times = np.asarray(times, np.float64)
         if times.ndim != 1 or not (times >= 0).all():
@@ -107,7 +107,7 @@ class FokkerPlanck:
         coefficients, root, left = self._coefficients(initial)
         decay = np.exp(-np.outer(times, self.rates - self.rates[0]))
         rho = root * ((decay * coefficients) @ self._modes.T)
-        # By Cauchy-Schwarz with ∫ρ* = 1, the part left out has at most its norm in mass.
+        # By Cauchy-Schwarz with ∫ρ* = 1, the mass of the remainder is at most its norm.
         negative = -np.minimum(rho, 0) @ self.node_weights
         error = left * np.exp(-self._cut_rate * times) + negative + np.abs(rho @ self.node_weights - 1)
         if not (error < _MAX_ERROR).all():
@@ -125,7 +125,7 @@ class FokkerPlanck:
 
 
 class _Effective(PotentialBase):
-    """W = ‖∇V‖²/4 - ΔV/2 of V = U/τ at points [k, d], from the extension of V constant along rays."""
+    """W = ‖∇V‖²/4 - ΔV/2 for V = U/τ at points [k, d]; V is extended from the sphere constant along rays."""
 
     potential: Any
     temperature: float = positive()

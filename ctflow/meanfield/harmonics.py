@@ -1,4 +1,4 @@
-"""Real spherical harmonics on a quadrature grid of S¹ or S²: values ↔ coefficients."""
+"""Real spherical harmonics on a quadrature grid of S¹ or S²: transforms between values and coefficients."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,24 +10,24 @@ from ctflow._base.checks import check_count
 
 
 class HarmonicGrid:
-    """Nodes on S^{d-1}, d = 2 or 3, and the real harmonics up to a degree, orthonormal for the uniform law.
+    """Nodes on S^{d-1} and the real harmonics up to degree L there, orthonormal for the uniform law.
 
-    Equally spaced angles on the circle; on S² Gauss-Legendre nodes in the height times equally spaced
-    azimuths. Integrals of products of harmonics are exact while their degrees add up to less than 2·count.
+    The nodes are equally spaced angles on the circle; on S² they are Gauss-Legendre heights times equally
+    spaced azimuths. An integral of a product of harmonics is exact if their degrees sum to less than 2·count.
 
     Args:
         d: 2 or 3.
-        max_degree: L >= 1, of the harmonics.
-        count: heights on S², half the angles of a circle; > `max_degree`.
+        max_degree: L >= 1, the largest degree of the harmonics.
+        count: number of heights on S², half the number of angles on the circle; > `max_degree`.
 
     Attributes:
         nodes: points [k, d].
-        weights: their weights for the uniform law, [k], summing to 1.
-        degrees: of the harmonics, [b].
+        weights: weights of the nodes for the uniform law, [k], summing to 1.
+        degrees: degrees ℓ of the harmonics, [b].
         laplacian: eigenvalues ℓ(ℓ+d-2) of -Δ, [b].
 
     Raises:
-        ValueError: d is not 2 or 3, or `count` too small.
+        ValueError: d is not 2 or 3, or `count` is too small.
     """
 
     def __init__(self, d: int, max_degree: int, *, count: int):
@@ -70,7 +70,7 @@ def densities_at(
     """Values [starts, k] of densities at quadrature nodes [k, d] with weights [k].
 
     Raises:
-        ValueError: values of another shape, not finite or negative, or a mass other than 1 to 1e-3.
+        ValueError: values with a wrong shape, not finite or negative, or a mass that differs from 1 by 1e-3.
     """
     values = []
     for start in starts:
@@ -95,7 +95,7 @@ def _waves(order: int, phi: np.ndarray) -> list[np.ndarray]:
 
 
 def _of_degree(degree: int, theta: np.ndarray, phi: np.ndarray) -> list[np.ndarray]:
-    """The 2·degree + 1 harmonics on the grid θ × φ, orders ascending."""
+    """The 2·degree + 1 harmonics of this degree on the grid θ × φ, with ascending orders."""
     columns = []
     for order in range(degree + 1):
         polar = np.sqrt(4 * np.pi) * special.sph_legendre_p(degree, order, theta)

@@ -1,9 +1,9 @@
-"""All-pairs kernel sums, behind one door: `log_partition`.
+"""All-pairs kernel sums with one entry point, `log_partition`.
 
-Every method returns the same numbers; they differ in memory and speed. `dense` builds the n × m matrix;
-`tiled` streams blocks of it, forwards and backwards, in O((n + m)·d + block_size²) memory; `spectral` sums
-in harmonics on the circle and S², in O(n + m) time, within a proven error or else exactly; `ring` is
-`tiled` over the devices of a mesh, and with a mesh `spectral` adds up the devices' moments.
+All methods compute the same sum; they differ in memory and speed. `dense` builds the n × m matrix. `tiled`
+computes it block by block, forwards and backwards, in O((n + m)·d + block_size²) memory. `spectral` sums in
+harmonics on the circle and S² in O(n + m) time; if it cannot prove its error small enough, the sum is taken
+exactly. `ring` is `tiled` over the devices of a mesh; with a mesh, `spectral` adds the devices' moments.
 """
 
 import math
@@ -34,7 +34,7 @@ from ctflow.partition.plan import (
     choose_degrees,
     choose_method,
     explain,
-    memory,
+    needed_bytes,
     no_degrees,
     planned,
     tolerance,
@@ -67,31 +67,31 @@ def log_partition(
 ) -> Float[Array, " n"]:
     """L_i = log Σ_j w_j κ(x_i, y_j), the log partition field of the cloud y seen from x.
 
-    Differentiable (reverse mode, once; `dense` any way) in x, y, weights and the kernel's parameters. The
-    gradients in x and y are tangential, as L is a function on the sphere. One that only x asks for comes
-    with the value, in one pass.
+    Differentiable in x, y, weights and the kernel's parameters: once, in reverse mode; with `dense`, in any
+    mode and order. The gradients in x and y are tangential, because L is a function on the sphere. A
+    gradient in x alone is computed together with the value, in one pass.
 
     Args:
         x: points [n, d] on the sphere.
         y: points [m, d] on the same sphere.
         kernel: a kernel of `ct.kernels`, or a function of the cosine that returns log κ.
         weights: [m], >= 0 and summing to 1; 1/m by default.
-        exclude_self: leave j = i out and renormalise the other weights (needs n = m >= 2).
-        method: `dense`, `tiled`, `spectral` (d = 2 or 3), `ring` (with a mesh), or `auto`: spectral from
-            500 points on where the kernel is smooth enough for harmonics, else dense where the matrix is
-            small, tiled elsewhere. See `ct.partition.explain`.
-        rtol: error of L that a spectral sum must prove of itself; 1e-5 in float32 and 1e-9 in float64 by
-            default. Its gradients must prove 10·rtol: in x, per radian; in y, weights and the logarithm of a
-            kernel's parameter, for a cotangent g with Σ|g_i| = 1 (in y, over w_j and per radian), beside a
-            relative error rtol of every row's share. If it cannot, the sum is taken again in float64, then
-            exactly. Exact sums prove nothing: they have the rounding of the points' dtype, about eps·|log κ|.
+        exclude_self: leave out j = i and renormalise the other weights (needs n = m >= 2).
+        method: `dense`, `tiled`, `spectral` (d = 2 or 3), `ring` (needs a mesh), or `auto`: spectral for
+            500 points or more if the kernel is smooth enough for harmonics; otherwise ring with a mesh,
+            and without one dense or tiled, by the matrix's size. See `ct.partition.explain`.
+        rtol: largest error of L that a spectral sum may have, by its own proof; by default 1e-5 in float32
+            and 1e-9 in float64. Gradients may be off by 10·rtol: in x, per radian; in y (divided by w_j, per
+            radian), in weights and in the log of a kernel parameter, for a cotangent g with Σ|g_i| = 1, plus
+            a relative error rtol of each row's share. Without a proof the sum is repeated in float64, then
+            exactly. Exact sums ignore rtol; they have the points' round-off, about eps·|log κ|.
         block_size: side of a tile; memory grows with its square.
-        mesh: a `jax.sharding.Mesh` of one axis, over which x and y are cut.
+        mesh: a `jax.sharding.Mesh` with one axis, over which x and y are split.
 
     Raises:
-        ValueError: a point off the sphere, mismatched d, weights that are no probabilities, an unknown
-            method or one that is not for these arguments, a block size < 1.
-        MemoryError: the method needs more memory than there is.
+        ValueError: a point off the sphere, mismatched d, weights that are not probabilities, a method that
+            is unknown or not available for these arguments, or a block size < 1.
+        MemoryError: the method needs more memory than the device has.
     """
     check_choice("method", method, METHODS)
     check_count("block_size", block_size)
@@ -105,7 +105,10 @@ def log_partition(
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     check_memory(
-        method, n, m, memory(method, n, m, d, x.dtype, block_size=block_size, degree=degree, devices=devices)
+        method,
+        n,
+        m,
+        needed_bytes(method, n, m, d, x.dtype, block_size=block_size, degree=degree, devices=devices),
     )
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
@@ -116,28 +119,27 @@ def log_partition(
 def value_and_gradient(
     x: Float[Array, "n d"], y: Float[Array, "m d"], kernel: Kernel, **options: Any
 ) -> tuple[Float[Array, " n"], Float[Array, "n d"]]:
-    """L of `log_partition` [n] and its tangential gradient in each point of x [n, d], in one pass.
+    """L of `log_partition` [n], and the tangential gradient of L_i in x_i [n, d], in one pass.
 
     Args:
         x: points [n, d].
         y: points [m, d].
         kernel: a kernel of `ct.kernels`.
-        options: those of `log_partition`.
+        options: the keyword arguments of `log_partition`.
     """
     value, pull = jax.vjp(lambda x: log_partition(x, y, kernel, **options), check_cloud("x", x))
     return value, pull(jnp.ones_like(value))[0]
 
 
 class Certificate(NamedTuple):
-    """What a spectral sum proved of itself on a cloud, in the attempt that was taken.
+    """Error bounds of a spectral sum on a cloud: of its first attempt within the tolerance, or of its last.
 
     Attributes:
-        method: `spectral`, or the exact `tiled` if no attempt could prove enough.
-        dtype: of the attempt.
-        degree: of its harmonics.
-        value: bound on the error of L before rounding to the points' dtype; if all attempts failed, that
-            of the last one.
-        gradient: bound on the error of its gradient in x, in 1/radian, likewise.
+        method: `spectral`, or the exact `tiled` if no attempt is within the tolerance.
+        dtype: dtype of the attempt.
+        degree: degree of its harmonics.
+        value: bound on the error of L before rounding to the points' dtype.
+        gradient: bound on the error of the gradient of L in x, in 1/radian.
     """
 
     method: str
@@ -156,15 +158,15 @@ def certify(
     exclude_self: bool = False,
     rtol: float | None = None,
 ) -> Certificate:
-    """How exact the spectral sum is on these clouds, and whether it would be taken.
+    """Bound the error of the spectral sum on these clouds, and say whether it would be used.
 
     The bounds assume that the kernel has no feature between the angles at which it is sampled, see
     `ctflow.partition.spectral`. The gradients in y, weights and kernel are checked in the backward pass.
 
-    Args are those of `log_partition`, all of them numbers.
+    The arguments are those of `log_partition`; none may be traced.
 
     Raises:
-        ValueError: the kernel has no spectral sum here.
+        ValueError: there is no spectral sum for this kernel and d.
     """
     kernel = as_kernel(kernel)
     x, y, weights = _checked(x, y, kernel, weights, exclude_self)
@@ -191,7 +193,7 @@ def _bound(x, y, weights, kernel, **options):
 
 
 def _checked(x: Any, y: Any, kernel: Kernel, weights: Any, exclude_self: bool) -> tuple[Array, Array, Any]:
-    """The clouds and weights as JAX arrays, or a ValueError that says what is wrong with them."""
+    """Return the clouds and weights as JAX arrays, or raise a ValueError that says what is wrong."""
     check_kernel(kernel)
     x, y = check_cloud("x", x), check_cloud("y", y)
     (n, d), m = x.shape, y.shape[0]
@@ -204,12 +206,12 @@ def _checked(x: Any, y: Any, kernel: Kernel, weights: Any, exclude_self: bool) -
     if weights is not None:
         weights = check_weights("weights", weights, m, x.dtype)
         if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
-            raise ValueError("weights must be < 1 with exclude_self: a point that has all is left alone")
+            raise ValueError("weights must be < 1 with exclude_self, got 1; give another point a weight > 0")
     return x, y, weights
 
 
 def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
-    """(degree, dtype) of the spectral attempts: in the points' dtype, then in float64."""
+    """(degree, dtype) of each spectral attempt: first in the points' dtype, then in float64."""
     own = (degrees.narrow, jnp.dtype(dtype).name)
     return (own,) if dtype == jnp.float64 else (own, (degrees.wide, "float64"))
 
@@ -217,7 +219,7 @@ def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
 def _hints(
     kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Mesh | None, method: str
 ) -> tuple[Kernel, Degrees | None, float | None, Mesh | None]:
-    """The kernel itself, its degrees where they matter, rtol and mesh, from a plan where there is one."""
+    """The unwrapped kernel, its degrees (None if unused), rtol and mesh; a `Planned` kernel gives them."""
     if isinstance(kernel, Planned):
         degrees = None if kernel.degrees is None or d not in DEGREES else Degrees(*kernel.degrees, math.nan)
         rtol = kernel.rtol if rtol is None else rtol
@@ -229,7 +231,7 @@ def _hints(
 def _method(
     method: str, kernel: Kernel, degrees: Any, n: int, m: int, d: int, dtype: Any, mesh: Mesh | None
 ) -> str:
-    """The method to take, or a ValueError that says why this one cannot be."""
+    """The method to use, or a ValueError that says why the requested one is not available."""
     if mesh is not None and len(mesh.axis_names) != 1:
         raise ValueError(f"mesh must have one axis, got {mesh.axis_names}")
     if method == "auto":
@@ -247,7 +249,7 @@ def _method(
 
 @jax.custom_jvp
 def _tangential(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """The points, whose tangents and gradients are projected to the sphere."""
+    """The identity on points; projects their tangents and gradients to the tangent space of the sphere."""
     return z
 
 
@@ -258,7 +260,7 @@ def _tangential_jvp(primals, tangents):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _sum(settings, dense, x, y, weights, kernel):
-    """`log_partition` once all is checked and decided, as one program."""
+    """The compiled part of `log_partition`, after all checks and decisions."""
     x, y, m = _tangential(x), _tangential(y), y.shape[0]
     if dense:
         total = dense_log_partition(x, y, weights, kernel, exclude_self=settings.exclude_self)
@@ -271,7 +273,7 @@ def _sum(settings, dense, x, y, weights, kernel):
 
 
 def _streamed(settings, x, y, weights, kernel):
-    """`log_sum` of clouds of any size: a mesh needs its devices' shares to be equal."""
+    """`log_sum` for clouds of any size; pads them because a mesh needs equal shares on its devices."""
     if settings.mesh is None:
         return log_sum(settings, x, y, weights, kernel)
     n, short = x.shape[0], [-z.shape[0] % settings.mesh.size for z in (x, y)]

@@ -1,7 +1,7 @@
 """The all-pairs sums as differentiable functions: the exact one, and the spectral one with its fallbacks.
 
-The forward pass of a gradient takes ∇_x L along with L; the backward pass computes the gradients in y,
-weights and kernel only where one of them is asked for.
+When a gradient is requested, the forward pass computes ∇_x L together with L. The backward pass computes the
+gradients in y, weights and kernel only if one of them is requested.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from ctflow.partition.spectral import no_field, proves, spectral_pull, spectral_
 
 
 class Settings(NamedTuple):
-    """What is fixed when a sum is traced.
+    """The settings of a sum that are fixed when it is traced.
 
     Attributes:
         exclude_self: leave out the pairs j = i.
         block_size: side of a tile.
-        mesh: a mesh of one axis over which x and y are cut, or None.
-        degrees: (degree, dtype name) of each spectral attempt, the cheapest first; none for an exact sum.
-        rtol: error of L, relative to the field e^L, that an attempt must prove.
+        mesh: a mesh with one axis over which x and y are split, or None.
+        degrees: (degree, dtype name) of each spectral attempt, cheapest first; empty for an exact sum.
+        rtol: largest proven error of L (a relative error of e^L) with which an attempt is accepted.
     """
 
     exclude_self: bool
@@ -49,7 +49,7 @@ def log_sum(
     weights: Float[Array, " m"],
     kernel: Kernel,
 ) -> Float[Array, " n"]:
-    """L_i = log Σ_j w_j κ(x_i, y_j), reverse-mode differentiable in all four; n, m cut evenly by a mesh."""
+    """L_i = log Σ_j w_j κ(x_i, y_j), reverse-mode differentiable; a mesh's size must divide n and m."""
     return _log_sum(settings, x, y, weights, kernel)
 
 
@@ -64,7 +64,7 @@ class _Forward(NamedTuple):
 def attempt(
     settings: Settings, x: Array, y: Array, weights: Array, kernel: Kernel, *, gradient: bool
 ) -> tuple[_Forward, Array]:
-    """The sum, and which attempt gave it: number len(degrees) is the exact one."""
+    """The sum and the number of the run that gave it: an index into `degrees`, or len(degrees) if exact."""
     options = {"gradient": gradient, "exclude_self": settings.exclude_self, "axis": settings.axis}
 
     def body(x, y, weights, kernel):
@@ -82,7 +82,7 @@ def attempt(
 
 
 def _first_proven(runs: list[Callable[[], tuple[Any, Any]]], first: Any = 0) -> tuple[Any, Array]:
-    """What the first run from number `first` on gives that proves itself, and its number; the last always."""
+    """Result and number of the first run, from `first` on, that is proven; the last run always counts."""
     if len(runs) == 1:
         return runs[0]()[0], jnp.int32(0)
     empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(runs[-1])[0])
@@ -98,7 +98,7 @@ def _first_proven(runs: list[Callable[[], tuple[Any, Any]]], first: Any = 0) -> 
 
 
 def _pull(settings, of_kernel, x, y, weights, kernel, value, field, cotangent, taken):
-    """Gradients in y, weights and, if asked for, kernel, by the first method from `taken` on that can."""
+    """Gradients in y, weights and, if requested, kernel, from the first proven run, from `taken` on."""
     options = {"exclude_self": settings.exclude_self, "axis": settings.axis}
 
     def spectral(degree, dtype):
@@ -117,10 +117,10 @@ def _pull(settings, of_kernel, x, y, weights, kernel, value, field, cotangent, t
 
 
 def _over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: str) -> Callable[..., Any]:
-    """Run `body` on each device's share; a letter an argument or result, `-` for what all devices share.
+    """Run `body` on each device's share of the arguments.
 
-    Without a mesh, a spectral body takes the instances of a `vmap` one after the other: taken together,
-    every one of them would run every fallback.
+    `takes` and `gives` have one letter per argument and result; `-` marks those that all devices share.
+    Without a mesh, `vmap` runs a spectral body one instance at a time: batched, each would run all fallbacks.
     """
     if settings.mesh is None:
         return sequential_vmap(body) if settings.degrees else body
@@ -136,14 +136,14 @@ def _log_sum(settings, x, y, weights, kernel):
 
 @jax.custom_jvp
 def _once(tree: Any) -> Any:
-    """The tree, which must not be differentiated: what it feeds is a first derivative already."""
+    """The identity on a tree; it raises if differentiated, because its result enters a first derivative."""
     return tree
 
 
 @_once.defjvp
 def _once_jvp(primals, tangents):
     raise NotImplementedError(
-        "log_partition has first derivatives only, but for method='dense'; use that for second ones"
+        "this method of log_partition has first derivatives only; use method='dense' for second derivatives"
     )
 
 
@@ -151,7 +151,7 @@ def _forward(settings, *arguments):
     x, y, weights, kernel = _once(jax.tree.map(lambda a: a.value, arguments, is_leaf=_is_primal))
     asked = [any(leaf.perturbed for leaf in jax.tree.leaves(a, is_leaf=_is_primal)) for a in arguments]
     (value, slope, field), taken = attempt(settings, x, y, weights, kernel, gradient=True)
-    # Residuals are arrays; what is static about the backward pass is told by which of them are there.
+    # Residuals must be arrays, so static facts are passed on by which of them are present (not None).
     of_columns, of_kernel = any(asked[1:]), asked[3]
     columns = (x, y, weights, kernel, value, field, taken) if of_columns else None
     return value, (slope, columns, () if of_kernel else None)

@@ -1,14 +1,15 @@
 """Harmonics on S¹ and S²: moments of a cloud, and band-limited fields with their gradients.
 
-A zonal kernel is diagonal in degree (Funk-Hecke): κ(⟨x, y⟩) = Σ_ℓ c_ℓ Z_ℓ(⟨x, y⟩), Z_ℓ = cos ℓθ on S¹ and
-the Legendre polynomial P_ℓ on S², and Z_ℓ(⟨x, y⟩) = Σ_m Y_ℓm(x)·Y_ℓm(y). So a sum over all pairs is: the
-moments of y, times c_ℓ, evaluated at x; cost O(n·L) on S¹ and O(n·L²) on S².
+A zonal kernel is diagonal in degree (Funk-Hecke): κ(⟨x, y⟩) = Σ_ℓ c_ℓ Z_ℓ(⟨x, y⟩), with Z_ℓ = cos ℓθ on S¹
+and the Legendre polynomial P_ℓ on S², and Z_ℓ(⟨x, y⟩) = Σ_m Y_ℓm(x)·Y_ℓm(y). A sum over all pairs is computed
+from the moments of y: multiplied by c_ℓ, they are the series of the field, which is evaluated at x.
+The cost is O(n·L) on S¹ and O(n·L²) on S².
 
-Arrays of harmonic moments are [orders, L + 1, 2], the degree in the middle and (cos mφ, sin mφ) last; the
-circle has one "order". Points go in as [n, d], and all trigonometry is done on [k, n] with n innermost.
+Arrays of harmonic moments are [orders, L + 1, 2]: order, degree, and (cos mφ, sin mφ). The circle has one
+"order". Points are given as [n, d]; tables of waves are [k, n].
 
-On S² the points see a double Fourier series, in which nothing overflows or cancels at any degree or
-place: for m = 0, cos kθ; for odd m, sin kθ; for even m ≥ 2, sin θ·sin kθ.
+On S² the fields are evaluated as double Fourier series, which neither overflow nor lose digits at any degree
+or point: cos kθ for m = 0, sin kθ for odd m, sin θ·sin kθ for even m ≥ 2.
 """
 
 import math
@@ -20,17 +21,17 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import special
 
-DEGREE_STEP = 8  # degrees come in multiples of this: few programs, and a power table in two levels
+DEGREE_STEP = 8  # degrees are multiples of this: fewer compilations, and powers in a two-level table
 
 
 def _least(dtype: Any) -> float:
-    """The smallest length whose square has all digits; points of S² nearer to a pole are moved so far."""
+    """The smallest length whose square has full precision; S² points nearer a pole are moved to it."""
     limits = jnp.finfo(dtype)
     return math.sqrt(float(limits.tiny) / float(limits.eps))
 
 
 def _powers(c: Float[Array, " n"], s: Float[Array, " n"], degree: int) -> tuple[Array, Array]:
-    """Cosines and sines [degree, n] of k·a for k = 1 … degree, from those of a."""
+    """Cosines and sines [degree, n] of k·a for k = 1 … degree, from c = cos a and s = sin a."""
 
     def times(a, b):
         return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
@@ -60,7 +61,7 @@ class Circle(NamedTuple):
         return _powers(z[:, 0] / radius, z[:, 1] / radius, self.degree)
 
     def moments(self, z: Float[Array, "n 2"], weights: Float[Array, " n"]) -> Array:
-        """Σ_j w_j (cos mφ_j, sin mφ_j) for m ≥ 1, flat."""
+        """Σ_j w_j (cos mφ_j, sin mφ_j) for m = 1 … degree, as one vector."""
         return _matmul(jnp.concatenate(self._waves(z)), weights)
 
     def analyse(self, raw: Array, mass: Array) -> Array:
@@ -69,16 +70,16 @@ class Circle(NamedTuple):
         return jnp.concatenate([first, raw.reshape(2, self.degree).T])[None]
 
     def synthesise(self, harmonic: Array) -> Array:
-        """What `field` takes, from harmonic moments times coefficients."""
+        """The `series` argument of `field`, from harmonic moments times coefficients."""
         return harmonic[0]
 
     def field(self, z: Float[Array, "n 2"], series: Array) -> Float[Array, " n"]:
-        """The series at points."""
+        """Values of the series at the points z."""
         c, s = self._waves(z)
         return series[0, 0] + _matmul(series[1:, 0], c) + _matmul(series[1:, 1], s)
 
     def field_and_gradient(self, z: Float[Array, "n 2"], series: Array) -> tuple[Array, Array]:
-        """The series [n] and its tangential gradient [n, 2] at points."""
+        """Values [n] of the series and its tangential gradient [n, 2] at the points z."""
         c, s = self._waves(z)
         order = jnp.arange(1, self.degree + 1, dtype=z.dtype)
         slope = _matmul(order * series[1:, 1], c) - _matmul(order * series[1:, 0], s)
@@ -98,7 +99,7 @@ class _Angles(NamedTuple):
         return (jnp.arange(1, self.sin_polar.shape[0] + 1) % 2 == 0)[:, None]
 
     def scale(self) -> Array:
-        """Sin θ for even orders, 1 for odd: the factor of sin kθ in the basis."""
+        """The factor of sin kθ in the basis: sin θ for even orders, 1 for odd ones."""
         return jnp.where(self.of_even_orders(), self.sin_polar[:1], 1)
 
 
@@ -118,7 +119,7 @@ class Sphere(NamedTuple):
         return _Angles(*polar, *azimuth)
 
     def moments(self, z: Float[Array, "n 3"], weights: Float[Array, " n"]) -> Array:
-        """Σ_j w_j of every double Fourier wave but the constant, flat."""
+        """Weighted sums over the points of all double Fourier waves except the constant, as one vector."""
         a = self._angles(z)
         waves = jnp.concatenate([a.cos_azimuth * a.scale(), a.sin_azimuth * a.scale()]) * weights[None, :]
         zonal = _matmul(a.cos_polar, weights)
@@ -141,7 +142,7 @@ class Sphere(NamedTuple):
         return zonal, jnp.einsum("mkl,mlp->pmk", basis[1:, 1:], harmonic[1:], precision="highest")
 
     def field(self, z: Float[Array, "n 3"], series: tuple[Array, Array]) -> Float[Array, " n"]:
-        """The series at points."""
+        """Values of the series at the points z."""
         a = self._angles(z)
         return self._value(a, *self._azimuthal(a, series))
 
@@ -154,9 +155,9 @@ class Sphere(NamedTuple):
         return zonal + jnp.sum((a.cos_azimuth * waves[0] + a.sin_azimuth * waves[1]) * a.scale(), axis=0)
 
     def field_and_gradient(self, z: Float[Array, "n 3"], series: tuple[Array, Array]) -> tuple[Array, Array]:
-        """The series [n] and its tangential gradient [n, 3] at points.
+        """Values [n] of the series and its tangential gradient [n, 3] at the points z.
 
-        Every sin kθ is O(sin θ), so that dividing by sin θ after the sum keeps all digits at the poles.
+        Every sin kθ is O(sin θ), so dividing the sum by sin θ keeps full precision at the poles.
         """
         a = self._angles(z)
         zonal, others = series
@@ -195,9 +196,9 @@ def harmonics(d: int, degree: int) -> Harmonics:
 
 @lru_cache(maxsize=16)
 def _double_fourier(degree: int) -> np.ndarray:
-    """Y_ℓm's polar factors as double Fourier series: [order m, wave k, degree ℓ], float64.
+    """The polar factors of Y_ℓm as double Fourier series: [order m, wave k, degree ℓ], float64.
 
-    Exact projections on the midpoint grid, where products of waves up to `degree` sum without aliasing.
+    The projections on the midpoint grid are exact: products of waves up to `degree` are not aliased there.
     """
     count = degree + 2
     theta = (np.arange(count) + 0.5) * np.pi / count
@@ -211,14 +212,14 @@ def _double_fourier(degree: int) -> np.ndarray:
     for m in range(1, degree + 1):
         factor = math.sqrt(2) / (np.sin(theta) if m % 2 == 0 else 1)
         table[m] = sines @ (legendre[:, m] * factor).T
-    # The highest frequency in every wave; a harmonic has none above its degree, and none of the other parity.
+    # The highest frequency of each wave. A harmonic contains only frequencies <= its degree, of its parity.
     frequency = k[None, :] + (k % 2 == 0)[:, None] * (k > 0)[:, None]
     above = ell - frequency[:, :, None]
     return np.where((above >= 0) & (above % 2 == 0), table, 0)
 
 
 class ZonalRule(NamedTuple):
-    """A quadrature of zonal functions, and the zonal harmonics at its nodes; float64, on the host.
+    """A quadrature rule for zonal functions, and the zonal harmonics at its nodes; float64, on the host.
 
     Attributes:
         cosine: nodes [k] in (-1, 1).
@@ -237,8 +238,8 @@ class ZonalSamples(NamedTuple):
     """The angles at which a kernel is compared with its series; float64, on the host.
 
     Attributes:
-        cosine: of the angles θ [k] in [0, π].
-        sine: of the same angles [k].
+        cosine: cosines [k] of the angles θ in [0, π].
+        sine: sines [k] of the same angles.
         values: Z_ℓ [L + 1, k].
         slopes: dZ_ℓ/dθ [L + 1, k].
     """
@@ -250,7 +251,7 @@ class ZonalSamples(NamedTuple):
 
 
 def num_angles(degree: int) -> int:
-    """Number of nodes of `zonal_rule`: four per wave of the highest degree, and at least 512."""
+    """Number of nodes of `zonal_rule`: eight per period of the highest degree, and at least 512."""
     return max(512, 4 * degree)
 
 
@@ -278,11 +279,10 @@ def zonal_rule(d: int, degree: int) -> ZonalRule:
 
 @lru_cache(maxsize=32)
 def zonal_samples(d: int, degree: int) -> ZonalSamples:
-    """Samples half way between the nodes of `zonal_rule`, at 0 and π, and crowding at both down to 1e-7.
+    """Samples halfway between the nodes of `zonal_rule`, at 0 and π, and denser near both, down to 1e-7 rad.
 
-    A rule with as many nodes as harmonics reproduces a function at its own nodes, however wrong it is
-    elsewhere: the samples must be others. The ends are sampled more finely because a kernel's slope may
-    jump at the antipode.
+    The samples must not be the nodes of the rule: a series may fit a function there and be wrong elsewhere.
+    The ends are sampled more finely because a kernel's slope may jump at the antipode.
     """
     count = num_angles(degree)
     ends = np.geomspace(1e-7, np.pi / count, 12)[:-1]

@@ -1,4 +1,4 @@
-"""Which method a sum takes, what it costs, and how exact it will be: decided before anything runs."""
+"""Choose the method of a sum and predict its memory and error, before anything runs."""
 
 from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
@@ -20,20 +20,20 @@ DENSE_BYTES = 2**30
 BLOCK_SIZE = 512
 # Below this many points a sum in harmonics is not faster than the matrix.
 SPECTRAL_POINTS = 500
-# Programs exist for these degrees only, so that a new temperature rarely compiles a new one.
+# Only these degrees are used, so that a new temperature rarely needs a new compilation.
 DEGREES = {2: (8, 16, 32, 64, 128, 256), 3: (8, 16, 24, 32, 40, 48, 64, 80)}
-# What a spectral sum must prove of L by default; its own round-off decides what is possible.
+# Default tolerances of L for a spectral sum, set by the round-off that it has in each precision.
 RTOL = {"float32": 1e-5, "float64": 1e-9}
-_SMALLEST = 1e-13  # no tail below this can be seen in float64
+_SMALLEST = 1e-13  # a smaller tail cannot be measured in float64
 
 
 class Degrees(NamedTuple):
-    """Degrees at which to cut a kernel's harmonics.
+    """Degrees at which a kernel's series of harmonics is truncated.
 
     Attributes:
-        narrow: for the points' own precision.
-        wide: for the float64 attempt that follows, with room for smaller sums.
-        tail: sup|κ - κ_L| over the field of the uniform law, at `narrow`.
+        narrow: degree for the attempt in the points' own dtype.
+        wide: degree for the float64 attempt that may follow; accurate for smaller sums too.
+        tail: sup|κ - κ_L| for L = `narrow`, divided by the field of the uniform law.
     """
 
     narrow: int
@@ -42,14 +42,14 @@ class Degrees(NamedTuple):
 
 
 class Planned(Kernel):
-    """A kernel together with how sums over it are taken where its parameter is traced.
+    """A kernel together with the degrees and options of its sums, chosen beforehand.
 
-    Inside `jax.jit` a temperature is no number yet, so that the degree of its harmonics cannot be chosen:
-    this wrapper says it. `solve` and `evolve` plan every kernel of an energy by themselves.
+    Under `jax.jit` a temperature is a tracer, so no degree can be derived from it. This wrapper carries the
+    degrees instead. `solve` and `evolve` wrap every kernel of an energy by themselves.
 
     Args:
         kernel: the kernel itself.
-        degrees: narrow and wide degree of its harmonics, multiples of 8, or None for exact sums.
+        degrees: degree in the points' dtype and in float64, multiples of 8, or None for exact sums.
         rtol: as in `log_partition`.
         mesh: as in `log_partition`.
     """
@@ -67,20 +67,20 @@ class Planned(Kernel):
                 raise ValueError(f"degrees must be multiples of {DEGREE_STEP}, got {self.degrees}")
 
     def log_kernel(self, cosine):
-        """The kernel's."""
+        """Log κ of the wrapped kernel."""
         return self.kernel.log_kernel(cosine)
 
     def log_volume(self, d, dtype=None):
-        """The kernel's."""
+        """Log V of the wrapped kernel."""
         return self.kernel.log_volume(d, dtype)
 
     def degree_coefficients(self, d, max_degree):
-        """The kernel's."""
+        """Eigenvalues of the wrapped kernel."""
         return self.kernel.degree_coefficients(d, max_degree)
 
 
 def planned(tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None) -> Any:
-    """The tree (an energy) with every kernel of known numbers planned for clouds of n points [n, d]."""
+    """Wrap each kernel of the tree (an energy) in `Planned`, if degrees for clouds [n, d] or a mesh apply."""
 
     def plan(node: Any) -> Any:
         if not isinstance(node, Kernel) or isinstance(node, Planned):
@@ -93,12 +93,12 @@ def planned(tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None) 
 
 
 def tolerance(rtol: float | None, dtype: Any) -> float:
-    """`rtol`, or the default of the dtype."""
+    """`rtol`, or the dtype's default for None."""
     return RTOL.get(jnp.dtype(dtype).name, RTOL["float32"]) if rtol is None else float(rtol)
 
 
 def check_kernel(kernel: Any) -> None:
-    """Raise ValueError unless it is a kernel whose numbers are in range."""
+    """Raise ValueError unless `kernel` is a kernel with parameters in range."""
     if isinstance(kernel, type) and issubclass(kernel, Kernel):
         raise ValueError(
             f"kernel must be a kernel, got the class {kernel.__name__} itself; call it with its settings, "
@@ -114,15 +114,15 @@ def check_kernel(kernel: Any) -> None:
 
 
 def _numbers(kernel: Kernel) -> Kernel:
-    """The kernel without what differentiates it: a parameter that is only differentiated is a number."""
+    """The kernel with `stop_gradient`: a parameter that is traced only by `grad` has a known value."""
     return kernel if is_concrete(kernel) else jax.lax.stop_gradient(kernel)
 
 
 def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None) -> Degrees | None:
-    """The lowest degrees whose tail is within `rtol` of the sums to expect; None where there are none.
+    """The lowest degrees whose truncation error is within `rtol` of the smallest expected field, or None.
 
-    To expect are: the field of the uniform law in the narrow attempt; in the wide one also that of a lone
-    point among m, 1/m.
+    In float32 that field is a uniform cloud's; in float64 also an isolated point's among m, 1/m. None means
+    that no degree suffices for a uniform cloud, or that the kernel is traced, d > 3 or the dtype another.
     """
     kernel = _numbers(kernel)
     if d not in DEGREES or jnp.dtype(dtype).name not in RTOL or not is_concrete(kernel):
@@ -150,7 +150,7 @@ def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: flo
 
 
 def choose_method(n: int, m: int, d: int, dtype: Any, *, spectral: bool, mesh: Mesh | None) -> str:
-    """The method `auto` takes; `spectral` says whether degrees are known for the kernel."""
+    """The method that `auto` stands for; `spectral` says whether degrees are known for the kernel."""
     if spectral and min(n, m) >= SPECTRAL_POINTS:
         return "spectral"
     if mesh is not None:
@@ -159,10 +159,10 @@ def choose_method(n: int, m: int, d: int, dtype: Any, *, spectral: bool, mesh: M
     return "dense" if fits and (d >= 64 or max(n, m) <= 2000) else "tiled"
 
 
-def memory(
+def needed_bytes(
     method: str, n: int, m: int, d: int, dtype: Any, *, block_size: int, degree: int, devices: int
 ) -> int:
-    """Predicted bytes of value and gradient together on each device, over the clouds themselves."""
+    """Predicted bytes per device for value and gradient together, in addition to the clouds."""
     size = jnp.dtype(dtype).itemsize
     n, m = -(-n // devices), -(-m // devices)
     points = 5 * (n + m) * (d + 3) * size
@@ -177,7 +177,7 @@ def memory(
 
 
 def check_memory(method: str, n: int, m: int, needed: int) -> None:
-    """Raise MemoryError if so many bytes are more than there are."""
+    """Raise MemoryError if `needed` bytes exceed the device's memory."""
     there = total_bytes()
     if needed > there:
         raise MemoryError(
@@ -187,17 +187,17 @@ def check_memory(method: str, n: int, m: int, needed: int) -> None:
 
 
 class Explanation(NamedTuple):
-    """What a sum would do.
+    """Method, cost and accuracy of a sum.
 
     Attributes:
         method: `dense`, `tiled`, `spectral` or `ring`.
-        reason: why this one.
-        pairs: pairs summed on each device; for `spectral`, what it stands for.
-        bytes: predicted memory of value and gradient on each device, over the clouds.
+        reason: why this method.
+        pairs: pairs per device; `spectral` does not visit them one by one.
+        bytes: predicted memory per device for value and gradient, in addition to the clouds.
         degree: degree of the harmonics, or None.
-        error_bound: sup|κ - κ_L| over the field of the uniform law, or None for an exact sum. At run time
-            the round-off is added and the smallest field of the cloud itself is put below.
-        fallback: what follows where the run-time bound fails, or None.
+        error_bound: sup|κ - κ_L| divided by the field of the uniform law, or None for an exact sum. The
+            bound at run time adds the round-off and divides by the smallest field of the cloud itself.
+        fallback: methods that follow if the run-time bound exceeds `rtol`, or None for an exact sum.
     """
 
     method: str
@@ -211,8 +211,8 @@ class Explanation(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"method        {self.method} ({self.reason})",
-            f"pairs         {self.pairs:.4g} a device",
-            f"memory        {in_words(self.bytes)} a device for value and gradient, over the clouds",
+            f"pairs         {self.pairs:.4g} per device",
+            f"memory        {in_words(self.bytes)} per device for value and gradient, besides the clouds",
         ]
         if self.degree is not None:
             lines.append(f"degree        {self.degree}")
@@ -233,21 +233,21 @@ def explain(
     block_size: int = BLOCK_SIZE,
     devices: int = 1,
 ) -> Explanation:
-    """What `log_partition` would do for n points against m on S^{d-1}; nothing is run.
+    """Say how `log_partition` would sum n points against m on S^{d-1}, without running it.
 
     Args:
-        n: points x.
-        m: points y.
-        d: dimension of their space.
-        kernel: the kernel, its parameters plain numbers.
-        dtype: of the points, float32 or float64.
+        n: number of points x.
+        m: number of points y.
+        d: dimension of the ambient space.
+        kernel: the kernel, not traced.
+        dtype: dtype of the points, float32 or float64.
         method: as in `log_partition`.
         rtol: as in `log_partition`.
         block_size: as in `log_partition`.
-        devices: devices of the mesh.
+        devices: number of devices in the mesh.
 
     Raises:
-        ValueError: an argument out of range, or a method that these arguments do not allow.
+        ValueError: an argument out of range, or a method that is not available for these arguments.
     """
     for name, count, least in (("n", n, 1), ("m", m, 1), ("d", d, 2), ("devices", devices, 1)):
         check_count(name, count, minimum=least)
@@ -267,14 +267,14 @@ def explain(
         "spectral": "harmonics on the circle and S², O(n)",
         "dense": "the matrix is small or the dimension high",
         "tiled": "exact, in tiles",
-        "ring": "exact, the columns going round the devices",
+        "ring": "exact, the columns pass from device to device",
     }
-    needed = memory(method, n, m, d, dtype, block_size=block_size, degree=degree or 0, devices=devices)
+    needed = needed_bytes(method, n, m, d, dtype, block_size=block_size, degree=degree or 0, devices=devices)
     exact = "ring" if devices > 1 else "tiled"
     steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact
     return Explanation(
         method=method,
-        reason="asked for" if asked != "auto" else reasons[method],
+        reason="requested" if asked != "auto" else reasons[method],
         pairs=-(-n // devices) * m,
         bytes=needed,
         degree=degree,
@@ -284,12 +284,12 @@ def explain(
 
 
 def no_degrees(kernel: Kernel, d: int) -> str:
-    """Why a kernel has no spectral sum here, and what to do."""
+    """The message for a kernel without a spectral sum: the reason and the remedy."""
     if d not in DEGREES:
         return f"method='spectral' is for the circle and S², d = 2 or 3, got d = {d}; use method='tiled'"
     if not is_concrete(_numbers(kernel)):
         return (
-            "method='spectral' needs the degree of a kernel whose parameter is traced: wrap it as "
+            "method='spectral' cannot choose a degree for a kernel with a traced parameter: wrap it as "
             "ct.partition.Planned(kernel, degrees=(32, 48)), or leave method='auto'"
         )
     return (

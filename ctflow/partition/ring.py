@@ -1,7 +1,7 @@
-"""The exact sum over devices: each holds its rows, and the columns go round in a ring.
+"""The exact sum over several devices: each keeps its rows, and blocks of columns travel round a ring.
 
-After D hops every block of columns has met every row and is home again; going round a second time
-backwards, its gradient travels with it. Without a mesh axis there is one device and no hop.
+After D hops every block of columns has met every row and is back on its own device. In the backward pass the
+blocks travel round again, together with their gradients. Without a mesh axis there is one device and no hop.
 """
 
 from typing import Any
@@ -15,12 +15,12 @@ from ctflow.partition.tiled import add_columns, finish, no_sums, pull_columns
 
 
 def _place(axis: str) -> tuple[Any, int]:
-    """This device's rank on the ring, and how many there are."""
+    """This device's rank on the ring, and the number of devices."""
     return jax.lax.axis_index(axis), jax.lax.axis_size(axis)
 
 
 def _next(tree: Any, axis: str) -> Any:
-    """What the device before this one holds."""
+    """Send the tree to the next device on the ring, and return the tree of the previous one."""
     size = jax.lax.axis_size(axis)
     return jax.lax.ppermute(tree, axis, [(i, (i + 1) % size) for i in range(size)])
 
@@ -40,7 +40,7 @@ def ring_sum(
     block_size: int,
     axis: str | None,
 ) -> tuple[Float[Array, " n"], Float[Array, "n d"] | None]:
-    """Log Σ_j w_j κ(x_i, y_j) over all devices' columns, and its gradient in x where asked for."""
+    """Log Σ_j w_j κ(x_i, y_j) over the columns of all devices, and its gradient in x or None."""
     options = {"gradient": gradient, "block_size": block_size}
     if axis is None:
         own = _own(exclude_self, 0, 0, x.shape[0], y.shape[0])
@@ -70,7 +70,7 @@ def ring_pull(
     block_size: int,
     axis: str | None,
 ) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel]:
-    """Gradients of Σ_i g_i L_i, over all devices' rows, in this device's y and weights, and in the kernel."""
+    """Gradients of Σ_i g_i L_i, over the rows of all devices, in this device's y, weights and the kernel."""
     options = {"block_size": block_size}
     if axis is None:
         own = _own(exclude_self, 0, 0, x.shape[0], y.shape[0])

@@ -1,17 +1,17 @@
-"""The sum in harmonics on S¹ and S²: O(n) in the points, and never without a check of its own error.
+"""The sum in harmonics on S¹ and S²: O(n) in the number of points, with a check of its error in every run.
 
-The error of the field f = e^L / κ(1) has two sources, and both are bounded in the same run.
+The error of the field f = e^L / κ(1) has two sources; every run bounds both.
 
-* What the series leaves out of the kernel, sup|κ - κ_L|, measured at more than 500 angles between the nodes
-  that the coefficients come from. Between the samples κ is taken to be as smooth as it looks there: features
-  narrower than π/512 radians, or jumps of the slope other than at 0 and π, are not seen by sampling.
-  Every kernel of `ct.kernels` meets this; for one that does not, ask for `method="tiled"`.
-* The round-off. It is measured against direct sums in float64 at a few points chosen by a hash of their
-  index, and where f is smallest and steepest; and it is never taken to be less than what the size of the
-  moments allows at any point (`_rounding`).
+* Truncation of the kernel's series, sup|κ - κ_L|. It is measured at more than 500 angles between the nodes
+  that give the coefficients. The check assumes that κ is smooth between these samples: it cannot see features
+  narrower than π/512 radians, or jumps of the slope other than at 0 and π. Every kernel of `ct.kernels` is
+  smooth enough; for a kernel that is not, use `method="tiled"`.
+* Round-off. It is measured against direct float64 sums at pseudo-random probe points and one special point
+  (forwards where f is smallest, backwards where the gradient is largest). The estimate is never less than
+  the round-off expected from the size of the moments (`_rounding`).
 
-Over the smallest f they bound the error of L = log f. If the bound is too large the sum is taken again in
-float64, and if that is not enough either, exactly, in tiles.
+Their sum, divided by the smallest f, bounds the error of L. If the bound is too large, the sum is repeated in
+float64; if that does not suffice either, it is taken exactly, in tiles.
 """
 
 from collections.abc import Callable
@@ -30,26 +30,26 @@ from ctflow.kernels import Kernel, log_kernel_at
 from ctflow.partition.harmonics import Harmonics, harmonics, zonal_rule, zonal_samples
 from ctflow.partition.tiled import blocks, unblock
 
-CHUNK = 16_384  # points whose waves are in memory at a time
+CHUNK = 16_384  # number of points whose waves are in memory at the same time
 PROBES = 16
-# Round-off at other points is taken to be at most this many times the largest seen at the probes.
+# Round-off at any point is assumed to be at most this many times the largest at the probes.
 SAFETY = 4.0
-# Round-off of a wave of degree ℓ, and of summing waves up: WAVE_ERROR · eps · (ℓ + WAVE_OFFSET).
+# Relative round-off of a wave of degree ℓ and of summing waves: WAVE_ERROR · eps · (ℓ + WAVE_OFFSET).
 WAVE_ERROR, WAVE_OFFSET = 1.5, 4.0
-# Between samples, four to a wave of the highest degree, a wave is at most 1/cos(π/8) = 1.08 times higher.
+# Bounds sup/(max over samples): with 8 samples per period, a wave exceeds them by <= 1/cos(π/8) = 1.08.
 BETWEEN_SAMPLES = 1.1
-# A gradient of L may have this many times the tolerance of L.
+# The tolerance of a gradient of L is this many times the tolerance of L.
 GRADIENT_FACTOR = 10.0
 
 wide = partial(jax.enable_x64, True)
 
 
 class Bound(NamedTuple):
-    """How far a spectral sum can be from the exact one, at most over all points; float64.
+    """Upper bounds, over all points, on the error of a spectral sum; float64.
 
     Attributes:
-        value: error of L.
-        gradient: error of the tangential gradient of L in 1/radian; 0 if none was asked for.
+        value: bound on the error of L.
+        gradient: bound on the error of the tangential gradient of L, in 1/radian; 0 without a gradient.
     """
 
     value: Float[Array, ""]
@@ -57,14 +57,14 @@ class Bound(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """A spectral sum.
+    """The result of a spectral sum.
 
     Attributes:
         value: L [n], rounded once.
         gradient: tangential gradient of L in x [n, d], or None.
-        field: f = e^L / κ(1) [n] as a sum of arrays of the points' dtype that has float64's digits: the
-            backward pass divides by f, and L of a distant point has too few digits for that.
-        bound: how far value and gradient can be off before rounding.
+        field: f = e^L / κ(1) [n], to nearly float64 accuracy, as a sum of arrays in the points' dtype. The
+            backward pass divides by f; for an isolated point, L in float32 would not be accurate enough.
+        bound: error bounds for value and gradient before rounding to the points' dtype.
     """
 
     value: Float[Array, " n"]
@@ -74,13 +74,13 @@ class Sums(NamedTuple):
 
 
 class PullBound(NamedTuple):
-    """How far a spectral backward pass can be off, for cotangents with Σ_i |g_i| = 1; float64.
+    """Upper bounds on the errors of a spectral backward pass, for cotangents with Σ_i |g_i| = 1; float64.
 
     Attributes:
         weights: error of the gradient in a weight.
-        points: error of the gradient in a point y_j, over w_j, in 1/radian.
-        kernel: error of the gradient in the logarithm of a parameter of the kernel (in the parameter
-            itself if that is 0); 0 if none was asked for.
+        points: error of the gradient in a point y_j, divided by w_j, in 1/radian.
+        kernel: error of the gradient in the logarithm of a kernel parameter (in the parameter itself if its
+            value is 0); 0 if the gradient in the kernel was not requested.
     """
 
     weights: Float[Array, ""]
@@ -105,14 +105,14 @@ def _relative(kernel: Kernel, cosine: Array) -> Array:
 
 
 def coefficients(kernel: Kernel, d: int, degree: int) -> Float[Array, " L"]:
-    """Funk-Hecke coefficients c_ℓ of κ/κ(1), ℓ = 0 … degree, float64; to be called inside `wide()`."""
+    """Funk-Hecke coefficients c_ℓ of κ/κ(1), ℓ = 0 … degree, float64. Call this inside `wide()`."""
     rule = zonal_rule(d, degree)
     profile = _relative(as_dtype(kernel, jnp.float64), jnp.asarray(rule.cosine)) * rule.weights
     return jnp.asarray(rule.multiplicity) * _matmul(jnp.asarray(rule.values), profile)
 
 
 def profile(kernel: Kernel, d: int, degree: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """κ/κ(1) and its derivative in the angle at the `zonal_samples`; inside `wide()`."""
+    """κ/κ(1) and its derivative in the angle at the `zonal_samples`. Call this inside `wide()`."""
     samples = zonal_samples(d, degree)
     cosine = jnp.asarray(samples.cosine)
     kernel = as_dtype(kernel, jnp.float64)
@@ -121,7 +121,7 @@ def profile(kernel: Kernel, d: int, degree: int) -> tuple[Float[Array, " k"], Fl
 
 
 def _truncation(kernel: Kernel, d: int, c: Array) -> tuple[Array, Array]:
-    """Sup over angles of |κ - κ_L|/κ(1) and of |dκ/dθ - dκ_L/dθ|/κ(1)."""
+    """Estimates of sup |κ - κ_L|/κ(1) and sup |dκ/dθ - dκ_L/dθ|/κ(1) over the angles, from samples."""
     degree = c.shape[0] - 1
     samples = zonal_samples(d, degree)
     series = (_matmul(c, jnp.asarray(a)) for a in (samples.values, samples.slopes))
@@ -132,7 +132,7 @@ def _truncation(kernel: Kernel, d: int, c: Array) -> tuple[Array, Array]:
 
 
 def _in_chunks(function: Any, *arrays: Array, start: Any = None) -> tuple[Any, Any]:
-    """Scan `function(carry, *chunk)` over chunks of the leading axis; one chunk for a small cloud."""
+    """Scan `function(carry, *chunk)` over equal chunks of the leading axis, of at most CHUNK entries each."""
     n = arrays[0].shape[0]
     count = -(-n // CHUNK)
     size = -(-n // count)
@@ -141,7 +141,7 @@ def _in_chunks(function: Any, *arrays: Array, start: Any = None) -> tuple[Any, A
 
 
 def _moments(h: Harmonics, z: Array, weights: Array, axis: str | None) -> Array:
-    """Harmonic moments of the signed measure Σ w_j δ_{z_j}, added up in float64."""
+    """Harmonic moments of the signed measure Σ w_j δ_{z_j}; the chunks are added in float64."""
 
     def add(total, z, w):
         raw = h.moments(z, w).astype(jnp.float64)
@@ -154,7 +154,7 @@ def _moments(h: Harmonics, z: Array, weights: Array, axis: str | None) -> Array:
 
 
 def _evaluate(h: Harmonics, z: Array, moments: Array, c: Array, *, gradient: bool) -> tuple[Array, Any]:
-    """The field of the moments at points, and its gradient where asked for."""
+    """The field of the given moments at the points z, and its gradient (None unless `gradient`)."""
     series = as_dtype(h.synthesise(moments * c[None, :, None]), z.dtype)
 
     def at(_, z):
@@ -164,7 +164,7 @@ def _evaluate(h: Harmonics, z: Array, moments: Array, c: Array, *, gradient: boo
 
 
 def _length(z: Array) -> Array:
-    """Of rows [n, d], column by column: XLA sums a short last axis entry after entry."""
+    """Norms of the rows [n, d], summed column by column because XLA is slow on a short last axis."""
     return jnp.sqrt(sum(z[:, k] ** 2 for k in range(z.shape[1])))
 
 
@@ -174,12 +174,12 @@ def _unit(z: Array) -> Array:
 
 
 class _Waves(NamedTuple):
-    """What bounds the waves of a signed measure Σ w_j δ_{y_j}; float64.
+    """Quantities that bound the waves of a signed measure Σ w_j δ_{y_j}; float64.
 
     Attributes:
         moments: its harmonic moments M_ℓ [orders, L + 1, 2].
         mass: Σ|w_j|.
-        spread: (Σ w_j²)^½, what the errors of as many points add up to, each having its own sign.
+        spread: (Σ w_j²)^½, the size of a sum of the points' errors if their signs are independent.
     """
 
     moments: Array
@@ -188,20 +188,20 @@ class _Waves(NamedTuple):
 
     @classmethod
     def of(cls, h: Harmonics, z: Array, weights: Array, dtype: Any, axis: str | None) -> "_Waves":
-        """Those of points z [n, d] with float64 weights [n], the moments computed in `dtype`."""
+        """The quantities for points z [n, d] with float64 weights [n]; the waves are computed in `dtype`."""
         sums = jnp.stack([jnp.sum(jnp.abs(weights)), jnp.sum(weights**2)])
         mass, square = sums if axis is None else jax.lax.psum(sums, axis)
         return cls(_moments(h, z.astype(dtype), weights.astype(dtype), axis), mass, jnp.sqrt(square))
 
     def reach(self) -> Array:
-        """|M_ℓ| and the spread [L + 1]: the most that a wave of degree ℓ, or its error over eps, reaches."""
+        """|M_ℓ| + spread [L + 1]: bounds a wave of degree ℓ, and its error divided by eps."""
         return jnp.sqrt(jnp.sum(self.moments**2, axis=(0, 2))) + self.spread
 
     def heights(self) -> tuple[Array, Array]:
-        """How high the waves of every degree are where the points are [L + 1]: their mean, and the rest.
+        """Height of the waves of each degree at the points [L + 1]: the mean, and the fluctuation about it.
 
-        The mean over the points is |M_ℓ|²/Σ|w_j|. The 2 or 2ℓ + 1 waves of a degree add to that with signs
-        of their own: three standard deviations.
+        The mean over the points is |M_ℓ|²/Σ|w_j|. The 2 or 2ℓ + 1 waves of a degree have independent signs
+        about it, which is bounded by three standard deviations.
         """
         reach = self.reach()
         components = 2 * _ell(reach) + 1 if self.moments.shape[0] > 1 else 2 + 0 * reach
@@ -214,14 +214,15 @@ def _ell(a: Array) -> Array:
 
 
 def _wave_error(ell: Array, dtype: Any) -> Array:
-    """Round-off of a wave of degree ℓ, which is a power of those of degree 1, relative to its height."""
+    """Round-off of a wave of degree ℓ, computed as a power of a wave of degree 1, relative to its height."""
     return WAVE_ERROR * float(jnp.finfo(dtype).eps) * (ell + WAVE_OFFSET)
 
 
 def _rounding(c: Array, waves: _Waves, dtype: Any) -> tuple[Array, Array]:
-    """Round-off of the field Σ_ℓ c_ℓ M_ℓ·Y_ℓ, and of its gradient, to be expected at some point.
+    """Largest expected round-off of the field Σ_ℓ c_ℓ M_ℓ·Y_ℓ, and of its gradient.
 
-    Waves that peak at the same point have errors of the same sign there, which add up; others do not.
+    Errors of waves that peak at the same point have the same sign there and add linearly; the errors of the
+    fluctuations have independent signs and add in quadrature.
     """
     ell = _ell(c)
     together, apart = (jnp.abs(c) * _wave_error(ell, dtype) * height for height in waves.heights())
@@ -232,7 +233,7 @@ def _rounding(c: Array, waves: _Waves, dtype: Any) -> tuple[Array, Array]:
 
 
 class _Side(NamedTuple):
-    """The points that are summed over, in float64: unit vectors [m, d] and weights [m]."""
+    """The points in the sum, in float64: unit vectors [m, d], weights [m], and their mesh axis or None."""
 
     points: Array
     weights: Array
@@ -246,7 +247,7 @@ class _Side(NamedTuple):
         return self._over_devices(_matmul(_relative(kernel, _matmul(z, self.points.T)), self.weights))
 
     def field_and_gradient(self, kernel: Kernel, z: Array) -> tuple[Array, Array]:
-        """The same [k], and its tangential gradient [k, d]."""
+        """The value of `field` [k] and its tangential gradient [k, d]."""
         cosine = _matmul(z, self.points.T)
         relative, slope = jax.jvp(partial(_relative, kernel), (cosine,), (jnp.ones_like(cosine),))
         value = _matmul(relative, self.weights)
@@ -255,13 +256,13 @@ class _Side(NamedTuple):
 
 
 def _probes(n: int, special: Array) -> Array:
-    """Indices of the points to be looked at: some by a hash of n, and a special one."""
+    """Indices of the probe points: pseudo-random ones that depend on n alone, and a special one."""
     hashed = np.random.default_rng(n).integers(n, size=PROBES - 1, dtype=np.int32)
     return jnp.concatenate([jnp.asarray(hashed), special[None]])
 
 
 def _largest(a: Array) -> Array:
-    """Index of the largest entry, in 32 bits, by two plain reductions: an argmax is slower on a CPU."""
+    """Index of the largest entry in float32, by two reductions, because `argmax` is slower on a CPU."""
     a = a.astype(jnp.float32)
     index = jax.lax.iota(jnp.int32, a.shape[0])
     return jnp.min(jnp.where(a == jnp.max(a), index, jnp.int32(a.shape[0] - 1)))
@@ -272,24 +273,24 @@ def _gathered(tree: Any, axis: str | None) -> Any:
 
 
 def _doubts(kernel: Kernel, side: _Side, probes: Array, seen: Array, slope: Array) -> tuple[Array, Array]:
-    """The largest distance of a field and its gradient at unit vectors from direct sums."""
+    """The largest errors of a field and of its gradient at the probes, against direct sums."""
     exact, exact_slope = side.field_and_gradient(kernel, probes)
     off = jnp.sqrt(jnp.sum((slope - exact_slope) ** 2, axis=1))
     return jnp.max(jnp.abs(seen - exact)), jnp.max(off)
 
 
 def _error(left_out: Array, probed: Array, rounding: Array) -> Array:
-    """Truncation and round-off together; the latter as probed, but not less than what it can be."""
+    """Truncation plus round-off: SAFETY times the measured one, or `rounding` if that is more."""
     return left_out + jnp.maximum(SAFETY * probed, rounding)
 
 
 def _own(x: Array, y: Array, weights: Array, kernel: Kernel) -> Array:
-    """w_i κ(x_i, y_i)/κ(1) of unit vectors in float64: what `exclude_self` leaves out."""
+    """w_i κ(x_i, y_i)/κ(1) for unit vectors in float64: the term that `exclude_self` leaves out."""
     return weights * _relative(kernel, jnp.sum(x * y, axis=1))
 
 
 def _split(a: Array, dtype: Any) -> tuple[Array, ...]:
-    """A float64 array as a sum of arrays of a dtype, with all of its digits or nearly."""
+    """Split a float64 array into arrays of `dtype` whose sum has (nearly) all of its digits."""
     if dtype == jnp.float64:
         return (a,)
     high = a.astype(dtype)
@@ -297,7 +298,7 @@ def _split(a: Array, dtype: Any) -> tuple[Array, ...]:
 
 
 def no_field(x: Array) -> tuple[Array, ...]:
-    """In the place of `Sums.field` for a sum that was not spectral."""
+    """Zeros that stand for `Sums.field` when the sum was taken exactly."""
     return (jnp.zeros_like(x[:, 0]),) * (1 if x.dtype == jnp.float64 else 2)
 
 
@@ -313,18 +314,18 @@ def spectral_sum(
     exclude_self: bool,
     axis: str | None,
 ) -> Sums:
-    """L_i, its tangential gradient in x if asked for, and how far they can be off.
+    """L_i, its tangential gradient in x if requested, and bounds on their errors.
 
     Args:
         x: points [n, d], d = 2 or 3.
         y: points [m, d].
         weights: [m].
         kernel: the kernel.
-        degree: the degree L at which its harmonics are cut, a multiple of 8.
-        dtype: to compute in; the results have that of x.
-        gradient: whether the gradient is wanted.
+        degree: the degree L at which its series of harmonics is truncated, a multiple of 8.
+        dtype: dtype of the computation; the results have the dtype of x.
+        gradient: whether to compute the gradient.
         exclude_self: leave out the pairs j = i.
-        axis: mesh axis over which x and y are cut, or None.
+        axis: mesh axis over which x and y are split, or None.
     """
     (n, d), given = x.shape, x.dtype
     h = harmonics(d, degree)
@@ -363,7 +364,7 @@ def spectral_sum(
 
 
 def _jacobian(function: Callable[[Array], Array], p: Array) -> Array:
-    """Derivative [P, …] of a function of a vector [P], one entry of it after the other."""
+    """Derivative [P, …] of a function of a vector [P], one parameter at a time."""
     return jax.lax.map(lambda e: jax.jvp(function, (p,), (e,))[1], jnp.eye(p.size, dtype=p.dtype))
 
 
@@ -377,9 +378,9 @@ def _pull_parameters(
     probes: Array,
     dtype: Any,
 ) -> tuple[Array, Array]:
-    """Σ_ij s_i w_j ∂κ(x_i, y_j)/∂p / κ(1) [P] for every parameter p, and how far each can be off.
+    """Σ_ij s_i w_j ∂κ(x_i, y_j)/∂p / κ(1) [P] for every parameter p, and a bound on each one's error.
 
-    The bound is that of a field, ∂κ/∂p summed over the shares and seen from y, since Σ_j w_j = 1.
+    Since Σ_j w_j = 1, the error is at most that of the field Σ_i s_i ∂κ(x_i, ·)/∂p at the points y.
     """
     degree = h.degree
     d = probes.shape[1]
@@ -413,22 +414,22 @@ def spectral_pull(
     exclude_self: bool,
     axis: str | None,
 ) -> tuple[tuple[Float[Array, "m d"], Float[Array, " m"], Kernel | None], PullBound]:
-    """Gradients of Σ_i g_i L_i in y, in weights and, if asked for, in the kernel, and their errors.
+    """Gradients of Σ_i g_i L_i in y, in weights and, if requested, in the kernel, with error bounds.
 
-    They are the field of the signed measure Σ_i s_i δ_{x_i}, s_i = g_i/f_i, seen from y, and its gradient.
-    The bounds take f as given: its own error, at most `Bound.value`, changes the share of a row i in the
-    gradients by that fraction.
+    The gradients in weights and y are the field of the signed measure Σ_i s_i δ_{x_i}, s_i = g_i/f_i, at the
+    points y, and its gradient times w_j. The bounds do not include the error of f itself: it changes the
+    contribution of row i by a relative error of at most `Bound.value`.
 
     Args:
         x: points [n, d], d = 2 or 3.
         y: points [m, d].
         weights: [m].
         kernel: the kernel.
-        field: of the forward pass, `Sums.field`.
+        field: `Sums.field` of the forward pass.
         cotangent: g [n].
         degree: as in `spectral_sum`.
-        dtype: to compute in; the results have that of x.
-        of_kernel: whether the gradient in the kernel is wanted.
+        dtype: as in `spectral_sum`.
+        of_kernel: whether to compute the gradient in the kernel.
         exclude_self: as in `spectral_sum`.
         axis: as in `spectral_sum`.
     """
@@ -478,5 +479,5 @@ def spectral_pull(
 
         d_p = d_p + over_devices(jnp.sum(g)) * jax.grad(log_top)(p)
         gradients = as_dtype((d_y, d_weights, as_kernel(d_p) if of_kernel else None), given)
-        # Without any cotangent there is nothing to be wrong about.
+        # If all cotangents are 0, so are the errors; dividing by 1 avoids 0/0.
         return gradients, PullBound(*(error / jnp.where(scale > 0, scale, 1) for error in errors))

@@ -1,7 +1,7 @@
-"""The exact sum in tiles: no array larger than a tile, neither forwards nor backwards.
+"""The exact sum in tiles: the n × m matrix is never stored, neither forwards nor backwards.
 
-Forwards, an online log-sum-exp runs over blocks of columns and takes the gradient in x along.
-Backwards, each tile is computed again, so that the other gradients need no n × m residual either.
+The forward pass runs an online log-sum-exp over blocks of columns and can sum the gradient in x with it.
+The backward pass computes each tile again, so the other gradients need no n × m residual either.
 """
 
 import math
@@ -24,7 +24,7 @@ def blocks(a: Array, size: int) -> Array:
 
 
 def unblock(a: Array, n: int) -> Array:
-    """Undo `blocks`: the leading n entries."""
+    """Undo `blocks`; n is the original length of the leading axis."""
     return a.reshape(-1, *a.shape[2:])[:n]
 
 
@@ -43,7 +43,7 @@ def _scores_and_slopes(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array
 
 
 def no_sums(x: Float[Array, "n d"], *, gradient: bool) -> Sums:
-    """The sums over no column: top [n], total [n] and pull [n, d], which is None without a gradient."""
+    """The sums before the first column: top [n], total [n] and pull [n, d] (None without a gradient)."""
     zero = jnp.zeros_like(x[:, 0])
     return zero - jnp.inf, zero, jnp.zeros_like(x) if gradient else None
 
@@ -62,14 +62,15 @@ def add_columns(
     """Add the columns y to the sums over the rows x.
 
     Args:
-        sums: (top, total, pull): the largest score so far, Σ_j w_j e^{s_ij - top} and the x-gradient of it;
-            None to begin.
+        sums: (top, total, pull): the largest score so far, total = Σ_j w_j e^{s_ij - top}, and the gradient
+            of total in x at fixed top; None to begin.
         x: rows [n, d].
         y: columns [m, d].
-        weights: [m], >= 0; a column of weight 0 counts for nothing.
+        weights: [m], >= 0; a column of weight 0 has no effect.
         kernel: gives the scores s_ij = log κ(⟨x_i, y_j⟩).
-        gradient: whether the gradient is wanted.
-        own: None, or (first row, first column): leave out the pairs of equal index, counted from these.
+        gradient: whether to compute the gradient.
+        own: None, or the global indices (of the first row, of the first column): then pairs of equal global
+            index are left out.
         block_size: side of a tile.
     """
     rows, columns = min(block_size, x.shape[0]), min(block_size, y.shape[0])
@@ -123,7 +124,7 @@ def pull_columns(
     own: Any,
     block_size: int,
 ) -> tuple[Float[Array, "m d"], Float[Array, " m"], Kernel]:
-    """Gradients of Σ_i g_i L_i in y, weights and kernel, from these rows and columns.
+    """Gradients of Σ_i g_i L_i in y, weights and kernel: the contributions of these rows and columns.
 
     Args:
         x: rows [n, d].
@@ -137,7 +138,7 @@ def pull_columns(
     """
     rows, columns = min(block_size, x.shape[0]), min(block_size, y.shape[0])
     i0, j0 = (0, 0) if own is None else own
-    # Padded rows carry cotangent 0 and a finite value, so that they add nothing.
+    # Padded rows have cotangent 0 and a finite value, so they contribute nothing.
     x_blocks = blocks(x, rows), _indices(x.shape[0], rows, i0), blocks(value, rows), blocks(cotangent, rows)
     y_blocks = blocks(y, columns), blocks(weights, columns), _indices(y.shape[0], columns, j0)
     cap = 0.9 * math.log(float(jnp.finfo(x.dtype).max))
@@ -148,7 +149,7 @@ def pull_columns(
         def row(carry, block):
             x_block, i, value_block, g = block
             scores, pull = jax.vjp(lambda kernel, y: _scores(kernel, x_block, y), kernel, y_block)
-            # Only a point of (nearly) weight 0 reaches the cap: then 0 times its share is 0.
+            # Only a point of weight (nearly) 0 reaches the cap, which keeps its share finite: 0 · inf is NaN.
             exponent = jnp.minimum(scores - value_block[:, None], cap)
             if own is not None:
                 exponent = jnp.where(i[:, None] != j[None, :], exponent, -jnp.inf)

@@ -71,16 +71,16 @@ def _dithers(energy: Any, flow: Flow, state: State, energies: Sequence[float]) -
 
 
 def _rounding(clouds: Any, energy: Any) -> Any:
-    """How far rounding may move such an energy of clouds of this dtype, in nats."""
+    """Allowance for rounding in an energy of this size, for clouds of this dtype, in nats."""
     narrow = jax.tree.leaves(points(clouds))[0].dtype == jnp.float32
     return (1e-5 if narrow else 1e-9) * (1 + np.abs(energy))
 
 
 def _rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
-    """Whether the energy rose where it should fall.
+    """Whether the energy rose although the flow should lower it.
 
-    Checked only at saves 2, 4, 8, …, because the check that follows is expensive; it depends on the saves
-    alone, so that a resumed run ends as it would have.
+    It is checked only at saves 2, 4, 8, …, because the check that follows is expensive. The result depends
+    only on the saves, so a resumed run ends as the uninterrupted one would.
     """
     count = len(energies)
     if flow.stable_below is None or count < 2 or count & (count - 1):
@@ -92,10 +92,10 @@ def _rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
 
 
 def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
-    """Step size and fastest rate, where steps of that size do not settle at these clouds or on their way.
+    """Step size and fastest rate if steps of that size do not settle at these clouds or on their path.
 
-    The rate is the energy's, or the flow's own if that is faster. None where they settle, and for a flow
-    without a step size or a bound on it.
+    The rate is the flow's own if that alone is too fast for the step size, else the energy's. The result is
+    None if the steps settle, and for a flow without a step size or without a bound on it.
     """
     limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
     if limit is None or step_size is None:
@@ -106,19 +106,19 @@ def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | Non
     for iterations in (8, 64):
         looked = (fastest_rate(energy, z, _STEPS_AHEAD * step_size, iterations=iterations) for z in states)
         rate = max(map(float, looked))
-        if not 0.7 < step_size * rate / limit <= 1:  # else too close to tell by a few iterations
+        if not 0.7 < step_size * rate / limit <= 1:  # in between, 8 iterations are not accurate enough
             break
-    return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is from below
+    return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is a lower estimate
 
 
 def advice(energy: Any, flow: Flow, *states: Any) -> str:
-    """What to do about a run that failed, by the rates at these clouds."""
+    """The remedy for a run that failed, as a sentence for its message, from the rates at these clouds."""
     found = too_fast(energy, flow, *states)
     if found is None or flow.stable_below is None:
         return "Try a smaller step size or learning rate."
     step_size, rate = found
     limit = flow.stable_below / rate
-    fails, part = ("miss its law", 10) if flow.stochastic else ("do not settle", 2)
+    fails, part = ("sample a wrong law", 10) if flow.stochastic else ("do not settle", 2)
     return (
         f"step_size={step_size:.4g} is too large: the fastest rate is {rate:.4g}, and steps above "
         f"{limit:.4g} {fails}. Try step_size={limit / part:.2g}."

@@ -79,7 +79,7 @@ def test_a_start_that_the_modes_cannot_carry_is_refused_not_returned_with_anothe
         lambda: sharp.kl(flat, [0.1]),
         lambda: sharp.late_rate(flat),
     ):
-        with pytest.raises(ValueError, match="initial must be a density that max_degree = 24 can carry"):
+        with pytest.raises(ValueError, match="initial must be a density that max_degree = 24 resolves"):
             call()
     wide = FokkerPlanck(GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=1.0, d=2))
     narrow = lambda z: np.exp(250 * (z[:, 0] - 1)) / special.ive(0, 250)  # noqa: E731

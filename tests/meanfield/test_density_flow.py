@@ -6,7 +6,7 @@ import pytest
 from scipy import special
 
 import ctflow as ct
-from ctflow.meanfield import GradientFlow, HarmonicGrid, rates
+from ctflow.meanfield import DensityFlow, HarmonicGrid, rates
 
 
 def flat(d):
@@ -29,7 +29,7 @@ def test_small_modes_move_at_the_closed_forms(d, tau):
     kernel, degree, time = ct.kernels.Exponential(tau), 2, 0.1
     growth = rates.growth(kernel, d, degree)
     for kind, signs in (("unimodal", (1,)), ("in_phase", (1, 1)), ("antiphase", (1, -1))):
-        flow = GradientFlow([flat(d)] * len(signs), temperature=tau, d=d, max_degree=8)
+        flow = DensityFlow([flat(d)] * len(signs), temperature=tau, d=d, max_degree=8)
         mode = flow.grid.basis[:, np.flatnonzero(flow.grid.degrees == degree)[0]]
         starts = [lambda z, s=s, mode=mode: 1 + 1e-6 * s * mode for s in signs]
         ends = flow.solve(starts, [0.0, time])[:, 0] @ (flow.grid.weights * mode)
@@ -44,7 +44,7 @@ def test_growth_tends_to_one_and_a_half_laplacians():
 
 def test_energy_falls_mass_stays_and_both_are_the_clouds(key):
     fields = ct.potentials.Linear(jnp.array([0.0, 1.0])), ct.potentials.Linear(jnp.array([0.5, 0.5]))
-    flow = GradientFlow(fields, temperature=0.5, d=2, max_degree=24)
+    flow = DensityFlow(fields, temperature=0.5, d=2, max_degree=24)
     rho = flow.solve([lambda z: 1 - 0.5 * z[:, 1], lambda z: 1 + 0.3 * z[:, 0]], np.linspace(0, 0.3, 7))
     assert (np.diff(flow.energy(rho)) < 0).all()
     np.testing.assert_allclose(rho @ flow.grid.weights, 1, atol=1e-12)
@@ -56,16 +56,16 @@ def test_energy_falls_mass_stays_and_both_are_the_clouds(key):
 
 def test_says_from_when_on_the_density_is_too_fine():
     wells = ct.potentials.VonMisesFisherMixture(np.eye(2), concentration=12.0)
-    flow = GradientFlow(wells, temperature=0.5, d=2, max_degree=12)
-    with pytest.raises(ValueError, match=r"max_degree = 12 carries the densities until time 0\.\d+ only"):
+    flow = DensityFlow(wells, temperature=0.5, d=2, max_degree=12)
+    with pytest.raises(ValueError, match=r"max_degree = 12 resolves the densities only until time 0\.\d+"):
         flow.solve(lambda z: np.ones(len(z)), [5.0])
 
 
 def test_refuses_starts_that_are_no_densities_or_too_fine():
-    flow = GradientFlow(flat(2), temperature=1.0, d=2, max_degree=6)
+    flow = DensityFlow(flat(2), temperature=1.0, d=2, max_degree=6)
     narrow = lambda z: np.exp(60 * (z[:, 0] - 1)) / special.ive(0, 60)  # noqa: E731
     for start, message in (
-        (narrow, "a start must be a density|max_degree = 6 does not carry the starts; use a larger one"),
+        (narrow, "a start must be a density|max_degree = 6 does not resolve the starts; use a larger one"),
         (lambda z: 1 + 2 * z[:, 0], "a start must be a density w.r.t. the uniform law, >= 0 with mass 1"),
         (lambda z: 3 + z[:, 0], r"got values from 2 to 4 with mass 3; divide it by its mass"),
         (lambda z: np.full(len(z), np.nan), "got values from nan to nan"),
@@ -79,11 +79,11 @@ def test_refuses_starts_that_are_no_densities_or_too_fine():
     [
         (lambda: HarmonicGrid(4, 3, count=9), "d must be 2 or 3, got 4"),
         (lambda: HarmonicGrid(3, 8, count=8), "count must be an integer >= 9, got 8"),
-        (lambda: GradientFlow([flat(2)] * 3, temperature=1.0, d=2), "got 3 of them"),
-        (lambda: GradientFlow(flat(2), temperature=0.0, d=2), "temperature must be finite and > 0"),
-        (lambda: GradientFlow(flat(2), temperature=1.0, d=2).solve([], [1.0]), "one a potential, 1, got 0"),
+        (lambda: DensityFlow([flat(2)] * 3, temperature=1.0, d=2), "got 3 of them"),
+        (lambda: DensityFlow(flat(2), temperature=0.0, d=2), "temperature must be finite and > 0"),
+        (lambda: DensityFlow(flat(2), temperature=1.0, d=2).solve([], [1.0]), "one per potential, 1, got 0"),
         (
-            lambda: GradientFlow(flat(2), temperature=1.0, d=2).solve(lambda z: z[:, 0] ** 2, [1.0, 0.5]),
+            lambda: DensityFlow(flat(2), temperature=1.0, d=2).solve(lambda z: z[:, 0] ** 2, [1.0, 0.5]),
             "times must be >= 0 and ascending",
         ),
     ],
