@@ -30,7 +30,7 @@ SINCE = {
         "save_clouds sources versions write_arrays write_csv write_json",
         "kernels": "ChordalGaussian Exponential Function GeodesicGaussian Kernel as_kernel",
         "latents": "VonMisesMixture wrap",
-        "meanfield": "FokkerPlanck GradientFlow HarmonicGrid",
+        "meanfield": "DensityFlow FokkerPlanck GradientFlow HarmonicGrid",
         "partition": "Certificate certify explain log_partition value_and_gradient",
         "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "

@@ -104,12 +104,8 @@ def log_partition(
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
-    check_memory(
-        method,
-        n,
-        m,
-        needed_bytes(method, n, m, d, x.dtype, block_size=block_size, degree=degree, devices=devices),
-    )
+    sizes = {"block_size": block_size, "degree": degree, "devices": devices}
+    check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
     settings = Settings(exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
