@@ -4,7 +4,6 @@
 points by their latent angles, with uniform marginals; `from_matrix` and `from_pairs` take your own π.
 """
 
-from dataclasses import KW_ONLY
 from functools import partial
 from typing import Any
 
@@ -16,12 +15,13 @@ from scipy import linalg
 from scipy.special import logsumexp
 
 from ctflow._base.checks import check_concrete, check_count, check_key, check_positive, is_concrete
-from ctflow._base.pytree import pytree, static
+from ctflow._base.pytree import assign, pytree, static
 from ctflow.clouds import WeightedCloud, points
 
 __all__ = [
     "Coupling",
     "balance",
+    "complete",
     "corrupted",
     "displaced",
     "from_latents",
@@ -45,15 +45,32 @@ class Coupling:
         cols: indices into the second cloud, [k].
         weights: [k], >= 0 and summing to 1.
         shape: (n, m).
-        complete: whether all n·m pairs are listed in row-major order; then sums are matrix products.
+        complete: whether all n·m pairs are listed in row-major order. The indices are then not stored, sums
+            are matrix products, and `jax.grad` over the coupling or over an energy of it meets no integers
+            (that of other couplings needs `allow_int=True`).
     """
 
-    rows: Int[Array, " k"]
-    cols: Int[Array, " k"]
     weights: Float[Array, " k"]
-    _: KW_ONLY
+    pairs: tuple[Int[Array, " k"], Int[Array, " k"]] | None
     shape: tuple[int, int] = static()
-    complete: bool = static(default=False)
+
+    def __init__(self, rows: Any, cols: Any, weights: Any, *, shape: tuple[int, int], complete: bool = False):
+        assign(self, weights=weights, pairs=None if complete else (rows, cols), shape=shape)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pairs are listed, in row-major order."""
+        return self.pairs is None
+
+    @property
+    def rows(self) -> Int[Array, " k"]:
+        """Indices into the first cloud, [k]."""
+        return _all_pairs(*self.shape)[0] if self.pairs is None else self.pairs[0]
+
+    @property
+    def cols(self) -> Int[Array, " k"]:
+        """Indices into the second cloud, [k]."""
+        return _all_pairs(*self.shape)[1] if self.pairs is None else self.pairs[1]
 
     def row_marginal(self) -> Float[Array, " n"]:
         """p_i = Σ_j π_ij, the marginal law of the first index, [n]."""
@@ -79,6 +96,16 @@ class Coupling:
         listed = self.weights > 0
         ratio = jnp.where(listed, self.weights, 1) / jnp.where(listed, independent, 1)
         return jnp.sum(self.weights * jnp.log(ratio))
+
+
+def _all_pairs(n: int, m: int) -> tuple[Int[Array, " k"], Int[Array, " k"]]:
+    return jnp.repeat(jnp.arange(n), m), jnp.tile(jnp.arange(m), n)
+
+
+def complete(matrix: Float[Array, "n m"]) -> Coupling:
+    """Every pair with its probability π_ij, [n, m]. Nothing is checked, so `matrix` may be traced."""
+    n, m = matrix.shape
+    return Coupling(None, None, jnp.ravel(matrix), shape=(n, m), complete=True)
 
 
 def paired(n: int, *, dtype=None) -> Coupling:
@@ -158,10 +185,7 @@ def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
     pi = _probabilities("matrix", matrix)
     if pi.ndim != 2:
         raise ValueError(f"matrix must be 2-D, [n, m], got shape {pi.shape}")
-    rows, cols = np.indices(pi.shape).reshape(2, -1)
-    return Coupling(
-        jnp.asarray(rows), jnp.asarray(cols), jnp.asarray(pi.ravel(), dtype), shape=pi.shape, complete=True
-    )
+    return complete(jnp.asarray(pi, dtype))
 
 
 def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float[Array, " n"]:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ctflow._base.checks import check_choice, check_count
-from ctflow._base.pytree import converted, positive, pytree, static
+from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
+from ctflow._base.pytree import assign, converted, positive, pytree, static
 from ctflow.clouds import Pair, WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.energy import (
@@ -31,7 +31,7 @@ from ctflow.energy import (
 )
 from ctflow.kernels import Exponential, Kernel, as_kernel
 from ctflow.partition import log_partition
-from ctflow.partition.plan import check_kernel
+from ctflow.partition.plan import check_kernel, check_sums, unplanned
 from ctflow.potentials import as_potential, check_parameters, evaluate
 
 __all__ = [
@@ -61,11 +61,18 @@ __all__ = [
 ]
 
 
-def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel) -> Float[Array, " n"]:
-    """Smoothed log density of a cloud at points z: log Γ(z_i) - log V, w.r.t. the uniform law."""
+def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel, **options: Any) -> Float[Array, " n"]:
+    """Smoothed log density of a cloud at points z: log Γ(z_i) - log V, w.r.t. the uniform law.
+
+    Args:
+        z: points [n, d].
+        cloud: the cloud.
+        kernel: a kernel of `ct.kernels`.
+        options: `exclude_self`, `method`, `rtol` and others of `ct.log_partition`.
+    """
     y = points(cloud)
-    total = log_partition(z, y, kernel, weights=cloud.weights if isinstance(cloud, WeightedCloud) else None)
-    return total - kernel.log_volume(y.shape[1], y.dtype)
+    weights = cloud.weights if isinstance(cloud, WeightedCloud) else None
+    return log_partition(z, y, kernel, weights=weights, **options) - kernel.log_volume(y.shape[1], y.dtype)
 
 
 def _check_pair(clouds: Any) -> None:
@@ -106,14 +113,44 @@ class Potential(Energy):
         check_parameters(self.potential)
 
 
-class SmoothedEntropy(Energy):
-    """∫log ρ̃ dq = -H_×(q, ρ̃): minus the entropy of one cloud, smoothed by the kernel (the "blob" method)."""
+class _Smoothed(Energy):
+    """Base of energies of smoothed densities: their kernel, and how sums over it are taken."""
 
     kernel: Kernel = converted(converter=as_kernel)
+    _: KW_ONLY
+    method: str = static(default="auto")
+    rtol: float | None = static(default=None)
+
+    def __post_init__(self):
+        check_sums(self.method, self.rtol)
+
+    def _mean_log_density(self, a: Any, b: Any, **options: Any) -> Scalar:
+        """∫log ρ̃_b dq_a."""
+        options |= {"method": self.method, "rtol": self.rtol}
+        return mean(a, log_density(points(a), b, self.kernel, **options))
+
+    def _mean_log_densities(self, clouds: Any) -> dict[str, Scalar]:
+        """∫log ρ̃_b dq_a for every ordered pair of two clouds, keyed `ab`."""
+        named = dict(zip("12", clouds, strict=True))
+        return {a + b: self._mean_log_density(named[a], named[b]) for a, b in product("12", "12")}
+
+
+class SmoothedEntropy(_Smoothed):
+    """∫log ρ̃ dq = -H_×(q, ρ̃): minus the entropy of one cloud, smoothed by the kernel (the "blob" method).
+
+    Args:
+        kernel: smooths the cloud.
+        exclude_self: whether each point's density leaves out the point itself, as the denominator of SimCLR's
+            loss leaves out the anchor (arXiv 2002.05709).
+        method: of the sums, as in `ct.log_partition`.
+        rtol: of the sums, as in `ct.log_partition`.
+    """
+
+    exclude_self: bool = static(default=False)
 
     def terms(self, clouds):
         """`negative_entropy`: ∫log ρ̃ dq."""
-        return {"negative_entropy": mean(clouds, log_density(points(clouds), clouds, self.kernel))}
+        return {"negative_entropy": self._mean_log_density(clouds, clouds, exclude_self=self.exclude_self)}
 
     def check(self, clouds):
         """One cloud."""
@@ -191,26 +228,26 @@ class Alignment(Energy):
         check_coupling(self.coupling, clouds)
 
 
-class CrossEntropy(Energy):
+class CrossEntropy(_Smoothed):
     """∫log ρ̃_b dq_a = -H_×(q_a, ρ̃_b): cloud a is pushed out of where cloud b is dense.
 
     Args:
         kernel: smooths cloud b.
         direction: `12` for a = x, b = y; `21` for the other way.
+        method: of the sums, as in `ct.log_partition`.
+        rtol: of the sums, as in `ct.log_partition`.
     """
 
-    kernel: Kernel = converted(converter=as_kernel)
-    _: KW_ONLY
     direction: str = static(default="12")
 
     def __post_init__(self):
+        super().__post_init__()
         check_choice("direction", self.direction, ("12", "21"))
 
     def terms(self, clouds):
         """`negative_cross_entropy_ab`: ∫log ρ̃_b dq_a."""
         a, b = clouds if self.direction == "12" else reversed(clouds)
-        value = mean(a, log_density(points(a), b, self.kernel))
-        return {f"negative_cross_entropy_{self.direction}": value}
+        return {f"negative_cross_entropy_{self.direction}": self._mean_log_density(a, b)}
 
     def check(self, clouds):
         """Two clouds."""
@@ -233,22 +270,18 @@ class LogVolume(Energy):
         return {"log_volume": self.kernel.log_volume(z.shape[1], z.dtype)}
 
 
-def _mean_log_densities(clouds: Any, kernel: Kernel) -> dict[str, Scalar]:
-    """∫log ρ̃_b dq_a for every pair of clouds, keyed `ab`."""
-    named = dict(zip("12", clouds, strict=True))
-    return {
-        a + b: mean(named[a], log_density(points(named[a]), named[b], kernel)) for a, b in product("12", "12")
-    }
+class SymmetricDivergence(_Smoothed):
+    """½[D̃(1‖2) + D̃(2‖1)] with D̃(a‖b) = ∫log(ρ̃_a/ρ̃_b) dq_a: adding it holds two clouds together.
 
-
-class SymmetricDivergence(Energy):
-    """½[D̃(1‖2) + D̃(2‖1)] with D̃(a‖b) = ∫log(ρ̃_a/ρ̃_b) dq_a: adding it holds two clouds together."""
-
-    kernel: Kernel = converted(converter=as_kernel)
+    Args:
+        kernel: smooths both clouds.
+        method: of the sums, as in `ct.log_partition`.
+        rtol: of the sums, as in `ct.log_partition`.
+    """
 
     def terms(self, clouds):
         """`symmetric_divergence`: ½[D̃(1‖2) + D̃(2‖1)]."""
-        log_rho = _mean_log_densities(clouds, self.kernel)
+        log_rho = self._mean_log_densities(clouds)
         return {"symmetric_divergence": (log_rho["11"] - log_rho["12"] + log_rho["22"] - log_rho["21"]) / 2}
 
     def check(self, clouds):
@@ -256,23 +289,67 @@ class SymmetricDivergence(Energy):
         _check_pair(clouds)
 
 
+@pytree
 class Symmetric(Energy):
     """J^Sym = ½(J_{1→2} + J_{2→1}), the large-batch limit of the symmetric InfoNCE loss on two clouds.
 
     The loss itself tends to J^Sym + log V + log N. Where the temperature is learned, add
     `LogVolume(kernel)`: the slope of J^Sym in τ alone is not that of the loss.
+
+    Args:
+        coupling: the law of positive pairs.
+        temperature: τ > 0 of the alignment; the kernel's own by default. A τ that is the kernel's is stored
+            once, so that `jax.grad`, sweeps and `dataclasses.replace(energy, kernel=...)` change it in both.
+        kernel: smooths both clouds; `Exponential(τ)`, InfoNCE's own, by default.
+        method: of the sums, as in `ct.log_partition`.
+        rtol: of the sums, as in `ct.log_partition`.
+
+    Raises:
+        ValueError: neither a temperature nor a kernel that has one; one out of range.
     """
 
     coupling: Coupling
-    _: KW_ONLY
-    temperature: float = positive()
-    kernel: Kernel = converted(converter=as_kernel)
+    kernel: Kernel
+    own_temperature: float | None = positive(optional=True)
+    method: str = static()
+    rtol: float | None = static()
+
+    def __init__(
+        self,
+        coupling: Coupling,
+        *,
+        temperature: Any = None,
+        kernel: Any = None,
+        own_temperature: Any = None,
+        method: str = "auto",
+        rtol: float | None = None,
+    ):
+        own = own_temperature if temperature is None else temperature
+        if own is not None and is_concrete(own):
+            check_positive("temperature", own)
+        if kernel is None:
+            kernel, own = Exponential(own if own is not None else jnp.nan), None
+        kernel = as_kernel(kernel)
+        if own is None and not hasattr(unplanned(kernel), "temperature"):
+            raise ValueError("temperature is required beside a kernel that has none, got None")
+        check_sums(method, rtol)
+        assign(self, coupling=coupling, kernel=kernel, own_temperature=own, method=method, rtol=rtol)
+        check_numbers(self)
+
+    @property
+    def temperature(self) -> Any:
+        """τ of the alignment."""
+        own: Any = unplanned(self.kernel)
+        return own.temperature if self.own_temperature is None else self.own_temperature
+
+    def _cross_entropy(self, direction: str) -> CrossEntropy:
+        return CrossEntropy(self.kernel, direction=direction, method=self.method, rtol=self.rtol)
 
     def _sum(self) -> Energy:
         return (
             Alignment(self.coupling, temperature=self.temperature)
-            + 0.5 * CrossEntropy(self.kernel, direction="12")
-            + 0.5 * CrossEntropy(self.kernel, direction="21")
+            + 0.5 * self._cross_entropy("12")
+            + 0.5 * self._cross_entropy("21")
         )
 
     def terms(self, clouds):
@@ -297,7 +374,7 @@ class Symmetric(Energy):
         """
         clouds = prepared(self, clouds, "clouds")
         alignment = terms_of(Alignment(self.coupling, temperature=self.temperature), clouds)["alignment"]
-        log_rho = _mean_log_densities(clouds, self.kernel)
+        log_rho = self._cross_entropy("12")._mean_log_densities(clouds)
         return {
             "free_energy_12": alignment + log_rho["11"],
             "free_energy_21": alignment + log_rho["22"],
@@ -319,7 +396,9 @@ class Symmetric(Energy):
         return -information - self.kernel.log_volume(d, dtype)
 
 
-def unimodal(potential: Any, *, temperature: float, kernel: Kernel | None = None) -> Energy:
+def unimodal(
+    potential: Any, *, temperature: float, kernel: Kernel | None = None, exclude_self: bool = False
+) -> Energy:
     """J_τ(q) = (1/τ)∫U dq - H_×(q, ρ̃), the large-batch energy of one modality.
 
     Args:
@@ -327,9 +406,10 @@ def unimodal(potential: Any, *, temperature: float, kernel: Kernel | None = None
         temperature: τ > 0.
         kernel: smooths the cloud; `Exponential(τ)`, InfoNCE's own, by default. The sharper it is, the
             closer the equilibrium is to the Gibbs measure exp(-U/τ), as long as particles fill it.
+        exclude_self: whether each point's density leaves out the point itself, as in SimCLR's loss.
     """
     kernel = Exponential(temperature) if kernel is None else kernel
-    return Potential(potential, temperature=temperature) + SmoothedEntropy(kernel)
+    return Potential(potential, temperature=temperature) + SmoothedEntropy(kernel, exclude_self=exclude_self)
 
 
 def directional(
@@ -345,7 +425,6 @@ def symmetric(coupling: Coupling, *, temperature: float, kernel: Kernel | None =
 
     To learn τ, descend `symmetric(coupling, temperature=tau) + LogVolume(Exponential(tau))` in it.
     """
-    kernel = Exponential(temperature) if kernel is None else kernel
     return Symmetric(coupling, temperature=temperature, kernel=kernel)
 
 

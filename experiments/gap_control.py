@@ -34,7 +34,7 @@ import optax
 import ctflow as ct
 from ctflow._base.checks import check_count, check_positive
 from ctflow._base.resources import check_pairs
-from ctflow.couplings import MIN_BANDWIDTH, Coupling
+from ctflow.couplings import MIN_BANDWIDTH
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
 from ctflow.experiment import Result, columns, main, resumed_in
@@ -142,13 +142,6 @@ def case(config: Config, sigma: float, seed: int, start: str, d: int) -> tuple[n
     return np.asarray(pi.weights).reshape(n, n), x, y
 
 
-def coupling(law: Any) -> Coupling:
-    """Every pair with its probability."""
-    n, m = law.shape
-    rows, cols = jnp.indices((n, m)).reshape(2, -1)
-    return Coupling(rows, cols, law.reshape(-1), shape=(n, m), complete=True)
-
-
 def recall(law: Any, clouds: ct.Pair, k: int) -> Any:
     """Chance that a partner drawn from π(·|i) is among the k nearest, mean of both ways."""
     cosine = clouds.x @ clouds.y.T
@@ -161,7 +154,7 @@ def recall(law: Any, clouds: ct.Pair, k: int) -> Any:
 
 def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
     """What every run is measured by, at its own temperature."""
-    energy = ct.energies.symmetric(coupling(law), temperature=temperature)
+    energy = ct.energies.symmetric(ct.couplings.complete(law), temperature=temperature)
     split = energy.free_energies(clouds)
     held = energy + ct.energies.SymmetricDivergence(energy.kernel)
     return {
@@ -187,7 +180,8 @@ def run_control(config: Config, name: str, d: int, checkpoint: Path | None) -> d
 
     def one(inputs):
         strength, law, x, y = inputs
-        energy = ct.energies.symmetric(coupling(law), temperature=config.temperature) + strength * penalty
+        pi = ct.couplings.complete(law)
+        energy = ct.energies.symmetric(pi, temperature=config.temperature) + strength * penalty
         state = ct.evolve(energy, flow, flow.init(ct.Pair(x, y)), num_steps=config.num_steps)
         return look(law, state.clouds, jnp.asarray(config.temperature))
 
@@ -220,7 +214,7 @@ def run_schedules(config: Config, d: int, checkpoint: Path | None) -> dict[str, 
 
     def at(log_tau: Any, law: Any) -> ct.energies.Symmetric:
         tau: Any = jnp.exp(log_tau)
-        return ct.energies.symmetric(coupling(law), temperature=tau)
+        return ct.energies.symmetric(ct.couplings.complete(law), temperature=tau)
 
     def level(log_tau, law, clouds):
         energy = at(log_tau, law)

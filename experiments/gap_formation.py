@@ -141,15 +141,13 @@ def run_dimension(
         theta, phi = latents(config, sigma, seed)
         pi = pairings[sigma, seed]
         key = jax.random.fold_in(jax.random.key(config.seed), 100 * seed + STARTS.index(kind))
-        stack.append((*start_clouds(config, kind, theta, phi, d, key), pi.weights))
+        stack.append((*start_clouds(config, kind, theta, phi, d, key), pi.weights.reshape(pi.shape)))
         information.append(float(pi.mutual_information()))
-    shared = pairings[cells[0][:2]]
     descent = flow(config)
 
     def run_one(inputs):
-        x, y, pair_weights = inputs
-        pi = Coupling(shared.rows, shared.cols, pair_weights, shape=shared.shape, complete=True)
-        energy = ct.energies.symmetric(pi, temperature=config.temperature)
+        x, y, law = inputs
+        energy = ct.energies.symmetric(ct.couplings.complete(law), temperature=config.temperature)
         state, saved = ct.evolve(
             energy,
             descent,

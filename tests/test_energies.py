@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -456,8 +457,7 @@ def test_learning_the_temperature_stops_where_the_loss_does():
         *map(jnp.asarray, ring.rings(n, 3, (0.2**0.5, -(0.2**0.5)), np.random.default_rng(0), 0.0))
     )
     rest = p * ring.critical_temperature(sigma)
-    rows, cols = (index.ravel().astype(np.int32) for index in np.indices((n, n)))
-    pi = ct.couplings.Coupling(rows, cols, ring.law(n, sigma).ravel(), shape=(n, n), complete=True)
+    pi = ct.couplings.complete(ring.law(n, sigma))
 
     def energy(log_tau):
         tau = jnp.exp(log_tau)
@@ -598,7 +598,7 @@ class UnregisteredKernel(kernels.Kernel):
 
 def test_classes_unknown_to_jax_are_named_with_what_to_do():
     x = a_pair(0).x
-    remedy = "as annotated fields instead of an __init__"
+    remedy = "as annotated fields, not in an __init__"
     for energy, message in (
         (Unregistered(), "energy must be a number, an array or an object registered with JAX, got an "),
         (2.0 * Unregistered(), "energy.part must be a number"),
@@ -731,3 +731,64 @@ def test_a_users_energy_runs_and_reports_its_terms():
 def test_what_users_import_from_here_is_here():
     names = {"Energy", "Sum", "Scaled", "check_energy", "pytree", "static", "positive", "log_density"}
     assert names <= set(dir(energies))
+
+
+def test_the_temperature_of_an_infonce_energy_is_one_number():
+    """The slope in τ is that of alignment and kernel together; a replaced kernel changes both."""
+    x, pi = a_pair(0), a_coupling(0)
+    energy = energies.symmetric(pi, temperature=0.3)
+    slope = jax.grad(lambda e: e(x), allow_int=True)(energy).temperature
+    by_hand = jax.grad(lambda tau: energies.Symmetric(pi, kernel=kernels.Exponential(tau))(x))(0.3)
+    step = 1e-5
+    ends = [energies.symmetric(pi, temperature=0.3 + h)(x) for h in (step, -step)]
+    np.testing.assert_allclose([slope, by_hand], (ends[0] - ends[1]) / (2 * step), rtol=1e-6)
+    warmer = dataclasses.replace(energy, kernel=kernels.Exponential(0.5))
+    assert (energy.temperature, warmer.temperature) == (0.3, 0.5)
+    np.testing.assert_array_equal(warmer(x), energies.symmetric(pi, temperature=0.5)(x))
+    wide = energies.symmetric(pi, temperature=0.3, kernel=kernels.GeodesicGaussian(0.4))
+    assert wide.temperature == 0.3
+    np.testing.assert_array_equal(wide.terms(x)["alignment"], energy.terms(x)["alignment"])
+    for options, message in (
+        ({"kernel": kernels.GeodesicGaussian(0.4)}, "temperature is required beside a kernel that has none"),
+        ({"temperature": -0.1}, "temperature must be finite and > 0, got -0.1"),
+        ({}, "temperature must be finite and > 0"),
+    ):
+        refused(lambda options=options: energies.Symmetric(pi, **options), message)
+
+
+def test_plain_jax_grad_works_over_an_energy_of_all_pairs():
+    """A complete coupling stores no indices, so that its energy has real numbers only."""
+    x, law = a_pair(0), np.random.default_rng(0).dirichlet(np.ones(9 * 9)).reshape(9, 9)
+    law = ct.couplings.balance(np.log(law))
+    energy = energies.symmetric(ct.couplings.complete(jnp.asarray(law)), temperature=0.3)
+    x = ct.Pair(x.x[:9], x.y[:9])
+    gradient = jax.grad(lambda e: e(x))(energy)
+    by_weight = -(np.asarray(x.x) @ np.asarray(x.y).T) / 0.3
+    np.testing.assert_allclose(gradient.coupling.weights.reshape(9, 9), by_weight, atol=1e-12)
+    np.testing.assert_array_equal(energy.coupling.rows, np.indices((9, 9))[0].ravel())
+    np.testing.assert_array_equal(energy.coupling.cols, np.indices((9, 9))[1].ravel())
+
+
+def test_simclr_leaves_the_anchor_out():
+    """∫log ρ̃ dq with each point left out of its own density, against a sum by hand."""
+    z, tau = a_pair(0).x, 0.4
+    energy = energies.SmoothedEntropy(kernels.Exponential(tau), exclude_self=True)
+    kernel = np.exp(np.asarray(z) @ np.asarray(z).T / tau)
+    np.fill_diagonal(kernel, 0)
+    density = kernel.sum(axis=1) / (len(z) - 1)
+    wanted = np.mean(np.log(density)) - energy.kernel.log_volume(z.shape[1], z.dtype)
+    np.testing.assert_allclose(energy(z), wanted, rtol=1e-12)
+    both = energies.unimodal(lambda z: z[0], temperature=tau, exclude_self=True)
+    np.testing.assert_allclose(both.terms(z)["negative_entropy"], wanted, rtol=1e-12)
+
+
+def test_energies_take_sums_by_the_method_they_are_told():
+    x = a_pair(0)
+    for make in (energies.CrossEntropy, energies.SymmetricDivergence):
+        exact = make(kernels.Exponential(0.4))(x)
+        np.testing.assert_allclose(make(kernels.Exponential(0.4), method="tiled")(x), exact, rtol=1e-12)
+        refused(
+            lambda make=make: make(kernels.Exponential(0.4), method="ring")(x), "method='ring' needs mesh="
+        )
+        refused(lambda make=make: make(kernels.Exponential(0.4), method="fast"), "method must be one of")
+        refused(lambda make=make: make(kernels.Exponential(0.4), rtol=0.0), "rtol must be finite and > 0")

@@ -72,7 +72,9 @@ def check_numbers(tree: Any) -> None:
     """Raise ValueError unless each `positive` field in a dataclass tree is one number > 0; tracers pass."""
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for field in dataclasses.fields(tree):
-            value = getattr(tree, field.name)
+            value: Any = getattr(tree, field.name)
+            if value is None and field.metadata.get("optional"):
+                continue
             if field.metadata.get("positive") and is_concrete(value):
                 check_positive(field.name, value)
                 if np.ndim(value) != 0:

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
@@ -13,9 +14,9 @@ from ctflow._base.checks import check_positive
 T = TypeVar("T")
 
 
-def positive(**kwargs: Any) -> Any:
-    """A field whose numbers must be finite and > 0. It is a leaf: new values need no new trace."""
-    return dataclasses.field(metadata={"positive": True}, **kwargs)
+def positive(*, optional: bool = False, **kwargs: Any) -> Any:
+    """A field whose numbers must be finite and > 0, or None if `optional` (a leaf: sweeps trace once)."""
+    return dataclasses.field(metadata={"positive": True, "optional": optional}, **kwargs)
 
 
 def converted(*, converter: Callable[[Any], Any], **kwargs: Any) -> Any:
@@ -51,7 +52,10 @@ def pytree(cls: type[T]) -> type[T]:
             own(self)
 
     cls.__post_init__ = check_and_adapt  # pyright: ignore[reportAttributeAccessIssue]
-    frozen = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    own_init = "__init__" in cls.__dict__
+    inherits = not inspect.get_annotations(cls) and getattr(cls, "_own_init", False)
+    cls._own_init = own_init or inherits  # pyright: ignore[reportAttributeAccessIssue]
+    frozen = dataclasses.dataclass(frozen=True, eq=False, init=not inherits)(cls)
     _register(frozen)
     frozen._registered = True  # pyright: ignore[reportAttributeAccessIssue]
     return frozen
@@ -69,6 +73,12 @@ class Registered:
         super().__init_subclass__(**options)
         if not abstract and type(cls) in (type, abc.ABCMeta) and "__init__" not in cls.__dict__:
             pytree(cls)
+
+
+def assign(node: Any, **fields: Any) -> None:
+    """Set the fields of a frozen dataclass, in an `__init__` of its own."""
+    for name, value in fields.items():
+        object.__setattr__(node, name, value)
 
 
 def check_registered(name: str, node: Any) -> None:

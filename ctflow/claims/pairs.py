@@ -9,7 +9,6 @@ import optax
 from scipy import special
 
 import ctflow as ct
-from ctflow.couplings import Coupling
 from ctflow.kernels import Exponential
 from ctflow.running.sweep import sweep
 
@@ -49,11 +48,8 @@ def information(law: np.ndarray) -> float:
 
 def energy_of(kind: str, law: Any, tau: Any) -> Any:
     """J^Sym (kind "symmetric") or J_{1→2} ("one-directional") for pairs with probabilities π [n, n]."""
-    n = law.shape[0]
-    rows, cols = (index.ravel().astype(np.int32) for index in np.indices((n, n)))
-    coupling = Coupling(jnp.asarray(rows), jnp.asarray(cols), jnp.ravel(law), shape=(n, n), complete=True)
     build = ct.energies.symmetric if kind == "symmetric" else ct.energies.directional
-    return build(coupling, temperature=tau)
+    return build(ct.couplings.complete(law), temperature=tau)
 
 
 def level(kind: str, law: Any, log_tau: Any, clouds: Any) -> Any:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from ctflow import sphere
-from ctflow._base.checks import check_choice, check_count, check_positive, is_concrete
+from ctflow._base.checks import check_count, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.dense import dense_log_partition
@@ -24,13 +24,13 @@ from ctflow.partition.differentiable import Settings, log_sum
 from ctflow.partition.plan import (
     BLOCK_SIZE,
     DEGREES,
-    METHODS,
     SPECTRAL_POINTS,
     Degrees,
     Explanation,
     Planned,
     check_kernel,
     check_memory,
+    check_sums,
     choose_degrees,
     choose_method,
     explain,
@@ -93,10 +93,8 @@ def log_partition(
             is unknown or not available for these arguments, or a block size < 1.
         MemoryError: the method needs more memory than the device has.
     """
-    check_choice("method", method, METHODS)
+    check_sums(method, rtol)
     check_count("block_size", block_size)
-    if rtol is not None:
-        check_positive("rtol", rtol)
     kernel = as_kernel(kernel)
     x, y, weights = _checked(x, y, kernel, weights, exclude_self)
     (n, d), m = x.shape, y.shape[0]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ctflow._base.checks import check_choice, check_count, check_numbers, is_concrete
+from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
 from ctflow._base.pytree import check_registered, static
 from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel
@@ -90,6 +90,18 @@ def planned(tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None) 
         return node if degrees is None and mesh is None else Planned(node, degrees=degrees, mesh=mesh)
 
     return jax.tree.map(plan, tree, is_leaf=lambda node: isinstance(node, Kernel))
+
+
+def unplanned(kernel: Kernel) -> Kernel:
+    """The kernel itself, without the plan that it may carry."""
+    return kernel.kernel if isinstance(kernel, Planned) else kernel
+
+
+def check_sums(method: str, rtol: float | None) -> None:
+    """Raise ValueError for an unknown method of a sum, or a tolerance that is not > 0."""
+    check_choice("method", method, METHODS)
+    if rtol is not None:
+        check_positive("rtol", rtol)
 
 
 def tolerance(rtol: float | None, dtype: Any) -> float:

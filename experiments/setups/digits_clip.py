@@ -158,8 +158,7 @@ class PairLaws:
     def __init__(self, data: Digits, laws: list[Law], n: int):
         matrices = np.stack([pair_law(data, law, n) for law in laws])
         self.n, self.laws = n, laws
-        self.indices = np.indices((n, n)).reshape(2, -1)
-        self.weights = jnp.asarray(matrices.reshape(len(laws), -1), jnp.float32)
+        self.matrices = jnp.asarray(matrices, jnp.float32)
         information = jax.jit(lambda which: self.coupling(which).mutual_information())
         self.information = [float(information(which)) for which in range(len(laws))]
 
@@ -174,8 +173,7 @@ class PairLaws:
 
     def coupling(self, which: Any) -> Coupling:
         """π of that index."""
-        rows, cols = jnp.asarray(self.indices)
-        return Coupling(rows, cols, self.weights[which], shape=(self.n, self.n), complete=True)
+        return ct.couplings.complete(self.matrices[which])
 
 
 def encode(encoder: dict, pixels: Any) -> jax.Array:
@@ -220,8 +218,8 @@ def train(config: Config, data: Digits, laws: PairLaws, inputs: tuple) -> dict[s
     rate = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
     optimizer = optax.adamw(rate, weight_decay=config.weight_decay)
     halves = [jnp.asarray(half) for half in data.halves]
-    pi, count = laws.coupling(which), config.batch_size
-    cumulative = jnp.cumsum(laws.n * pi.weights.reshape(pi.shape), axis=1)
+    count = config.batch_size
+    cumulative = jnp.cumsum(laws.n * laws.matrices[which], axis=1)
     paired = ct.couplings.paired(count, dtype=jnp.float32)
     energy = ct.energies.symmetric(paired, temperature=temperature)
     divergence = ct.energies.SymmetricDivergence(energy.kernel)
@@ -249,7 +247,7 @@ def train(config: Config, data: Digits, laws: PairLaws, inputs: tuple) -> dict[s
 
     steps = jnp.arange(config.num_steps).reshape(config.num_saves, -1)
     (encoders, _), path = jax.lax.scan(stretch, (start, optimizer.init(start)), steps)
-    whole = ct.energies.symmetric(pi, temperature=temperature)
+    whole = ct.energies.symmetric(laws.coupling(which), temperature=temperature)
     seen = whole(clouds(encoders, *[slice(laws.n)] * 2)) + whole.kernel.log_volume(config.dim, jnp.float32)
     return {"encoders": encoders, "path": path, "energy": seen}
 

@@ -11,7 +11,6 @@ import optax
 
 import ctflow as ct
 from ctflow._base.checks import check_count, check_positive
-from ctflow.couplings import Coupling
 from ctflow.latents import VonMisesMixture
 
 LATENTS = VonMisesMixture()
@@ -155,20 +154,13 @@ class Population:
         laws = [LATENTS.pair_law(count, sigma=s, noise=config.obs_noise) for s in config.sigmas]
         self.angles = laws[0][0]
         self.features = circle(jnp.asarray(self.angles, dtype))
-        self.coupling = laws[0][1]
-        self.joint = np.stack([np.asarray(law[1].weights, dtype) for law in laws])
+        self.joint = np.stack([np.asarray(law[1].weights, dtype).reshape(law[1].shape) for law in laws])
         self.marginals = np.stack([np.stack(law[2:]).astype(dtype) for law in laws])
         self.temperature = config.temperature
 
     def energy(self, which: Any) -> ct.energies.Symmetric:
         """J^Sym at the σ of that index."""
-        pi = Coupling(
-            self.coupling.rows,
-            self.coupling.cols,
-            jnp.asarray(self.joint)[which],
-            shape=self.coupling.shape,
-            complete=True,
-        )
+        pi = ct.couplings.complete(jnp.asarray(self.joint)[which])
         return ct.energies.symmetric(pi, temperature=self.temperature)
 
     def clouds(self, which: Any, x: Any, y: Any) -> ct.Pair:
