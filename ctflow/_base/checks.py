@@ -77,8 +77,9 @@ def check_numbers(tree: Any) -> None:
                 continue
             if field.metadata.get("positive") and is_concrete(value):
                 check_positive(field.name, value)
-                if np.ndim(value) != 0:
-                    raise ValueError(f"{field.name} must be one number, got shape {np.shape(value)}")
+                shape = np.asarray(value).shape
+                if shape:
+                    raise ValueError(f"{field.name} must be one number, got shape {shape}")
             check_numbers(value)
     elif isinstance(tree, list | tuple):
         for item in tree:
