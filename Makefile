@@ -5,13 +5,14 @@ OUT ?= figures
 PRESET ?= paper
 BIN := $(VENV)/bin
 
-.PHONY: help figures smoke test test-long test-slow verify bench lint clean
+.PHONY: help figures smoke test test-long test-slow test-types verify bench lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 40 minutes on 2 cores)"
 	@echo "make smoke      the same, tiny, into runs/ (about two minutes)"
 	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
 	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"
+	@echo "make test-types  the test suite with the annotations of arrays checked: shapes, types"
 	@echo "make verify     every claim of the paper in its quick round (about 2 minutes)"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make lint       ruff, pyright, imports    make clean       remove $(VENV)"
@@ -39,6 +40,11 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable . --group $(BENCH_GROUP)
 	@for name in partition flow paper checkpoint; do \
 	  $(BIN)/python benchmarks/bench_$$name.py --preset $(PRESET) --out benchmarks/results || exit 1; done
+
+# The same tests in all, with the shapes and types of every annotation checked where that is possible.
+test-types: $(VENV)/.ready
+	$(BIN)/python -m pytest --jaxtyping-packages=ctflow,tests.typed.check -m 'not slow and not long and not wrong_types'
+	$(BIN)/python -m pytest -m 'not slow and not long and wrong_types'
 
 test-long: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'long and not slow'

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import AnyArray
 from ctflow._base.checks import is_concrete
 from ctflow._base.pytree import check_registered
 
@@ -31,8 +32,8 @@ __all__ = [
 class WeightedCloud(NamedTuple):
     """Points [n, d] on the sphere with weights [n] that are >= 0 and sum to 1."""
 
-    points: Float[Array, "n d"]
-    weights: Float[Array, " n"]
+    points: Float[AnyArray, "n d"]
+    weights: Float[AnyArray, " n"]
 
 
 class Pair(NamedTuple):
@@ -71,7 +72,7 @@ def with_points(clouds: Any, moved: Any) -> Any:
     return jax.tree.map(of, clouds, moved, is_leaf=_is_weighted)
 
 
-def mean(cloud: Any, values: Float[Array, " n"]) -> Float[Array, ""]:
+def mean(cloud: Any, values: Float[AnyArray, " n"]) -> Float[Array, ""]:
     """∫ f dq = Σ w_i f(z_i) for values f(z_i) on one cloud."""
     return jnp.sum(cloud.weights * values) if _is_weighted(cloud) else jnp.mean(values)
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from scipy import linalg
 from scipy.special import logsumexp
 
+from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_concrete, check_count, check_key, check_positive, is_concrete
 from ctflow._base.pytree import assign, pytree, static
 from ctflow.clouds import WeightedCloud, points
@@ -50,7 +51,7 @@ class Coupling:
             (that of other couplings needs `allow_int=True`).
     """
 
-    weights: Float[Array, " k"]
+    weights: Float[AnyArray, " k"]
     pairs: tuple[Int[Array, " k"], Int[Array, " k"]] | None
     shape: tuple[int, int] = static()
 
@@ -80,7 +81,7 @@ class Coupling:
         """q_j = Σ_i π_ij, the marginal law of the second index, [m]."""
         return jax.ops.segment_sum(self.weights, self.cols, self.shape[1])
 
-    def mean_cosine(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+    def mean_cosine(self, x: Float[AnyArray, "n d"], y: Float[AnyArray, "m d"]) -> Float[Array, ""]:
         """E_π⟨x_i, y_j⟩, the mean cosine of the positive pairs."""
         weights = jnp.asarray(self.weights, x.dtype)
         if self.complete:
@@ -102,7 +103,7 @@ def _all_pairs(n: int, m: int) -> tuple[Int[Array, " k"], Int[Array, " k"]]:
     return jnp.repeat(jnp.arange(n), m), jnp.tile(jnp.arange(m), n)
 
 
-def complete(matrix: Float[Array, "n m"]) -> Coupling:
+def complete(matrix: Float[AnyArray, "n m"]) -> Coupling:
     """Every pair with its probability π_ij, [n, m]. Nothing is checked, so `matrix` may be traced."""
     n, m = matrix.shape
     return Coupling(None, None, jnp.ravel(matrix), shape=(n, m), complete=True)
@@ -188,7 +189,7 @@ def from_matrix(matrix: Any, *, dtype=None) -> Coupling:
     return complete(jnp.asarray(pi, dtype))
 
 
-def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float[Array, " n"]:
+def displaced(key: Array, latents: Float[AnyArray, " n"], *, sigma: Real) -> Float[Array, " n"]:
     """The latent angles θ + σξ of the second modality in radians, with ξ standard normal."""
     check_key("key", key)
     check_concrete("displaced", latents=latents, sigma=sigma)
@@ -198,7 +199,7 @@ def displaced(key: Array, latents: Float[Array, " n"], *, sigma: float) -> Float
     return latents + sigma * jax.random.normal(key, latents.shape, latents.dtype)
 
 
-def from_latents(theta: Any, phi: Any, *, bandwidth: float, dtype=None) -> Coupling:
+def from_latents(theta: Any, phi: Any, *, bandwidth: Real, dtype=None) -> Coupling:
     """π_ij = a_i b_j exp(-wrap(φ_j - θ_i)²/2h²), with a_i and b_j such that both marginals are uniform.
 
     Args:
@@ -221,10 +222,10 @@ def from_latents(theta: Any, phi: Any, *, bandwidth: float, dtype=None) -> Coupl
 
 def misaligned(
     key: Array,
-    latents: Float[Array, " n"],
+    latents: Float[AnyArray, " n"],
     *,
-    sigma: float,
-    target_latents: Float[Array, " m"] | None = None,
+    sigma: Real,
+    target_latents: Float[AnyArray, " m"] | None = None,
     dtype=None,
 ) -> Coupling:
     """A coupling blurred by σ: `from_latents(θ, θ' + σξ, bandwidth=max(σ, 0.03))`.

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
 from ctflow._base.pytree import assign, converted, positive, pytree, static
 from ctflow.clouds import Pair, WeightedCloud, described, is_pair, mean, points
@@ -61,7 +62,7 @@ __all__ = [
 ]
 
 
-def log_density(z: Float[Array, "n d"], cloud: Any, kernel: Kernel, **options: Any) -> Float[Array, " n"]:
+def log_density(z: Float[AnyArray, "n d"], cloud: Any, kernel: Kernel, **options: Any) -> Float[Array, " n"]:
     """Smoothed log density of a cloud at points z: log Γ(z_i) - log V, w.r.t. the uniform law.
 
     Args:
@@ -101,7 +102,7 @@ class Potential(Energy):
 
     potential: Any = converted(converter=as_potential)
     _: KW_ONLY
-    temperature: float = positive()
+    temperature: Real = positive()
 
     def terms(self, clouds):
         """`potential`: (1/τ)∫U dq."""
@@ -216,7 +217,7 @@ class Alignment(Energy):
 
     coupling: Coupling
     _: KW_ONLY
-    temperature: float = positive()
+    temperature: Real = positive()
 
     def terms(self, clouds):
         """`alignment`: -E_π⟨x, y⟩/τ."""
@@ -310,7 +311,7 @@ class Symmetric(Energy):
 
     coupling: Coupling
     kernel: Kernel
-    own_temperature: float | None = positive(optional=True)
+    own_temperature: Real | None = positive(optional=True)
     method: str = static()
     rtol: float | None = static()
 
@@ -397,7 +398,7 @@ class Symmetric(Energy):
 
 
 def unimodal(
-    potential: Any, *, temperature: float, kernel: Kernel | None = None, exclude_self: bool = False
+    potential: Any, *, temperature: Real, kernel: Kernel | None = None, exclude_self: bool = False
 ) -> Energy:
     """J_τ(q) = (1/τ)∫U dq - H_×(q, ρ̃), the large-batch energy of one modality.
 
@@ -413,14 +414,14 @@ def unimodal(
 
 
 def directional(
-    coupling: Coupling, *, temperature: float, direction: str = "12", kernel: Kernel | None = None
+    coupling: Coupling, *, temperature: Real, direction: str = "12", kernel: Kernel | None = None
 ) -> Energy:
     """J_{1→2} = (1/τ)∫U_{12} dq_1 - H_×(q_1, ρ̃_2) on a Pair (`direction="21"`: anchors in y)."""
     kernel = Exponential(temperature) if kernel is None else kernel
     return Alignment(coupling, temperature=temperature) + CrossEntropy(kernel, direction=direction)
 
 
-def symmetric(coupling: Coupling, *, temperature: float, kernel: Kernel | None = None) -> Symmetric:
+def symmetric(coupling: Coupling, *, temperature: Real, kernel: Kernel | None = None) -> Symmetric:
     """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair, with InfoNCE's own kernel `Exponential(τ)` by default.
 
     To learn τ, descend `symmetric(coupling, temperature=tau) + LogVolume(Exponential(tau))` in it.
@@ -429,7 +430,7 @@ def symmetric(coupling: Coupling, *, temperature: float, kernel: Kernel | None =
 
 
 def symmetric_in_fields(
-    potential_12: Any, potential_21: Any, *, temperature: float, kernel: Kernel | None = None
+    potential_12: Any, potential_21: Any, *, temperature: Real, kernel: Kernel | None = None
 ) -> Energy:
     """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair with fixed fields U_12(z), U_21(w) in place of a coupling."""
     kernel = Exponential(temperature) if kernel is None else kernel

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import Real
 from ctflow._base.checks import check_numbers
 from ctflow._base.pytree import Registered, check_registered, static
 from ctflow.clouds import check_clouds
@@ -255,7 +256,7 @@ class Scaled(Energy):
 
     part: Energy
     _: KW_ONLY
-    weight: float
+    weight: Real
 
     def __call__(self, clouds):
         """The part's energy times the weight."""

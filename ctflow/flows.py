@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from ctflow import sphere
+from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_key
 from ctflow._base.pytree import Registered, converted, positive, static
 from ctflow.clouds import Pair, WeightedCloud, check_clouds, points, weights, with_points
@@ -46,7 +47,7 @@ class State(NamedTuple):
     """
 
     clouds: Any
-    step: Int[Array, ""]
+    step: Int[AnyArray, ""]
     key: Array | None
     memory: Any
     finite: Bool[Array, ""]
@@ -130,7 +131,7 @@ class Flow(Registered, abstract=True):
 class PhysicalFlow(Flow, abstract=True):
     """Base of flows with a physical time. A subclass has a field `step_size`, the time per step."""
 
-    step_size: float
+    step_size: Real
 
     def time(self, steps: Any) -> Any:
         """step_size · steps, in float64."""
@@ -146,7 +147,7 @@ class GradientFlow(PhysicalFlow):
             most 4/(eτ), so that a step below eτ/2 is stable; a potential adds its own curvature.
     """
 
-    step_size: float = positive()
+    step_size: Real = positive()
     stable_below = 2.0
 
     def step(self, energy, state):
@@ -177,7 +178,7 @@ class Langevin(PhysicalFlow):
             and less than τ deep: they must be resolved by h.
     """
 
-    step_size: float = positive()
+    step_size: Real = positive()
     stochastic = True
     stable_below = 2.0  # steps up to 4 settle, but in a law that is too wide
 
@@ -227,9 +228,9 @@ class WassersteinFisherRao(PhysicalFlow):
         resample_below: share of n in (0, 1).
     """
 
-    step_size: float = positive()
+    step_size: Real = positive()
     kernel: Kernel = converted(converter=as_kernel)
-    resample_below: float = positive(default=0.5)
+    resample_below: Real = positive(default=0.5)
     stochastic = True
     stable_below = 2.0
 

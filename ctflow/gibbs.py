@@ -17,6 +17,7 @@ import numpy as np
 
 from ctflow import caps, partition
 from ctflow._base.adaptive import Boxes, resolve
+from ctflow._base.annotations import Real
 from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
 from ctflow._base.polar import PolarSampler, Strip, azimuths, fine_boxes, from_polar, polar_quadrature, whole
 from ctflow.clouds import as_dtype, check_cloud, mean, points, weights
@@ -100,7 +101,7 @@ class GibbsMeasure:
             two million nodes, or a U that is too rough.
     """
 
-    def __init__(self, potential: Any, *, temperature: float, d: int):
+    def __init__(self, potential: Any, *, temperature: Real, d: int):
         check_positive("temperature", temperature)
         check_count("d", d, minimum=2)
         self.potential = as_potential(potential)
@@ -259,7 +260,7 @@ class GibbsMeasure:
     def _sampler(self) -> PolarSampler:
         return PolarSampler.from_boxes(whole(self._axis, zonal=self._zonal), self._fine_boxes, self._log_rho)
 
-    def kl(self, cloud: Any, *, bandwidth: float | None = None) -> float:
+    def kl(self, cloud: Any, *, bandwidth: Real | None = None) -> float:
         """KL(K∗q ‖ K∗ρ*) >= 0 on S¹ or S², by quadrature: cloud q and ρ*, smoothed with the same kernel K.
 
         This is a lower bound of KL(q‖ρ*) by the data-processing inequality, and tends to it as the kernel
@@ -285,7 +286,7 @@ class GibbsMeasure:
         log_q = _smoothed_log_density(jnp.asarray(nodes, z.dtype), z, kernel, weights(cloud))
         return float(np.sum(w * np.exp(log_q) * (log_q - log_rho)))
 
-    def _smoothed(self, bandwidth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _smoothed(self, bandwidth: Real) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Nodes, weights and log(K∗ρ*) for a kernel of this bandwidth; the last result is cached."""
         if self._last_smoothed[0] == bandwidth:
             return self._last_smoothed[1]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow import sphere
+from ctflow._base.annotations import Real
 from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import check_clouds, described, is_pair, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
@@ -22,7 +23,7 @@ def loss(
     clouds: Any,
     coupling: Coupling,
     *,
-    temperature: float,
+    temperature: Real,
     num_negatives: int,
     positive_in_denominator: bool = True,
 ) -> Float[Array, ""]:

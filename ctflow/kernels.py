@@ -15,6 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 from scipy import special
 
+from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_count
 from ctflow._base.polar import polar_rule
 from ctflow._base.pytree import Registered, positive, static
@@ -42,7 +43,7 @@ def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:
 class Kernel(Registered, abstract=True):
     """Base class of zonal kernels. A subclass defines `log_kernel` as a function of the cosine."""
 
-    def log_kernel(self, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
+    def log_kernel(self, cosine: Any) -> Any:
         """Log κ at cosines ⟨z, w⟩ in [-1, 1]."""
         raise NotImplementedError(f"{type(self).__name__} must define log_kernel(cosine)")
 
@@ -93,7 +94,7 @@ def as_kernel(kernel: Kernel | Callable[[Any], Any]) -> Any:
 
 
 @jax.custom_jvp
-def log_kernel_at(kernel: Kernel, cosine: Float[Array, "..."]) -> Float[Array, "..."]:
+def log_kernel_at(kernel: Kernel, cosine: Float[AnyArray, "..."]) -> Float[Array, "..."]:
     """Log κ at scalar products of unit vectors, which rounding may move outside [-1, 1].
 
     The cosine is clipped to [-1, 1], and the derivative is that of log κ at the clipped cosine. At ±1 an
@@ -132,7 +133,7 @@ def _filled(tangent: Any) -> Any:
 class Exponential(Kernel):
     """κ_τ(z, w) = exp(⟨z, w⟩/τ), the InfoNCE critic at temperature τ > 0."""
 
-    temperature: float = positive()
+    temperature: Real = positive()
 
     def log_kernel(self, cosine):
         """⟨z, w⟩/τ."""
@@ -152,7 +153,7 @@ class Exponential(Kernel):
 class GeodesicGaussian(Kernel):
     """κ_h(z, w) = exp(-θ²/2h²), θ the angle between z and w, bandwidth h > 0 in radians."""
 
-    bandwidth: float = positive()
+    bandwidth: Real = positive()
 
     def log_kernel(self, cosine):
         """-θ²/2h² with θ = arccos⟨z, w⟩; its gradient is finite at coincident and antipodal points."""
@@ -162,7 +163,7 @@ class GeodesicGaussian(Kernel):
 class ChordalGaussian(Kernel):
     """κ_h(z, w) = exp(-‖z-w‖²/2h²), bandwidth h > 0: `Exponential(h²)` up to a constant factor."""
 
-    bandwidth: float = positive()
+    bandwidth: Real = positive()
 
     def log_kernel(self, cosine):
         """-‖z-w‖²/2h² = (⟨z, w⟩ - 1)/h²."""
@@ -170,7 +171,7 @@ class ChordalGaussian(Kernel):
 
 
 @jax.custom_jvp
-def squared_angle(cosine: Float[Array, "..."]) -> Float[Array, "..."]:
+def squared_angle(cosine: Float[AnyArray, "..."]) -> Float[Array, "..."]:
     """θ² for cos θ = `cosine`, which is clipped to [-1, 1].
 
     θ² is analytic at θ = 0, with derivative -2 in the cosine. At θ = π the derivative -2θ/sin θ is infinite

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from scipy import special, stats
 
 from ctflow import couplings
+from ctflow._base.annotations import Real
 from ctflow._base.checks import check_concrete, check_count, check_key, check_positive
 
 __all__ = [
@@ -39,8 +40,8 @@ class VonMisesMixture:
         weights: p_k > 0, one per mean, summing to 1.
     """
 
-    means: tuple[float, ...] = (0.0, np.pi)
-    concentration: float = 6.0
+    means: tuple[Real, ...] = (0.0, np.pi)
+    concentration: Real = 6.0
     weights: tuple[float, ...] = (0.7, 0.3)
 
     def __post_init__(self):
@@ -88,7 +89,7 @@ class VonMisesMixture:
         return table[cell] * (1 - part) + table[cell + 1] * part
 
     def pair_law(
-        self, count: int, *, sigma: float, noise: float
+        self, count: int, *, sigma: Real, noise: float
     ) -> tuple[np.ndarray, couplings.Coupling, np.ndarray, np.ndarray]:
         """The exact law of a pair (θ + ε, θ + σξ + ε') on a grid; ε and ε' have standard deviation `noise`.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_numbers, is_concrete
 from ctflow._base.pytree import Registered, check_registered, positive, static
 from ctflow.clouds import check_cloud, check_weights
@@ -32,7 +33,7 @@ __all__ = [
 class PotentialBase(Registered, abstract=True):
     """Base class of potentials: `__call__` on points [..., d], and `symmetry_axis` if U is zonal."""
 
-    def __call__(self, z: Float[Array, "... d"]) -> Float[Array, "..."]:
+    def __call__(self, z: Float[AnyArray, "... d"]) -> Any:
         """U(z) for points [..., d]."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(points)")
 
@@ -58,10 +59,10 @@ class VonMisesFisherMixture(PotentialBase):
         weights: p [k], >= 0 and summing to 1; equal by default.
     """
 
-    means: Float[Array, "k d"]
+    means: Float[AnyArray, "k d"]
     _: KW_ONLY
-    concentration: float = positive()
-    weights: Float[Array, " k"] | None = None
+    concentration: Real = positive()
+    weights: Float[AnyArray, " k"] | list[float] | None = None
 
     def __post_init__(self):
         if isinstance(self.means, np.ndarray | list | tuple):
@@ -80,7 +81,7 @@ class VonMisesFisherMixture(PotentialBase):
         """U(z) for points [..., d]."""
         scores = self.concentration * jnp.matmul(z, self.means.T.astype(z.dtype), precision="highest")
         p = jnp.full(self.means.shape[0], 1 / self.means.shape[0]) if self.weights is None else self.weights
-        p = jnp.broadcast_to(p.astype(z.dtype), scores.shape)
+        p = jnp.broadcast_to(jnp.asarray(p, z.dtype), scores.shape)
         return -jax.nn.logsumexp(scores, b=p, axis=-1) / self.concentration
 
     @property
@@ -92,7 +93,7 @@ class VonMisesFisherMixture(PotentialBase):
 class Linear(PotentialBase):
     """U(z) = -⟨z, direction⟩. Its Gibbs measure is von Mises-Fisher with κ = ‖direction‖/τ."""
 
-    direction: Float[Array, " d"]
+    direction: Float[AnyArray, " d"]
 
     def check(self):
         """Raise ValueError unless the direction is a finite vector."""
@@ -121,11 +122,11 @@ class Ring(PotentialBase):
         narrowing: vector [d]; the valley becomes narrower in its direction. None means a constant width.
     """
 
-    axis: Float[Array, " d"]
+    axis: Float[AnyArray, " d"]
     _: KW_ONLY
-    level: float = 0.0
-    stiffness: float = positive(default=1.0)
-    narrowing: Float[Array, " d"] | None = None
+    level: Real = 0.0
+    stiffness: Real = positive(default=1.0)
+    narrowing: Float[AnyArray, " d"] | None = None
 
     def __post_init__(self):
         if isinstance(self.axis, np.ndarray | list | tuple):
@@ -218,7 +219,7 @@ def check_parameters(potential: Any) -> None:
     potential.check()
 
 
-def evaluate(potential: Any, z: Float[Array, "n d"]) -> Float[Array, " n"]:
+def evaluate(potential: Any, z: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
     """Return U(z_i) at n points, or raise a ValueError if U does not give n real numbers there."""
     try:
         values = potential(z)

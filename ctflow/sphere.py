@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
 from ctflow._base.resources import check_array
 from ctflow.clouds import as_jax, check_cloud
@@ -22,13 +23,13 @@ __all__ = [
 ]
 
 
-def safe_norm(x: Float[Array, "... d"]) -> Float[Array, "... 1"]:
+def safe_norm(x: Float[AnyArray, "... d"]) -> Float[Array, "... 1"]:
     """Euclidean norm whose gradient at 0 is 0 instead of NaN."""
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def normalize(x: Float[AnyArray, "... d"]) -> Float[Array, "... d"]:
     """Scale rows to unit length.
 
     Raises:
@@ -42,12 +43,12 @@ def normalize(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     return unit
 
 
-def project_tangent(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def project_tangent(z: Float[AnyArray, "... d"], v: Float[AnyArray, "... d"]) -> Float[Array, "... d"]:
     """P_z v = v - ⟨v, z⟩ z, the component of v tangent to the sphere at z."""
-    return v - jnp.sum(z * v, axis=-1, keepdims=True) * z
+    return jnp.asarray(v) - jnp.sum(z * v, axis=-1, keepdims=True) * z
 
 
-def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def exp_map(z: Float[AnyArray, "... d"], v: Float[AnyArray, "... d"]) -> Float[Array, "... d"]:
     """Move from z along the geodesic in the direction of the tangent vector v, by the length ‖v‖ (radians).
 
     The result is renormalised, so rounding errors do not move points off the sphere in a long flow.
@@ -58,7 +59,7 @@ def exp_map(z: Float[Array, "... d"], v: Float[Array, "... d"]) -> Float[Array, 
     return moved / jnp.linalg.norm(moved, axis=-1, keepdims=True)
 
 
-def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def log_map(z: Float[AnyArray, "... d"], w: Float[AnyArray, "... d"]) -> Float[Array, "... d"]:
     """The tangent vector v at z with exp_map(z, v) = w and ‖v‖ = the geodesic distance (radians).
 
     At the antipode w = -z all directions are equally short, so the result and its gradient are 0. This holds
@@ -78,7 +79,7 @@ def log_map(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, 
     return jnp.where(antipode, 0, jnp.where(ahead, angle / jnp.where(ahead, length, 1), 1)) * tangent
 
 
-def geodesic_distance(z: Float[Array, "... d"], w: Float[Array, "... d"]) -> Float[Array, "..."]:
+def geodesic_distance(z: Float[AnyArray, "... d"], w: Float[AnyArray, "... d"]) -> Float[Array, "..."]:
     """Angle between z and w, in [0, π] radians, as 2·atan2(‖z-w‖, ‖z+w‖).
 
     It is accurate at coincident and antipodal points, where arccos⟨z, w⟩ loses half of its digits and has an
@@ -105,7 +106,7 @@ def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
 
 
 def von_mises_fisher(
-    key: Array, mean_direction: Float[Array, " d"], concentration: float, n: int
+    key: Array, mean_direction: Float[AnyArray, " d"], concentration: Real, n: int
 ) -> Float[Array, "n d"]:
     """Draw n independent points of the von Mises-Fisher law, density ∝ exp(κ⟨z, m⟩).
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import tests.typed  # noqa: F401  what `make test-types` checks annotations with
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -399,6 +399,7 @@ CASES = {
 }
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("name", CASES)
 def test_refused_with_what_was_wanted_what_came_and_what_to_do(name):
     call, message = CASES[name]

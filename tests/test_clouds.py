@@ -48,6 +48,7 @@ DOORS = {
 }
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.usefixtures("narrow")
 def test_float64_that_becomes_float32_is_told_once(door):

@@ -139,6 +139,7 @@ def test_another_draw_compiles_nothing(name, caplog):
     assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "name", "function"),
     [

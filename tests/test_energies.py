@@ -353,6 +353,7 @@ def test_traced_clouds_are_checked_by_what_is_static_and_never_by_their_numbers(
     assert jax.eval_shape(energy, every(clouds, lambda z: 1.01 * z)).shape == ()
 
 
+@pytest.mark.wrong_types
 def test_which_energy_wants_how_many_clouds():
     one, pair = energies.Potential(FIELD, temperature=0.5), a_pair(0)
     component = energies.Component(one, index=2)
@@ -703,6 +704,7 @@ def test_an_energy_of_two_clouds_acts_between_any_two_of_three():
     )
 
 
+@pytest.mark.wrong_types
 def test_a_function_of_the_cosine_is_a_kernel():
     pair, known = a_pair(0), kernels.Exponential(0.3)
 

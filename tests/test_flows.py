@@ -230,6 +230,7 @@ def test_optimizers_that_need_gradients_only_are_taken(optimizer):
     assert float(energy(moved)) < float(energy(jnp.eye(3)))
 
 
+@pytest.mark.wrong_types
 def test_descent_takes_an_optimizer_and_says_what_came():
     for given, told in ((optax.adam, "adam"), (0.1, "0.1"), (None, "None")):
         with pytest.raises(ValueError, match=f"optimizer must be an optimizer of optax.*got '?{told}"):

@@ -9,7 +9,7 @@ density is 0 at the nodes of a wide box whether or not a peak lies between them;
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import special
@@ -24,6 +24,7 @@ _MAX_LOG_RANGE = 20.0  # largest range of log ρ in a resolved box, nats
 _LOG_EMPTY = -41.0  # a box is empty if the log of its share of the total mass is below this
 
 
+@runtime_checkable
 class Chart(Protocol):
     """A domain of integration in k = 1 or 2 coordinates."""
 

@@ -6,7 +6,7 @@ azimuth φ for d = 3. A zonal function depends on θ alone, so one meridian repr
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -65,7 +65,7 @@ def from_polar(axis: np.ndarray, theta: np.ndarray, phi: np.ndarray) -> np.ndarr
     return np.cos(theta)[:, None] * axis + np.sin(theta)[:, None] * tangent
 
 
-def to_polar(axis: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def to_polar(axis: np.ndarray, z: np.ndarray) -> tuple[Any, Any]:
     """Angles θ and azimuths φ of points [..., d], inverse of `from_polar`; for d = 2, θ signed and φ = 0."""
     height, *tangent = np.moveaxis(z @ _frame(axis), -1, 0)
     if axis.shape[0] == 2:

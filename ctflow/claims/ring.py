@@ -23,7 +23,7 @@ apart, rings of equal height end together.
 out of plane or along the ring, in phase or in antiphase, grow at the rates of `growth`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import integrate, optimize, special
@@ -59,12 +59,12 @@ def law(n: int, sigma: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-def mean_cosines(tau: float, modes: np.ndarray | int) -> np.ndarray:
+def mean_cosines(tau: float, modes: np.ndarray | int) -> Any:
     """A_m = I_m(1/τ)/I_0(1/τ), the mean of cos mΔ under a von Mises law of concentration 1/τ."""
     return special.ive(modes, 1 / tau) / special.ive(0, 1 / tau)
 
 
-def pair_cosines(sigma: float, modes: np.ndarray | int) -> np.ndarray:
+def pair_cosines(sigma: float, modes: np.ndarray | int) -> Any:
     """e_m = e^{-m²σ²/2}, the mean of cos mΔ over pairs."""
     return np.exp(-((np.asarray(modes) * sigma) ** 2) / 2)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import Real
 from ctflow._base.checks import check_choice, check_positive
 from ctflow.clouds import check_cloud, check_clouds, points, weights
 from ctflow.kernels import Exponential
@@ -25,7 +26,7 @@ def alignment(x: Any, y: Any) -> Float[Array, ""]:
     return jnp.mean(jnp.sum((x - y) ** 2, axis=1))
 
 
-def uniformity(x: Any, *, exponent: float = 2.0, estimator: str = "u") -> Float[Array, ""]:
+def uniformity(x: Any, *, exponent: Real = 2.0, estimator: str = "u") -> Float[Array, ""]:
     """Log E e^{-t‖x - x'‖²}, in [-4t, 0]; lower is more uniform (arXiv 2005.10242).
 
     Args:
@@ -39,7 +40,7 @@ def uniformity(x: Any, *, exponent: float = 2.0, estimator: str = "u") -> Float[
     return _log_mean_kernel(x, x, exponent, estimator)
 
 
-def mmd_squared(x: Any, y: Any, *, bandwidth: float, estimator: str = "u") -> Float[Array, ""]:
+def mmd_squared(x: Any, y: Any, *, bandwidth: Real, estimator: str = "u") -> Float[Array, ""]:
     """MMD² with the kernel e^{-‖x - y‖²/(2b²)}: E k(x, x') + E k(y, y') - 2E k(x, y) (Gretton et al. 2012).
 
     Args:
@@ -87,7 +88,7 @@ def _coincidence(cloud: Any) -> Float[Array, ""]:
     return jnp.sum(weights(cloud) ** 2)
 
 
-def _log_mean_kernel(x: Any, y: Any, exponent: float, estimator: str) -> Float[Array, ""]:
+def _log_mean_kernel(x: Any, y: Any, exponent: Real, estimator: str) -> Float[Array, ""]:
     """Log Σ_ij p_i q_j e^{-t‖x_i - y_j‖²}; for `u`, over distinct points of one cloud."""
     # ‖x - y‖² = 2 - 2cos on the sphere: e^{-2t}·e^{2t·cos}.
     kernel, p = Exponential(1 / (2 * exponent)), weights(x)

@@ -67,7 +67,7 @@ class DensityFlow:
         grid = self.grid
         return grid.synthesise(self._eigenvalues * grid.analyse(densities))
 
-    def energy(self, densities: np.ndarray) -> np.ndarray:
+    def energy(self, densities: np.ndarray) -> Any:
         """J_τ or J^Sym of densities [..., count, k] at the nodes, in nats."""
         other = self.smoothed(densities)[..., ::-1, :]
         return np.mean(densities * (self._fields + np.log(other)) @ self.grid.weights, axis=-1)

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from ctflow import sphere
+from ctflow._base.annotations import AnyArray
 from ctflow._base.checks import check_count, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel, as_kernel
@@ -54,11 +55,11 @@ __all__ = [
 
 
 def log_partition(
-    x: Float[Array, "n d"],
-    y: Float[Array, "m d"],
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, "m d"],
     kernel: Kernel,
     *,
-    weights: Float[Array, " m"] | None = None,
+    weights: Float[AnyArray, " m"] | list[float] | None = None,
     exclude_self: bool = False,
     method: str = "auto",
     rtol: float | None = None,
@@ -111,7 +112,7 @@ def log_partition(
 
 
 def value_and_gradient(
-    x: Float[Array, "n d"], y: Float[Array, "m d"], kernel: Kernel, **options: Any
+    x: Float[AnyArray, "n d"], y: Float[AnyArray, "m d"], kernel: Kernel, **options: Any
 ) -> tuple[Float[Array, " n"], Float[Array, "n d"]]:
     """L of `log_partition` [n], and the tangential gradient of L_i in x_i [n, d], in one pass.
 
@@ -144,11 +145,11 @@ class Certificate(NamedTuple):
 
 
 def certify(
-    x: Float[Array, "n d"],
-    y: Float[Array, "m d"],
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, "m d"],
     kernel: Kernel,
     *,
-    weights: Float[Array, " m"] | None = None,
+    weights: Float[AnyArray, " m"] | list[float] | None = None,
     exclude_self: bool = False,
     rtol: float | None = None,
 ) -> Certificate:

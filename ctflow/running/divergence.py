@@ -67,7 +67,7 @@ def _dithers(energy: Any, flow: Flow, state: State, energies: Sequence[float]) -
     squares = jax.tree.map(
         lambda w, a, b: jnp.sum(w[:, None] * (a - b) ** 2), weights(here), points(here), points(there)
     )
-    return float(sum(jax.tree.leaves(squares))) > 10 * _rounding(here, last) * float(step_size)
+    return bool(sum(jax.tree.leaves(squares)) > 10 * _rounding(here, last) * float(step_size))
 
 
 def _rounding(clouds: Any, energy: Any) -> Any:

@@ -72,6 +72,7 @@ def test_predicted_memory_is_what_the_compiler_takes(method, n, d):
     assert 0.8 * taken <= predicted <= 3 * taken + 2 * MIB, (taken / MIB, predicted / MIB)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("options", "message"),
     [

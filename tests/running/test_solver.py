@@ -416,6 +416,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_solve_cannot_run_is_refused_in_a_sentence(name):
     call, message = REFUSED[name]

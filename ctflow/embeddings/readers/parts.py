@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _BYTES_PER_ROW = 64
 _LISTED = 8
 
 
+@runtime_checkable
 class Part(Protocol):
     """One file or one array of rows."""
 

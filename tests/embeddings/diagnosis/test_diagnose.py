@@ -330,6 +330,7 @@ def test_the_same_seed_gives_the_same_report():
     assert ct.diagnose(x, y, seed=2, **QUICK).to_json() != ct.diagnose(x, y, seed=1, **QUICK).to_json()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
