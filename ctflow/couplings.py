@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy import linalg
-from scipy.special import logsumexp
 
 from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_concrete, check_count, check_key, check_positive, is_concrete
 from ctflow._base.pytree import assign, pytree, static
+from ctflow._base.sinkhorn import balance
 from ctflow.clouds import WeightedCloud, points
 
 __all__ = [
@@ -240,72 +239,6 @@ def misaligned(
     check_concrete("misaligned", latents=latents, sigma=sigma, target_latents=target_latents, key=key)
     phi = displaced(key, latents if target_latents is None else target_latents, sigma=sigma)
     return from_latents(latents, phi, bandwidth=max(float(sigma), MIN_BANDWIDTH), dtype=dtype)
-
-
-def balance(log_kernel: np.ndarray, *, tolerance: float = 1e-10, max_steps: int = 200) -> np.ndarray:
-    """The matrix a_i exp(log_kernel_ij) b_j with uniform marginals (Sinkhorn's problem), float64 [n, m].
-
-    Newton's method on the concave dual, with a kernel that is sharpened in stages. Sinkhorn's own iteration
-    needs more than 10⁵ rounds if the kernel is narrower than the gaps between the latents.
-
-    Args:
-        log_kernel: [n, m], finite.
-        tolerance: largest relative error allowed in a marginal.
-        max_steps: largest number of Newton steps per stage.
-
-    Raises:
-        ValueError: the marginals are not within `tolerance`.
-    """
-    check_concrete("balance", log_kernel=log_kernel)
-    m = log_kernel.shape[1]
-    sharpness = [1.0]
-    while -log_kernel.max(axis=1).min() * sharpness[0] > 1 or np.ptp(log_kernel) * sharpness[0] > 100:
-        sharpness.insert(0, sharpness[0] / 2)
-    g = np.zeros(m)
-    for stage in sharpness[:-1]:
-        g, _, _ = _newton(stage * log_kernel, g, 1e-3, max_steps)
-        g = 2 * g  # the next kernel is twice as sharp
-    _, pi, error = _newton(log_kernel, g, tolerance, max_steps)
-    if not error < tolerance:
-        raise ValueError(
-            f"the coupling's marginals could not be balanced: their relative error is {error:.1e}, more than "
-            f"the tolerance {tolerance:.1e}; use a larger bandwidth"
-        )
-    return pi / pi.sum()
-
-
-def _newton(
-    log_kernel: np.ndarray, g: np.ndarray, tolerance: float, max_steps: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Maximise `_semi_dual` from g; returns g, the matrix and its largest relative marginal error."""
-    n, m = log_kernel.shape
-    g = -np.log(m) - logsumexp(log_kernel + _row_potential(log_kernel, g)[:, None], axis=0)
-    size, steps = 1.0, 0
-    while True:
-        pi = np.exp(log_kernel + _row_potential(log_kernel, g)[:, None] + g)  # its rows are exact
-        cols = pi.sum(axis=0)
-        error = float(np.abs(cols * m - 1).max())
-        if error < tolerance or size < 1e-12 or steps == max_steps:
-            return g, pi, error
-        # The rank-one term regularises the null direction (constant g), the diagonal almost separate parts.
-        laplacian = np.diag(cols) - n * pi.T @ pi + 1 / m**2
-        laplacian[np.diag_indices(m)] += 1e-10 / m
-        step = linalg.solve(laplacian, 1 / m - cols, assume_a="pos")
-        value, slope, size = _semi_dual(log_kernel, g), step @ (1 / m - cols), 1.0
-        least = value - 1e-14 * abs(value)
-        while size >= 1e-12 and _semi_dual(log_kernel, g + size * step) < least + 1e-4 * size * slope:
-            size /= 2
-        g, steps = g + size * step, steps + 1
-
-
-def _row_potential(log_kernel: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """The f that makes every row of exp(log_kernel + f + g) sum to 1/n."""
-    return -np.log(len(log_kernel)) - np.asarray(logsumexp(log_kernel + g, axis=1))
-
-
-def _semi_dual(log_kernel: np.ndarray, g: np.ndarray) -> float:
-    """Sinkhorn's dual, maximised over f and up to a constant: ⟨g, 1/m⟩ + ⟨f, 1/n⟩."""
-    return float(g.mean() + _row_potential(log_kernel, g).mean())
 
 
 def check_coupling(coupling: Any, clouds: Any) -> None:

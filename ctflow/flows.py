@@ -48,7 +48,7 @@ class State(NamedTuple):
 
     clouds: Any
     step: Int[AnyArray, ""]
-    key: Array | None
+    key: Any
     memory: Any
     finite: Bool[Array, ""]
 

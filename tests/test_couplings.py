@@ -197,3 +197,20 @@ def test_latents_are_near_across_the_cut_of_the_angle():
 def test_information_of_a_matrix_with_zeros_is_finite():
     n = 7
     assert float(couplings.from_matrix(np.eye(n) / n).mutual_information()) == pytest.approx(np.log(n))
+
+
+def test_balance_reaches_marginals_that_are_not_uniform():
+    """Rows and columns have the sums asked for, and the matrix is a kernel scaled by rows and columns."""
+    rng = np.random.default_rng(0)
+    log_kernel = -6 * rng.random((7, 5)) ** 2
+    p, q = rng.dirichlet(np.ones(7)), rng.dirichlet(np.ones(5))
+    pi = couplings.balance(log_kernel, row_marginal=p, col_marginal=q)
+    np.testing.assert_allclose(pi.sum(axis=1), p, rtol=1e-9)
+    np.testing.assert_allclose(pi.sum(axis=0), q, rtol=1e-9)
+    scaling = np.log(pi) - log_kernel
+    np.testing.assert_allclose(
+        scaling - scaling[:, :1], (scaling - scaling[:, :1])[:1].repeat(7, 0), atol=1e-10
+    )
+    for wrong in (p[:-1], 2 * p, np.eye(7)[0]):
+        with pytest.raises(ValueError, match="row_marginal must be 7 numbers > 0 that sum to 1"):
+            couplings.balance(log_kernel, row_marginal=wrong)

@@ -63,11 +63,8 @@ def population_law(n: int, sigma: float) -> np.ndarray:
     mass = VonMisesMixture().density(angle)
     mass /= mass.sum()
     apart = np.remainder(angle[:, None] - angle + np.pi, 2 * np.pi) - np.pi
-    kernel = np.exp(-(apart**2) / (2 * sigma**2))
-    scale = np.sqrt(mass)
-    for _ in range(2000):  # symmetric Sinkhorn: both marginals become `mass`
-        scale = np.sqrt(scale * mass / (kernel @ scale))
-    return scale[:, None] * kernel * scale
+    log_kernel = -(apart**2) / (2 * sigma**2)
+    return ct.couplings.balance(log_kernel, row_marginal=mass, col_marginal=mass)
 
 
 @cache
