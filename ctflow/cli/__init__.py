@@ -61,29 +61,11 @@ def diagnose(
         out: folder for report.json, report.md and report.png.
         overwrite: replace existing files.
     """
+    options = locals()
     with refusals("ctflow diagnose"):
         from ctflow.cli.embeddings import run_diagnose
 
-        report = run_diagnose(
-            x,
-            y,
-            pairs=pairs,
-            unpaired=unpaired,
-            out=out,
-            overwrite=overwrite,
-            column=column,
-            normalize=normalize,
-            temperature=temperature,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            estimator=estimator,
-            level=level,
-            n_permutations=n_permutations,
-            n_bootstrap=n_bootstrap,
-            max_rows=max_rows,
-            max_gallery=max_gallery,
-            seed=seed,
-        )
+        report = run_diagnose(**options)
     print(report)
     if out is not None:
         print(f"\nwrote report.json, report.md and report.png into {out}")
@@ -142,26 +124,12 @@ def correct(
             correction.safetensors.
         overwrite: replace existing files.
     """
+    options = locals()
     with refusals("ctflow correct"):
         from ctflow.cli.embeddings import run_correct
         from ctflow.comparison.compare import as_text
 
-        found = run_correct(
-            x,
-            y,
-            pairs=pairs,
-            method=method,
-            out=out,
-            overwrite=overwrite,
-            column=column,
-            normalize=normalize,
-            purpose=purpose,
-            held_out=held_out,
-            max_rows=max_rows,
-            epsilon=epsilon,
-            ridge=ridge,
-            seed=seed,
-        )
+        found = run_correct(**options)
     print(as_text(found))
     if out is not None:
         what = "the table" if method is None else f"the table and the rows corrected by {method}"

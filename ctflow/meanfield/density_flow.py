@@ -15,7 +15,7 @@ from scipy.integrate import solve_ivp
 
 from ctflow._base.checks import check_positive
 from ctflow.gibbs import potential_values
-from ctflow.kernels import Exponential, Kernel
+from ctflow.kernels import Exponential, Kernel, as_kernel
 from ctflow.meanfield.harmonics import HarmonicGrid, densities_at
 from ctflow.potentials import as_potential, check_potential
 
@@ -59,7 +59,7 @@ class DensityFlow:
             check_potential(potential, d)
         fields = [potential_values(potential, self.grid.nodes) for potential in potentials]
         self._fields = np.stack(fields) / self.temperature
-        kernel = Exponential(temperature) if kernel is None else kernel
+        kernel = Exponential(temperature) if kernel is None else as_kernel(kernel)
         self._eigenvalues = kernel.degree_coefficients(d, max_degree)[self.grid.degrees]
 
     def smoothed(self, densities: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctflow.kernels import Kernel
+from ctflow.kernels import Kernel, as_kernel
 
 
 class Modes(NamedTuple):
@@ -32,7 +32,7 @@ def curvatures(kernel: Kernel, d: int, max_degree: int) -> Modes:
     J_τ: 2λ - λ². J^Sym in phase: 2λ - λ²; antiphase (one cloud 1 + εY, the other 1 - εY): -(2λ + λ²) < 0, so
     J^Sym is not convex.
     """
-    eigenvalues = kernel.degree_coefficients(d, max_degree)
+    eigenvalues = as_kernel(kernel).degree_coefficients(d, max_degree)
     convex = 2 * eigenvalues - eigenvalues**2
     return Modes(convex, convex, -(2 * eigenvalues + eigenvalues**2))
 

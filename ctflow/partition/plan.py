@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
 from ctflow._base.pytree import check_registered, static
 from ctflow._base.resources import in_words, total_bytes
-from ctflow.kernels import Kernel
+from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
 from ctflow.partition.spectral import CHUNK, GRADIENT_FACTOR, PROBES, coefficients, profile, wide
 
@@ -265,6 +265,7 @@ def explain(
         check_count(name, count, minimum=least)
     check_choice("method", method, METHODS)
     check_count("block_size", block_size)
+    kernel = as_kernel(kernel)
     check_kernel(kernel)
     check_choice("dtype", jnp.dtype(dtype).name, tuple(RTOL))
     degrees = choose_degrees(kernel, n, m, d, dtype, rtol)

@@ -51,8 +51,8 @@ def test_a_reader_that_goes_away_and_a_terminal_without_greek_are_no_errors():
 
 def test_import_is_quick_and_every_public_name_is_there():
     code = (
-        "import time; t = time.process_time(); import ctflow as ct; t = time.process_time() - t\n"
-        "assert t < 0.2, t\n"
+        "import sys, ctflow as ct\n"
+        "assert not {'jax', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)  # they load when used\n"
         "for name in ct.__all__: assert getattr(ct, name) is not None and name in dir(ct)\n"
         "assert callable(ct.solve) and callable(ct.evolve)"
     )

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -327,7 +326,6 @@ def test_a_full_disk_while_rows_are_written_leaves_nothing_behind(here, monkeypa
 
 
 def test_help_is_instant():
-    start = time.process_time()
     for command in ("diagnose", "correct"):
         code = f"import sys; sys.argv = ['ctflow', '{command}', '--help']\nfrom ctflow.cli import main\n"
         code += (
@@ -336,4 +334,3 @@ def test_help_is_instant():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "embeddings" in done.stdout
-    assert time.process_time() - start < 5

@@ -168,3 +168,14 @@ def test_the_search_for_n_by_n_arrays_finds_one():
 
     jaxpr = jax.make_jaxpr(jax.jit(jax.grad(dense)))(cloud).jaxpr
     assert max(np.prod(shape, dtype=int) for shape in shapes(jaxpr)) >= n * n
+
+
+def test_a_function_of_the_cosine_is_explained_like_its_kernel():
+    told = [
+        str(ct.partition.explain(5000, 5000, 3, kernel)) for kernel in (_wide, ct.kernels.Exponential(0.5))
+    ]
+    assert told[0] == told[1]
+
+
+def _wide(cosine):
+    return cosine / 0.5

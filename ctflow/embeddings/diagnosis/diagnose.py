@@ -1,24 +1,19 @@
 """`diagnose`: one report of all numbers about two clouds, with their nulls and intervals."""
 
 import dataclasses
-from numbers import Real
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.diagnosis import sections
 from ctflow.embeddings.diagnosis.gap import gap
 from ctflow.embeddings.diagnosis.moments import moments
 from ctflow.embeddings.diagnosis.report import Report
+from ctflow.embeddings.diagnosis.settings import Settings
 from ctflow.embeddings.diagnosis.study import study
 from ctflow.embeddings.diagnosis.words import notes, words
 from ctflow.embeddings.pairing import pair_up
-
-_LEAST_TEMPERATURE = 1e-9
-_LEAST_BOOTSTRAP = 20
 
 
 def diagnose(
@@ -82,29 +77,25 @@ def diagnose(
         ValueError: `x`, `y`, `pairs` or a setting breaks its rule, which the message states; or there are
             fewer than 10 distinct pairs, or fewer than 2 distinct rows of one modality.
     """
-    _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, logit_bias)
-    check_count("max_rows", max_rows, minimum=2)
-    check_count("max_gallery", max_gallery, minimum=2)
-    check_count("seed", seed, minimum=0)
+    settings = Settings(
+        temperature=temperature,
+        logit_bias=logit_bias,
+        estimator=estimator,
+        n_permutations=n_permutations,
+        n_bootstrap=n_bootstrap,
+        level=level,
+        max_rows=max_rows,
+        max_gallery=max_gallery,
+        seed=seed,
+    )
     x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
     plan = pair_up(x, y, pairs, groups)
-    options = {
-        "temperature": temperature,
-        "logit_bias": logit_bias,
-        "estimator": estimator,
-        "n_permutations": n_permutations,
-        "n_bootstrap": n_bootstrap,
-        "level": level,
-        "max_rows": max_rows,
-        "max_gallery": max_gallery,
-        "seed": seed,
-    }
     with tqdm(total=plan.num_groups, desc="reading", unit="group", disable=not progress, leave=False) as bar:
         read = moments(x, y, plan, x.shape[1], bar.update)
         bar.set_description("resampling")
-        s = study(x, y, plan, read, options)
+        s = study(x, y, plan, read, settings)
         found, half = sections.energy_terms(s) if temperature is not None else ({}, {})
         divergence = (found["divergence_12"] + found["divergence_21"]) / 2 if found else None
         metrics = [*gap(s, divergence), *sections.spread(s)]
@@ -113,28 +104,6 @@ def diagnose(
             rows = sections.gallery(s)
             metrics += [*sections.pairing(s), *sections.recalls(s, *rows)]
             metrics += [*sections.loss(s, *rows), *sections.energy(s, found, half)] if found else []
-    settings = {"x": x.name, "y": y.name, "rows": plan.shape, "d": x.shape[1], **options}
-    report = Report(tuple(metrics), (), notes(s), settings)
+    about = {"x": x.name, "y": y.name, "rows": plan.shape, "d": x.shape[1], **dataclasses.asdict(settings)}
+    report = Report(tuple(metrics), (), notes(s), about)
     return dataclasses.replace(report, words=words(report))
-
-
-def _check_settings(temperature, n_permutations, n_bootstrap, estimator, level, logit_bias) -> None:
-    check_choice("estimator", estimator, ("u", "v"))
-    check_count("n_permutations", n_permutations, minimum=99)
-    check_count("n_bootstrap", n_bootstrap, minimum=0)
-    if 0 < n_bootstrap < _LEAST_BOOTSTRAP:
-        raise ValueError(f"n_bootstrap must be 0 or >= {_LEAST_BOOTSTRAP}, got {n_bootstrap}")
-    lowest = 1 / (n_permutations + 1)
-    if not isinstance(level, Real) or not lowest <= level < 1:
-        raise ValueError(f"level must lie in [1/(n_permutations + 1), 1) = [{lowest:.3g}, 1), got {level!r}")
-    if temperature is not None:
-        check_positive("temperature", temperature)
-        if temperature < _LEAST_TEMPERATURE:
-            raise ValueError(
-                f"temperature must be >= {_LEAST_TEMPERATURE:g}, since rounding of the cosines distorts the "
-                f"terms below it, got {temperature:g}"
-            )
-    if logit_bias is not None and (
-        temperature is None or not isinstance(logit_bias, Real) or not np.isfinite(float(logit_bias))
-    ):
-        raise ValueError(f"logit_bias must be finite and needs a temperature, got {logit_bias!r}")

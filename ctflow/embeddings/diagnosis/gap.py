@@ -28,7 +28,7 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
         divergence: the mean smoothed divergence in nats, [columns]; None without a temperature.
     """
     distance = two_sample.distances(s.cosine)
-    energy, cross = two_sample.energy_and_cross(distance, s.rows, s.resamples, s.options["estimator"])
+    energy, cross = two_sample.energy_and_cross(distance, s.rows, s.resamples, s.settings.estimator)
     means = s.means()
     square = s.units.draws(np.sum((means[0] - means[1]) ** 2, axis=1) - s.chance_apart())
     found = [*_of_means(s, *means, square), *_of_laws(s, distance, energy), *_along_lines(s)]
@@ -51,7 +51,7 @@ def gap(s: Study, divergence: np.ndarray | None) -> list[Metric]:
         if not m.reason and (m.name != "smoothed_divergence" or _fields_are_alike(s))
     }
     chances = family_wise(family)
-    level = s.options["level"]
+    level = s.settings.level
     called = [
         dataclasses.replace(m, p_value=chances[m.name], gap=chances[m.name] <= level)
         if m.name in chances
@@ -68,7 +68,7 @@ def _fields_are_alike(s: Study) -> bool:
     cloud. Exchanging groups with unequal numbers of rows in x and y changes this number.
     """
     one_to_one = len(s.first_half) == s.rows.counts[0] == s.rows.counts[1]
-    return s.options["estimator"] == "u" or one_to_one or not s.paired or s.pairing.rows_as_groups
+    return s.settings.estimator == "u" or one_to_one or not s.paired or s.pairing.rows_as_groups
 
 
 def _one(name: str, draws: Draws, bounds: tuple[float, float] = (-np.inf, np.inf), **fields):
@@ -115,7 +115,7 @@ def _of_means(s: Study, x: np.ndarray, y: np.ndarray, square: Draws) -> list:
 
 
 def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
-    rows, resamples, estimator = s.rows, s.resamples, s.options["estimator"]
+    rows, resamples, estimator = s.rows, s.resamples, s.settings.estimator
     median = two_sample.median_cross_distance(distance, rows)
     common = {"rows": rows.counts, "estimator": estimator}
     found = [
@@ -187,7 +187,7 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
         s.resamples.draws(share),
         (-np.inf, 1),
         rows=s.rows.counts,
-        estimator=s.options["estimator"],
+        estimator=s.settings.estimator,
         means="energy distance as a share of twice the mean distance between x and y, E/(2E|x-y|)",
         reference="0 without a gap, at most 1; "
         + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
@@ -196,7 +196,7 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
 
 def _parts(s: Study, distance: np.ndarray, x: np.ndarray, y: np.ndarray, square: Draws) -> list[Metric]:
     """What the gap consists of: a shift or a change of shape, in few coordinates or many."""
-    rows, estimator, d = s.rows, s.options["estimator"], s.rows.points.shape[1]
+    rows, estimator, d = s.rows, s.settings.estimator, s.rows.points.shape[1]
     centred = two_sample.centred_distances(rows, distance)
     drawn = s.resamples.without_relabelled()
     shape = two_sample.energy_distance(centred, rows, drawn, estimator)

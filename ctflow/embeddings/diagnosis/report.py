@@ -38,6 +38,14 @@ class Report:
                 return metric
         raise KeyError(f"no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}")
 
+    def __repr__(self) -> str:
+        """What was measured, and the findings, in ten lines; `print` shows all numbers."""
+        n, m = self.settings["rows"]
+        head = f"Report: {len(self.metrics)} numbers of {n} and {m} rows in {self.settings['d']} dimensions"
+        lines = [head, *(f"  {line}" for line in (*self.words, *(f"note: {note}" for note in self.notes)))]
+        more = [f"  and {len(lines) - 9} more"] if len(lines) > 10 else []
+        return "\n".join(lines[: 10 - len(more)] + more)
+
     def to_json(self) -> str:
         """The whole report as JSON; NaN and infinity become null."""
         content = {

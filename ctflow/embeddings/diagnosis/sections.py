@@ -63,7 +63,7 @@ def pairing(s: Study) -> list[Metric]:
 
 def spread(s: Study) -> list[Metric]:
     """How each cloud spreads. The null is the spread with the labels of the modalities exchanged."""
-    d, estimator = s.rows.points.shape[1], s.options["estimator"]
+    d, estimator = s.rows.points.shape[1], s.settings.estimator
     kernel = np.exp(4 * s.cosine - 4)
     forms = two_sample.mean_forms(kernel, s.rows, s.resamples, estimator)
     # ‖x - x'‖² = 2 - 2cos: e^{-2‖·‖²} is the exponential kernel at τ = 1/4, times e^{-4}.
@@ -110,7 +110,7 @@ def spread(s: Study) -> list[Metric]:
 
 def gallery(s: Study) -> tuple[Block, np.ndarray, np.ndarray]:
     """The sample for retrieval and the loss; it is larger than the one for sums over all pairs of rows."""
-    block = s.pairing.take(s.pairing.sample(s.options["max_gallery"], s.random(5)))
+    block = s.pairing.take(s.pairing.sample(s.settings.max_gallery, s.random(5)))
     x, y = s.x.rows(block.x), s.y.rows(block.y)
     # In a narrow cone the cosines differ by less than float32's rounding: use float64 there.
     narrow = min(float(streamed.within(s.moments, as_they_are(s.moments.units), c)[0]) for c in "xy")
@@ -131,7 +131,7 @@ def _one_way(s: Study, way: str, queries, gallery, partners, group) -> list[Metr
     ks = tuple(k for k in KS if k < m)
     near = max(KS) if m > max(KS) else 0
     asked, hit, nearest = retrieval.hits_and_nearest(queries, gallery, ks, partners, near=near)
-    drawn = _drawn(group, s.options["n_bootstrap"] if enough_for_intervals(s.pairing) else 0, s.random(6))
+    drawn = _drawn(group, s.settings.n_bootstrap if enough_for_intervals(s.pairing) else 0, s.random(6))
     weight = drawn[asked] / np.maximum(drawn[asked].sum(axis=0), 1)
     count = np.bincount(np.searchsorted(asked, np.unique(partners, axis=0)[:, 0]))
     metrics = []
@@ -177,7 +177,7 @@ def _drawn(group: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
 
 def loss(s: Study, block: Block, x: np.ndarray, y: np.ndarray) -> list[Metric]:
     """The in-batch losses of the gallery's rows. The null (partners shuffled) has a closed form."""
-    tau, bias = s.options["temperature"], s.options["logit_bias"]
+    tau, bias = s.settings.temperature, s.settings.logit_bias
     found = in_batch(unit(x), unit(y), block, tau, bias)
     share = s.pairing.num_groups / len(np.unique(block.x_group))
     mean, sd = streamed.repaired_distance(s.moments)
@@ -224,14 +224,14 @@ def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     if s.paired:
         drawn = s.rows.pair_weight[:, None] * r.group[s.rows.group[s.rows.pairs[:, 0]]]
         paired = s.cosine[tuple(s.rows.pairs.T)] @ (drawn / drawn.sum(axis=0))
-    tau, estimator = s.options["temperature"], s.options["estimator"]
+    tau, estimator = s.settings.temperature, s.settings.estimator
     found = terms.energy_terms(s.cosine, paired, s.rows, r, temperature=tau, estimator=estimator)
     return {name: v[:-1] for name, v in found.items()}, {name: float(v[-1]) for name, v in found.items()}
 
 
 def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> list[Metric]:
     """J^Sym and its parts at the user's temperature, as metrics."""
-    tau, rows = s.options["temperature"], s.rows
+    tau, rows = s.settings.temperature, s.rows
     mean, sd = streamed.repaired_distance(s.moments)
     groups = len(s.first_half)
     # Shuffling the partners changes the alignment term only.

@@ -16,6 +16,7 @@ from ctflow.embeddings.diagnosis.resampling import (
     resample,
     table,
 )
+from ctflow.embeddings.diagnosis.settings import Settings
 from ctflow.embeddings.pairing import Pairing
 
 _MANY = 500
@@ -41,7 +42,7 @@ class Study(NamedTuple):
     resamples: Resamples
     cosine: np.ndarray
     """[N, N] cosines of the sample."""
-    options: dict[str, Any]
+    settings: Settings
 
     @property
     def all_rows(self) -> tuple[int, int]:
@@ -111,15 +112,13 @@ class Study(NamedTuple):
 
     def random(self, stream: int) -> np.random.Generator:
         """A random generator for one numbered stream, so that sections do not affect each other."""
-        return np.random.default_rng([self.options["seed"], stream])
+        return np.random.default_rng([self.settings.seed, stream])
 
 
-def study(
-    x: Embeddings, y: Embeddings, plan: Pairing, read: streamed.Moments, options: dict[str, Any]
-) -> Study:
+def study(x: Embeddings, y: Embeddings, plan: Pairing, read: streamed.Moments, settings: Settings) -> Study:
     """Draw the sample of rows and the resamples of units and sample."""
-    seed, relabelled, drawn = (options[name] for name in ("seed", "n_permutations", "n_bootstrap"))
-    block = plan.take(plan.sample(options["max_rows"], np.random.default_rng([seed, 0])))
+    seed, relabelled, drawn = settings.seed, settings.n_permutations, settings.n_bootstrap
+    block = plan.take(plan.sample(settings.max_rows, np.random.default_rng([seed, 0])))
     rows = table(unit(x.rows(block.x)), unit(y.rows(block.y)), block)
     if not enough_for_intervals(plan):
         drawn = 0
@@ -130,7 +129,7 @@ def study(
         for t, part in zip((read.units, rows), first, strict=True)
     )
     cosine = rows.points @ rows.points.T
-    return Study(x, y, plan, read, units, rows, first[0], first[1], resamples, cosine, options)
+    return Study(x, y, plan, read, units, rows, first[0], first[1], resamples, cosine, settings)
 
 
 def enough_for_intervals(plan: Pairing) -> bool:

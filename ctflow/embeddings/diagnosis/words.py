@@ -139,10 +139,10 @@ def notes(s: Study) -> tuple[str, ...]:
         if max(1 - low, high - 1) > 0.05:
             found.append(f"rows of {z.name} had norms {low:.4g} to {high:.4g} and were brought to unit norm")
     # Exchanging all labels does not change a distance, so each value of the null occurs twice.
-    if s.num_relabellings * s.options["level"] < 2:
+    if s.num_relabellings * s.settings.level < 2:
         found.append(
             f"the labels of so few rows can be exchanged in only {s.num_relabellings:.0f} ways, so no gap "
-            f"can be called at level {s.options['level']:g}"
+            f"can be called at level {s.settings.level:g}"
         )
     if not enough_for_intervals(s.pairing) and not s.pairing.rows_as_groups:
         found.append(
@@ -151,7 +151,7 @@ def notes(s: Study) -> tuple[str, ...]:
         )
     if s.paired:
         found += _of_partners(s)
-    if s.options["logit_bias"] is not None:
+    if s.settings.logit_bias is not None:
         found.append("logit_bias affects the sigmoid loss only: softmax terms do not depend on it")
     return tuple(found)
 
