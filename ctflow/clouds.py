@@ -18,6 +18,8 @@ from ctflow._base.checks import is_concrete
 from ctflow._base.pytree import check_registered
 
 __all__ = [
+    "Cloud",
+    "Clouds",
     "Pair",
     "PrecisionWarning",
     "WeightedCloud",
@@ -41,6 +43,13 @@ class Pair(NamedTuple):
 
     x: Any
     y: Any
+
+
+Cloud = AnyArray | WeightedCloud
+"""One cloud: points [n, d] of equal weight, or a `WeightedCloud`."""
+
+Clouds = Cloud | Pair | tuple[Any, ...]
+"""What an energy acts on and a flow moves: a cloud, a `Pair`, or a tuple of more clouds."""
 
 
 def _is_weighted(node: Any) -> bool:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from ctflow._base.annotations import Real
 from ctflow._base.checks import check_numbers
 from ctflow._base.pytree import Registered, check_registered, static
-from ctflow.clouds import check_clouds
+from ctflow.clouds import Clouds, check_clouds
 
 Scalar = Float[Array, ""]
 
@@ -117,7 +117,7 @@ class Energy(Registered, abstract=True):
             cls.terms = terms if own_terms else _only_term(cls)
 
     @partial(_checked, name="__call__")
-    def __call__(self, clouds: Any) -> Scalar:
+    def __call__(self, clouds: Clouds) -> Scalar:
         """The energy of the clouds, in nats.
 
         Raises:
@@ -126,7 +126,7 @@ class Energy(Registered, abstract=True):
         raise NotImplementedError
 
     @partial(_checked, name="terms")
-    def terms(self, clouds: Any) -> dict[str, Scalar]:
+    def terms(self, clouds: Clouds) -> dict[str, Scalar]:
         """Named scalars that add up to the energy.
 
         Raises:

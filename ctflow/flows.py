@@ -17,7 +17,7 @@ from ctflow import sphere
 from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_key
 from ctflow._base.pytree import Registered, converted, positive, static
-from ctflow.clouds import Pair, WeightedCloud, check_clouds, points, weights, with_points
+from ctflow.clouds import Clouds, Pair, WeightedCloud, check_clouds, points, weights, with_points
 from ctflow.energies import log_density
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.plan import check_kernel
@@ -53,7 +53,7 @@ class State(NamedTuple):
     finite: Bool[Array, ""]
 
 
-def velocity(energy: Any, clouds: Any) -> Any:
+def velocity(energy: Any, clouds: Clouds) -> Any:
     """Wasserstein velocity ż_i = -(1/w_i) P_{z_i} ∂E/∂z_i of every point, shaped like the points.
 
     With the factor 1/w_i (n for equal weights) the motion does not depend on the particle count. A point
@@ -76,7 +76,7 @@ def velocity(energy: Any, clouds: Any) -> Any:
 jitted_velocity = jax.jit(velocity)
 
 
-def move(clouds: Any, displacement: Any) -> Any:
+def move(clouds: Clouds, displacement: Any) -> Any:
     """`clouds` with every point walked along its tangent displacement."""
 
     def walk(z, v):  # a step size of another precision does not change the points'
@@ -106,7 +106,7 @@ class Flow(Registered, abstract=True):
         """The rate, 1/time, at which the flow itself works on S^{d-1}, whatever the energy."""
         return 0.0
 
-    def init(self, clouds: Any, key: Array | None = None) -> State:
+    def init(self, clouds: Clouds, key: Array | None = None) -> State:
         """The state at step 0.
 
         Raises:

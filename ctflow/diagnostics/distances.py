@@ -7,20 +7,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._base.checks import check_choice
-from ctflow.clouds import Pair, check_clouds, points, weights
+from ctflow.clouds import Cloud, Pair, check_clouds, points, weights
 from ctflow.sphere import safe_norm
 
 _BLOCK = 512
 
 
-def centroid_gap(x: Any, y: Any) -> Float[Array, ""]:
+def centroid_gap(x: Cloud, y: Cloud) -> Float[Array, ""]:
     """‖x̄ - ȳ‖, the distance between the clouds' means, in [0, 2]."""
     x, y = check_clouds("clouds", Pair(x, y))
     means = [jnp.matmul(weights(c), points(c), precision="highest") for c in (x, y)]
     return safe_norm(means[0] - means[1])[0]
 
 
-def energy_distance(x: Any, y: Any, *, estimator: str = "u") -> Float[Array, ""]:
+def energy_distance(x: Cloud, y: Cloud, *, estimator: str = "u") -> Float[Array, ""]:
     """2E‖x-y‖ - E‖x-x'‖ - E‖y-y'‖ with chordal distances; it is 0 only for equal laws.
 
     A distance is √(2 - 2⟨x, y⟩). Where points coincide its rounding error is about √eps, 3e-4 in float32.

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ctflow._base.annotations import Real
 from ctflow._base.checks import check_choice, check_positive
-from ctflow.clouds import check_cloud, check_clouds, points, weights
+from ctflow.clouds import Cloud, check_cloud, check_clouds, points, weights
 from ctflow.kernels import Exponential
 from ctflow.partition import log_partition
 
@@ -26,7 +26,7 @@ def alignment(x: Any, y: Any) -> Float[Array, ""]:
     return jnp.mean(jnp.sum((x - y) ** 2, axis=1))
 
 
-def uniformity(x: Any, *, exponent: Real = 2.0, estimator: str = "u") -> Float[Array, ""]:
+def uniformity(x: Cloud, *, exponent: Real = 2.0, estimator: str = "u") -> Float[Array, ""]:
     """Log E e^{-t‖x - x'‖²}, in [-4t, 0]; lower is more uniform (arXiv 2005.10242).
 
     Args:
@@ -40,7 +40,7 @@ def uniformity(x: Any, *, exponent: Real = 2.0, estimator: str = "u") -> Float[A
     return _log_mean_kernel(x, x, exponent, estimator)
 
 
-def mmd_squared(x: Any, y: Any, *, bandwidth: Real, estimator: str = "u") -> Float[Array, ""]:
+def mmd_squared(x: Cloud, y: Cloud, *, bandwidth: Real, estimator: str = "u") -> Float[Array, ""]:
     """MMD² with the kernel e^{-‖x - y‖²/(2b²)}: E k(x, x') + E k(y, y') - 2E k(x, y) (Gretton et al. 2012).
 
     Args:
@@ -57,7 +57,7 @@ def mmd_squared(x: Any, y: Any, *, bandwidth: Real, estimator: str = "u") -> Flo
     return within[0] + within[1] - 2 * jnp.exp(_log_mean_kernel(x, y, exponent, "v"))
 
 
-def mean_cosine(x: Any) -> Float[Array, ""]:
+def mean_cosine(x: Cloud) -> Float[Array, ""]:
     """Mean cosine of two distinct points, in [-1/(n - 1), 1]; large if the cloud fills a narrow cone.
 
     Args:
@@ -69,7 +69,7 @@ def mean_cosine(x: Any) -> Float[Array, ""]:
     return (mean @ mean - _coincidence(x)) / (1 - _coincidence(x))
 
 
-def effective_rank(x: Any) -> Float[Array, ""]:
+def effective_rank(x: Cloud) -> Float[Array, ""]:
     """Exp of the entropy of the singular values of the centred cloud, in [1, d] (Roy and Vetterli 2007).
 
     It is NaN for a single point. For equal points rounding decides: NaN, or a value that means nothing.

@@ -59,8 +59,8 @@ class DensityFlow:
             check_potential(potential, d)
         fields = [potential_values(potential, self.grid.nodes) for potential in potentials]
         self._fields = np.stack(fields) / self.temperature
-        kernel = Exponential(temperature) if kernel is None else as_kernel(kernel)
-        self._eigenvalues = kernel.degree_coefficients(d, max_degree)[self.grid.degrees]
+        smoothing = Exponential(temperature) if kernel is None else as_kernel(kernel)
+        self._eigenvalues = smoothing.degree_coefficients(d, max_degree)[self.grid.degrees]
 
     def smoothed(self, densities: np.ndarray) -> np.ndarray:
         """Kρ at the nodes for densities [..., k] at the nodes."""

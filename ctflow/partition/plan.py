@@ -237,7 +237,7 @@ def explain(
     n: int,
     m: int,
     d: int,
-    kernel: Kernel,
+    kernel: Any,
     dtype: Any = "float32",
     *,
     method: str = "auto",

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ctflow._base.checks import check_numbers
 from ctflow._base.resources import check_fits, program_bytes, seconds_in_words, tree_bytes
+from ctflow.clouds import Clouds
 from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State
 from ctflow.running import checks as run_checks
@@ -32,7 +33,7 @@ _energy = jax.jit(lambda energy, clouds: energy(clouds))
 
 def solve(
     energy: Any,
-    start: Any,
+    start: Clouds | State,
     flow: Flow,
     *,
     num_steps: int,
