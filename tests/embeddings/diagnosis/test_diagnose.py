@@ -320,6 +320,9 @@ def test_the_report_speaks_json_markdown_and_pictures(tmp_path):
     with pytest.raises(ValueError, match=r"path must end in \.json, \.md or \.png, got .*r\.txt"):
         report.save(tmp_path / "r.txt")
     assert "centroid_gap" in str(report)
+    shown = repr(report).splitlines()
+    assert len(shown) <= 10
+    assert shown[1].strip() == report.words[0]
     with pytest.raises(KeyError, match="no metric 'gap'"):
         report["gap"]
 
