@@ -14,11 +14,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._base.annotations import AnyArray, Real
-from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
+from ctflow._base.checks import check_choice, check_numbers, check_positive, is_concrete
 from ctflow._base.pytree import assign, converted, positive, pytree, static
-from ctflow.clouds import Pair, WeightedCloud, described, is_pair, mean, points
+from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.energy import (
+    Between,
+    Component,
     Energy,
     Function,
     Scalar,
@@ -28,7 +30,6 @@ from ctflow.energy import (
     check_energy,
     prepared,
     terms_of,
-    value_of,
 )
 from ctflow.kernels import Exponential, Kernel, as_kernel
 from ctflow.partition import log_partition
@@ -87,14 +88,6 @@ def _check_single(clouds: Any) -> None:
             f"this energy is of one cloud [n, d], got several: {described(clouds)}; pass one of them, or "
             f"make it an energy of the first: ct.energies.Component(energy, index=0)"
         )
-
-
-def _check_several(clouds: Any, *indices: int) -> None:
-    several = isinstance(clouds, tuple) and not isinstance(clouds, WeightedCloud)
-    if not several or max(indices) >= len(clouds):
-        advice = f"index must be <= {len(clouds) - 1}" if several else "pass ct.Pair(x, y)"
-        which = " and ".join(map(str, indices))
-        raise ValueError(f"this energy is of cloud {which} of several, got {described(clouds)}; {advice}")
 
 
 class Potential(Energy):
@@ -156,60 +149,6 @@ class SmoothedEntropy(_Smoothed):
     def check(self, clouds):
         """One cloud."""
         _check_single(clouds)
-
-
-class Component(Energy):
-    """A single-cloud energy of one cloud among several: E(clouds[index])."""
-
-    part: Energy
-    _: KW_ONLY
-    index: int = static()
-
-    def __post_init__(self):
-        check_count("index", self.index, minimum=0)
-
-    def __call__(self, clouds):
-        """The part's energy of that cloud."""
-        return value_of(self.part, clouds[self.index])
-
-    def terms(self, clouds):
-        """The part's terms, numbered by the cloud, from 1."""
-        return {f"{name}_{self.index + 1}": v for name, v in terms_of(self.part, clouds[self.index]).items()}
-
-    def check(self, clouds):
-        """Several clouds, and one there that the part is for."""
-        _check_several(clouds, self.index)
-        self.part.check(clouds[self.index])
-
-
-class Between(Energy):
-    """An energy of two clouds between any two of several: E(clouds[first], clouds[second])."""
-
-    part: Energy
-    _: KW_ONLY
-    first: int = static()
-    second: int = static()
-
-    def __post_init__(self):
-        check_count("first", self.first, minimum=0)
-        check_count("second", self.second, minimum=0)
-
-    def _pair(self, clouds):
-        return Pair(clouds[self.first], clouds[self.second])
-
-    def __call__(self, clouds):
-        """The part's energy of those two clouds."""
-        return value_of(self.part, self._pair(clouds))
-
-    def terms(self, clouds):
-        """The part's terms, numbered by the clouds, from 1."""
-        numbers = f"{self.first + 1}{self.second + 1}"
-        return {f"{name}_of_{numbers}": v for name, v in terms_of(self.part, self._pair(clouds)).items()}
-
-    def check(self, clouds):
-        """Several clouds, and two there that the part is for."""
-        _check_several(clouds, self.first, self.second)
-        self.part.check(self._pair(clouds))
 
 
 class Alignment(Energy):

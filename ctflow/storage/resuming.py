@@ -35,11 +35,6 @@ class Session:
         self.found = None if store is None else store.load()
 
     @property
-    def is_stored(self) -> bool:
-        """Whether the run leaves checkpoints."""
-        return self._store is not None
-
-    @property
     def is_asked_to_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM has come; never true of a run without checkpoints."""
         return self._note.signum is not None
