@@ -2,7 +2,7 @@
 
 Each part has the sign with which it enters the large-batch InfoNCE energy
 J_τ = (1/τ)∫U dq - H_×(q, ρ̃), where ρ̃ = Γ/V is the kernel-smoothed density and
-H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). An energy knows nothing of time; flows move its clouds.
+H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). Energies do not depend on time; flows move the clouds.
 """
 
 from dataclasses import KW_ONLY
@@ -102,7 +102,7 @@ class Potential(Energy):
         return {"potential": mean(clouds, evaluate(self.potential, points(clouds))) / self.temperature}
 
     def check(self, clouds):
-        """One cloud, and a potential with parameters in range. Its dimension shows when it is evaluated."""
+        """Raise ValueError unless there is one cloud and the potential's parameters are in range."""
         _check_single(clouds)
         check_parameters(self.potential)
 
@@ -147,7 +147,7 @@ class SmoothedEntropy(_Smoothed):
         return {"negative_entropy": self._mean_log_density(clouds, clouds, exclude_self=self.exclude_self)}
 
     def check(self, clouds):
-        """One cloud."""
+        """Raise ValueError unless there is one cloud."""
         _check_single(clouds)
 
 
@@ -163,7 +163,7 @@ class Alignment(Energy):
         return {"alignment": -self.coupling.mean_cosine(*points(clouds)) / self.temperature}
 
     def check(self, clouds):
-        """Two clouds that the coupling fits."""
+        """Raise ValueError unless there are two clouds that the coupling fits."""
         _check_pair(clouds)
         check_coupling(self.coupling, clouds)
 
@@ -190,12 +190,12 @@ class CrossEntropy(_Smoothed):
         return {f"negative_cross_entropy_{self.direction}": self._mean_log_density(a, b)}
 
     def check(self, clouds):
-        """Two clouds."""
+        """Raise ValueError unless there are two clouds."""
         _check_pair(clouds)
 
 
 class LogVolume(Energy):
-    """log V of the kernel: no force on any point, but the part of the loss's slope in τ that J leaves out.
+    """log V of the kernel: it moves no point, but is the part of the loss's slope in τ that J leaves out.
 
     InfoNCE's loss tends to J + log V + log N (arXiv 2601.19597). With the kernel's temperature learned,
     descend J + log V: dJ/dτ alone is not the loss's slope, and descending J in τ does not stop where the
@@ -225,7 +225,7 @@ class SymmetricDivergence(_Smoothed):
         return {"symmetric_divergence": (log_rho["11"] - log_rho["12"] + log_rho["22"] - log_rho["21"]) / 2}
 
     def check(self, clouds):
-        """Two clouds."""
+        """Raise ValueError unless there are two clouds."""
         _check_pair(clouds)
 
 
@@ -295,13 +295,13 @@ class Symmetric(Energy):
     def terms(self, clouds):
         """`alignment`, `negative_cross_entropy_12` and `negative_cross_entropy_21`: they add up to J^Sym.
 
-        J^Sym = alignment - ½H_×(q_1, ρ̃_2) - ½H_×(q_2, ρ̃_1): the second and third term are each half of what
-        `CrossEntropy` names so, ½∫log ρ̃_b dq_a.
+        J^Sym = alignment - ½H_×(q_1, ρ̃_2) - ½H_×(q_2, ρ̃_1). The second and third term are each half of the
+        term of `CrossEntropy` with the same name: ½∫log ρ̃_b dq_a.
         """
         return terms_of(self._sum(), clouds)
 
     def free_energies(self, clouds: Any) -> dict[str, Scalar]:
-        """The other split of J^Sym: what each cloud is by itself, and what drives the two apart.
+        """The other split of J^Sym: a free energy per cloud, minus the divergences that part the clouds.
 
         J^Sym = ½(free_energy_12 + free_energy_21) - ½(divergence_12 + divergence_21)
 
@@ -310,7 +310,7 @@ class Symmetric(Energy):
         `SymmetricDivergence` to J^Sym leaves the mean of the free energies.
 
         Raises:
-            ValueError: as the energy itself.
+            ValueError: as for the energy itself.
         """
         clouds = prepared(self, clouds, "clouds")
         alignment = terms_of(Alignment(self.coupling, temperature=self.temperature), clouds)["alignment"]
@@ -323,7 +323,7 @@ class Symmetric(Energy):
         }
 
     def check(self, clouds):
-        """Two clouds that the coupling fits."""
+        """Raise ValueError unless there are two clouds that the coupling fits."""
         self._sum().check(clouds)
 
     def lower_bound(self, d: int, dtype=None) -> Scalar:

@@ -1,4 +1,4 @@
-"""What every energy is: a value and terms that agree, checked at the door, to be added and scaled."""
+"""The base of energies: a value and terms that agree, checks of the clouds, and arithmetic of energies."""
 
 import re
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ Scalar = Float[Array, ""]
 
 
 def _checked(method: Any, name: str) -> Any:
-    """An energy's method as it is called from outside: it checks clouds and result; `.bare` does not."""
+    """An energy's method with checks of clouds and result around it; `bare` is the method itself."""
 
     @wraps(method)
     def on_checked_clouds(self, clouds):
@@ -32,7 +32,7 @@ def _checked(method: Any, name: str) -> Any:
 
 
 def _scalars(name: str, found: Any) -> Any:
-    """What a method of an energy returned, once it is a number or, of `terms`, a dict of such."""
+    """Return what a method returned, or raise unless it is a number or, for `terms`, a dict of them."""
     terms = isinstance(found, dict)
     if name.endswith(".terms") and not (terms and found):
         raise ValueError(f"{name} must return a dict of numbers, at least one, got {found!r}")
@@ -51,12 +51,12 @@ def _scalars(name: str, found: Any) -> Any:
 
 
 def _bare(method: Any) -> Any:
-    """The method on clouds that have been checked."""
+    """The method without its checks."""
     return getattr(method, "bare", method)
 
 
 def _sum_of_terms(cls: Any) -> Any:
-    """The value of a class that defines terms only: the sum of those, also if they are replaced later."""
+    """A `__call__` for a class that defines `terms` only: the sum of the terms."""
 
     def value(self, clouds):
         """The sum of the terms."""
@@ -70,7 +70,7 @@ def _sum_of_terms(cls: Any) -> Any:
 
 
 def _only_term(cls: Any) -> Any:
-    """The terms of a class that defines its value only: that one, named after the class."""
+    """The `terms` of a class that defines `__call__` only: its value, named after the class."""
 
     def terms(self, clouds):
         """The energy itself as the only term, named after the class."""
@@ -84,7 +84,7 @@ def _only_term(cls: Any) -> Any:
 
 
 def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
-    """The error of a class that defines one method by the other, which it does not inherit."""
+    """The error of a class whose two methods call each other without end."""
     return TypeError(
         f"{cls.__name__}.{defined} never ends: it calls self.{other}, which a class that defines {defined} "
         f"anew does not inherit; call super().{other}(clouds), or define both"
@@ -94,13 +94,13 @@ def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
 class Energy(Registered, abstract=True):
     """Base of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
 
-    Both check the clouds first, in every subclass: shapes, dimension, dtype and how many clouds there are;
-    of clouds that are not traced also the numbers (finite, on the sphere).
+    Both check the clouds first, in every subclass: number of clouds, shapes, dimension and dtype; and, where
+    they are not traced, that all points are finite and on the sphere.
 
-    A subclass defines `terms` (the energy is then their sum), or `__call__` (the energy is then its only
-    term), or both. A class that defines one of them anew does not inherit the other, so that they always
-    agree. Its annotated fields are its numbers (`ct.static()` for what is none): a subclass is a frozen
-    dataclass that JAX knows. Energies are added, subtracted, negated, and scaled by a number.
+    A subclass defines `terms` (its value is then their sum), or `__call__` (its only term is then its value),
+    or both. A class that redefines one of them does not inherit the other, so that they always agree. A
+    subclass is a frozen dataclass registered with JAX: its annotated fields are its numbers, and fields of
+    `ct.static()` are not differentiated. Energies can be added, subtracted, negated, and scaled by a number.
     """
 
     __array_ufunc__ = None  # NumPy's numbers leave arithmetic with energies to them
@@ -121,7 +121,7 @@ class Energy(Registered, abstract=True):
         """The energy of the clouds, in nats.
 
         Raises:
-            ValueError: clouds that are not of the kind this energy is for, or not on the sphere.
+            ValueError: the energy does not accept such clouds, or they are not on the sphere.
         """
         raise NotImplementedError
 
@@ -135,7 +135,7 @@ class Energy(Registered, abstract=True):
         raise NotImplementedError
 
     def check(self, clouds: Any) -> None:
-        """Raise ValueError if the clouds are not of the kind this energy is for."""
+        """Raise ValueError if this energy does not accept such clouds."""
 
     def __add__(self, other: Any) -> "Energy":
         if not isinstance(other, Energy) and not _is_function(other):
@@ -179,7 +179,7 @@ class Function(Energy):
     fn: Any = static()
 
     def terms(self, clouds):
-        """What the function returns, by its name."""
+        """The value of the function, under its name."""
         name = getattr(self.fn, "__name__", "function")
         return {"function" if name == "<lambda>" else name: self.fn(clouds)}
 
@@ -199,12 +199,12 @@ def value_of(energy: Energy, clouds: Any) -> Scalar:
 
 
 def terms_of(energy: Energy, clouds: Any) -> dict[str, Scalar]:
-    """Its terms on clouds that have been checked."""
+    """The terms of clouds that have been checked."""
     return _bare(type(energy).terms)(energy, clouds)
 
 
 def prepared(energy: Energy, clouds: Any, name: str) -> Any:
-    """The clouds as JAX arrays, once the energy's numbers and they are checked: whatever is not traced."""
+    """Check the energy's numbers and the clouds, and return the clouds as JAX arrays; tracers pass."""
     kind = type(energy)
     if kind.__call__ is Energy.__call__ and kind.terms is Energy.terms:
         raise NotImplementedError(f"{kind.__name__} must define __call__(clouds) or terms(clouds)")
@@ -215,7 +215,7 @@ def prepared(energy: Energy, clouds: Any, name: str) -> Any:
 
 
 def _merged(parts: Iterable[dict[str, Scalar]]) -> dict[str, Scalar]:
-    """Terms of several energies; a name that comes again gets a number, and so does that of their sum."""
+    """The terms of several energies; repeated names, and the name `energy`, get a number."""
     merged: dict[str, Scalar] = {}
     for name, value in chain.from_iterable(part.items() for part in parts):
         names = chain([name], (f"{name} ({number})" for number in count(2)))
@@ -242,7 +242,7 @@ class Sum(Energy):
         return reduce(jnp.add, (value_of(part, clouds) for part in self.parts))
 
     def terms(self, clouds):
-        """The terms of every part; a name that comes again gets a number."""
+        """The terms of every part; repeated names get a number."""
         return _merged(terms_of(part, clouds) for part in self.parts)
 
     def check(self, clouds):
@@ -252,7 +252,7 @@ class Sum(Energy):
 
 
 class Scaled(Energy):
-    """weight · E, terms scaled alike."""
+    """weight · E; its terms are scaled by the same weight."""
 
     part: Energy
     _: KW_ONLY
@@ -298,7 +298,7 @@ class Component(Energy):
         return {f"{name}_{self.index + 1}": v for name, v in terms_of(self.part, clouds[self.index]).items()}
 
     def check(self, clouds):
-        """Several clouds, and one there that the part is for."""
+        """Raise ValueError unless there is such a cloud and the part accepts it."""
         _check_several(clouds, self.index)
         self.part.check(clouds[self.index])
 
@@ -328,13 +328,13 @@ class Between(Energy):
         return {f"{name}_of_{numbers}": v for name, v in terms_of(self.part, self._pair(clouds)).items()}
 
     def check(self, clouds):
-        """Several clouds, and two there that the part is for."""
+        """Raise ValueError unless there are two such clouds and the part accepts them."""
         _check_several(clouds, self.first, self.second)
         self.part.check(self._pair(clouds))
 
 
 def check_energy(energy: Any, clouds: Any, *, name: str = "start") -> Any:
-    """Check that JAX knows an energy, its numbers, and that the clouds are of its kind.
+    """Check that an energy is registered with JAX, has numbers in range, and accepts the clouds.
 
     Returns:
         The clouds as JAX arrays.

@@ -1,7 +1,7 @@
 """The frame of an experiment script: presets, a folder of results, figures that can be drawn again.
 
 A script gives a frozen dataclass of settings, `run(config) → Result` and `plot(result) → figures`. The
-tables and arrays are on disk before anything is drawn, so that a figure's fault never costs a run.
+tables and arrays are on disk before anything is drawn, so that an error in a figure never costs a run.
 """
 
 import dataclasses
@@ -45,12 +45,12 @@ _MOST_SEEDS = 10_000
 
 
 class Result(NamedTuple):
-    """What a run found.
+    """The result of a run.
 
     Attributes:
         tables: tidy tables by name, each a dict of equally long columns; written as CSV.
         arrays: arrays for pictures, by name; written as one .npz.
-        facts: single figures and remarks; written into run.json.
+        facts: single numbers and remarks; written into run.json.
     """
 
     tables: dict[str, dict[str, np.ndarray]]
@@ -131,10 +131,10 @@ def main(
     """Run an experiment from the command line.
 
     Args:
-        name: of the experiment and of its folder under --out.
-        presets: settings by name, the first the default; every field can be overridden by a flag.
-        run: from settings, and the folder for its checkpoints or None, to a Result.
-        plot: from a Result to things to save by file name (figures, animations).
+        name: name of the experiment and of its folder under --out.
+        presets: settings by name; the first is the default, and a flag can override each field.
+        run: a function of the settings and the checkpoint folder (or None) that returns a Result.
+        plot: a function of a Result that returns figures and animations by file name.
         description: shown by --help.
         argv: the command line; `sys.argv[1:]` by default.
     """
@@ -187,16 +187,16 @@ def run_and_save(
 ) -> Result:
     """Run an experiment and write its tables, arrays and record, with the time it took.
 
-    With `resume`, a result of these settings that is there is taken, and a run of them that was
-    interrupted is gone on with. With `force`, a run that may not fit into memory is tried.
+    With `resume`, a finished result with the same settings is read instead, and an interrupted run with the
+    same settings continues. With `force`, a run starts even if it may not fit into memory.
 
     Returns:
-        The result as it stands on disk, so that a figure drawn now is one drawn again later.
+        The result as read from the disk, so that figures drawn now and later are the same.
 
     Raises:
-        ValueError: another process writes into the folder, or it holds an interrupted run of other settings;
-            more than 10,000 seeds.
-        MemoryError: the run cannot fit.
+        ValueError: another process writes into the folder, or it holds an interrupted run with other
+            settings; more than 10,000 seeds.
+        MemoryError: the run does not fit into memory.
     """
     scratch = folder / "checkpoints"
     _check_seeds(config)
@@ -230,7 +230,7 @@ def run_and_save(
 
 
 def _check_seeds(config: Any) -> None:
-    """Raise ValueError for more seeds than could be listed: a table has a row for each."""
+    """Raise ValueError for too many seeds: a table has a row for each."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name.endswith("seeds") and value > _MOST_SEEDS:
@@ -238,7 +238,7 @@ def _check_seeds(config: Any) -> None:
 
 
 def _tell_earlier(folder: Path, config: Any) -> None:
-    """Say how long these settings took, where the folder holds a result of them."""
+    """Print how long an earlier run with these settings took, if the folder holds its result."""
     if is_done(folder, config):
         record = json.loads((folder / "run.json").read_text())
         seconds, cores = record.get("seconds"), record.get("cores")
@@ -249,7 +249,7 @@ def _tell_earlier(folder: Path, config: Any) -> None:
 
 
 def _before(record: Any) -> dict[str, Any]:
-    """The record of an interrupted run, if it is one."""
+    """Return the record of an interrupted run, or raise ValueError if it is not one."""
     match record:
         case {"identity": dict(), "seconds": int() | float(), "cpu_seconds": int() | float()}:
             return record
@@ -257,7 +257,7 @@ def _before(record: Any) -> dict[str, Any]:
 
 
 def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]:
-    """Make the folder for checkpoints, empty unless it is gone on with; what its run.json says."""
+    """Prepare the checkpoint folder, empty unless the run continues; return the content of its run.json."""
     now = {"identity": identity(config=config, run=run), "seconds": 0.0, "cpu_seconds": 0.0}
     if resume and (scratch / "run.json").is_file():
         with readable(str(scratch / "run.json"), "record of an interrupted run"):
@@ -266,12 +266,12 @@ def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]
             now |= {key: float(before[key]) for key in ("seconds", "cpu_seconds")}
         if text:
             raise ValueError(
-                f"{str(scratch)!r} is of another run: {text}; go back to it, or start again without --resume"
+                f"{str(scratch)!r} belongs to a different run: {text}; restore its settings, or start again without --resume"
             )
         return now
     if any(scratch.rglob("*.safetensors")):
         raise ValueError(
-            f"{str(scratch)!r} holds an interrupted run; go on by --resume, or remove it to start again"
+            f"{str(scratch)!r} holds an interrupted run; continue with --resume, or remove the folder to start again"
         )
     if scratch.exists():
         shutil.rmtree(scratch)

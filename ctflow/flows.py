@@ -1,7 +1,8 @@
 """How a cloud moves down an energy: one step at a time.
 
-A flow has `init(clouds, key) → State` and `step(energy, state) → State`. Physical flows (GradientFlow,
-Langevin, WassersteinFisherRao) have a time, `step_size` a step; `Descent` has iterations only.
+A flow has `init(clouds, key) → State` and `step(energy, state) → State`. Physical flows
+(GradientFlow, Langevin, WassersteinFisherRao) advance time by `step_size` per step; `Descent` only counts
+iterations.
 """
 
 import inspect
@@ -36,14 +37,15 @@ __all__ = [
 
 
 class State(NamedTuple):
-    """Where a flow stands.
+    """The state of a flow.
 
     Attributes:
-        clouds: what moves.
-        step: steps done, int32.
-        key: the run's random key; step k uses fold_in(key, k), so that chunks never change a result.
+        clouds: the clouds that move.
+        step: number of steps done, int32.
+        key: the run's random key, or None. Step k uses fold_in(key, k), so the result does not depend on how
+            the run is cut into chunks.
         memory: an optimizer's state, or None.
-        finite: False once a step came out non-finite; the clouds are then those before that step.
+        finite: False if a step came out non-finite; the clouds are then those before that step.
     """
 
     clouds: Any
@@ -56,11 +58,11 @@ class State(NamedTuple):
 def velocity(energy: Any, clouds: Clouds) -> Any:
     """Wasserstein velocity ż_i = -(1/w_i) P_{z_i} ∂E/∂z_i of every point, shaped like the points.
 
-    With the factor 1/w_i (n for equal weights) the motion does not depend on the particle count. A point
-    of weight 0 does not move.
+    With the factor 1/w_i (n for equal weights) the motion does not depend on the number of particles. A
+    point of weight 0 does not move.
 
     Raises:
-        ValueError: clouds that the energy is not for, or not on the sphere.
+        ValueError: the energy does not accept such clouds, or they are not on the sphere.
     """
     clouds = check_clouds("clouds", clouds)
     z = points(clouds)
@@ -77,7 +79,7 @@ jitted_velocity = jax.jit(velocity)
 
 
 def move(clouds: Clouds, displacement: Any) -> Any:
-    """`clouds` with every point walked along its tangent displacement."""
+    """The clouds with every point moved along the geodesic of its tangent displacement."""
 
     def walk(z, v):  # a step size of another precision does not change the points'
         return sphere.exp_map(z, v.astype(z.dtype))
@@ -103,7 +105,7 @@ class Flow(Registered, abstract=True):
         super().__init_subclass__(**options)
 
     def own_rate(self, d: int) -> float:
-        """The rate, 1/time, at which the flow itself works on S^{d-1}, whatever the energy."""
+        """The rate, 1/time, of the flow's own noise or reaction on S^{d-1}, whatever the energy."""
         return 0.0
 
     def init(self, clouds: Clouds, key: Array | None = None) -> State:
@@ -124,7 +126,7 @@ class Flow(Registered, abstract=True):
         raise NotImplementedError(f"{type(self).__name__} must define step(energy, state)")
 
     def time(self, steps: Any) -> Any:
-        """Physical time after so many steps; None for a flow that has none."""
+        """The physical time after `steps` steps; None for a flow without time."""
         return None
 
 
@@ -142,16 +144,17 @@ class GradientFlow(PhysicalFlow):
     """Deterministic Wasserstein gradient flow dz/dt = velocity(E, z), by exponential Euler steps.
 
     Args:
-        step_size: time a step, > 0. First order in it; stable below 2 over the fastest rate of the
-            energy. Near the uniform law a smoothed entropy whose kernel has temperature τ has rates of at
-            most 4/(eτ), so that a step below eτ/2 is stable; a potential adds its own curvature.
+        step_size: time per step, > 0. The error is of first order in it. Steps are stable below 2 divided by
+            the fastest rate of the energy. Near the uniform law a smoothed entropy whose kernel has
+            temperature τ has rates of at most 4/(eτ), so steps below eτ/2 are stable; a potential adds its
+            own curvature.
     """
 
     step_size: Real = positive()
     stable_below = 2.0
 
     def step(self, energy, state):
-        """Walk for `step_size` along the velocity."""
+        """Move along the velocity for the time `step_size`."""
         displacement = jax.tree.map(lambda v: self.step_size * v, velocity(energy, state.clouds))
         return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1)
 
@@ -163,19 +166,19 @@ class Langevin(PhysicalFlow):
     measure exp(-U/τ)/Z.
 
     A step is a Strang splitting: half a step of drift (midpoint rule), a step of Brownian motion, half a
-    step of drift. The Brownian step is a geodesic walk of variance 2h/(1 + (d-2)h/3) a direction: the
-    curvature of the sphere makes a walk of variance 2h too slow at second order, the factor mends it, and
-    the uniform law is kept exactly. The law's error is O(h²): in a well where U/τ has curvature k the
-    stationary variance is off by the factor 4a·r²/(1 - r⁴) = 1 - (hk)²/8 + O((hk)³), where a = hk/2 and
-    r = 1 - a + a²/2. It stays within a tenth of 1 up to h·k = 2, is 2.8 at h·k = 3, and infinite at 4. In a
-    gentle potential it is the noise that must not take a point too far over the sphere before U is asked
-    again: under U = -z_1 at τ = 1 in d = 3 the mean height is off by 3 % at h(d-1) = 0.9, by 10 % at 2 and by
-    31 % at 3.8.
+    step of drift. The Brownian step is a geodesic walk of variance 2h/(1 + (d-2)h/3) per direction: on the
+    curved sphere a walk of variance 2h would be too slow at second order, and the factor corrects this. The
+    uniform law is preserved exactly. The error of the law is O(h²): in a well where U/τ has curvature k, the
+    stationary variance is wrong by the factor 4a·r²/(1 - r⁴) = 1 - (hk)²/8 + O((hk)³), where a = hk/2 and
+    r = 1 - a + a²/2. The factor is within a tenth of 1 up to h·k = 2, 2.8 at h·k = 3, and infinite at 4. In
+    a gentle potential the noise is the limit: it must not carry a point too far before U is evaluated again.
+    Under U = -z_1 at τ = 1 in d = 3 the mean height is wrong by 3 % at h(d-1) = 0.9, by 10 % at 2 and by 31 %
+    at 3.8.
 
     Args:
-        step_size: time a step h, > 0; keep h·k and h(d-1) below 0.2. `solve` refuses a law from steps with
-            h·k or h(d-1) above 2. What no check sees are features of U narrower than the noise's step √(2h)
-            and less than τ deep: they must be resolved by h.
+        step_size: time h per step, > 0; keep h·k and h(d-1) below 0.2. `solve` raises DivergedError for h·k
+            or h(d-1) above 2. It cannot detect features of U that are narrower than a step of the noise,
+            √(2h), and less than τ deep; choose h small enough to resolve them.
     """
 
     step_size: Real = positive()
@@ -183,7 +186,7 @@ class Langevin(PhysicalFlow):
     stable_below = 2.0  # steps up to 4 settle, but in a law that is too wide
 
     def own_rate(self, d):
-        """That at which Brownian motion on S^{d-1} forgets the mean, d - 1."""
+        """The rate at which Brownian motion on S^{d-1} forgets the mean, d - 1."""
         return d - 1.0
 
     def step(self, energy, state):
@@ -202,7 +205,7 @@ class Langevin(PhysicalFlow):
         return scale * sphere.project_tangent(z, jax.random.normal(key, z.shape, z.dtype))
 
     def _drift(self, energy, clouds, time):
-        """Midpoint rule: the velocity half way, brought to the tangent space of the start."""
+        """Midpoint rule: the velocity at half time, projected to the tangent space of the start."""
         there = jax.tree.map(lambda v: time / 2 * v, velocity(energy, clouds))
         middle = velocity(energy, move(clouds, there))
         back = jax.tree.map(lambda z, v: time * sphere.project_tangent(z, v), points(clouds), middle)
@@ -212,20 +215,21 @@ class Langevin(PhysicalFlow):
 class WassersteinFisherRao(PhysicalFlow):
     """Langevin transport plus birth and death, for the free energy F(ρ) = E(ρ) + ∫ρ log ρ dμ of one cloud.
 
-    ∂ρ = [∇·(ρ∇δE) + Δρ] - ρ(δF - ∫δF dρ), δF = δE + log ρ: mass moves along the sphere and, by the second
-    bracket, also straight from where F's first variation is high to where it is low. Masses of wells
-    behind a barrier then balance at rate 1, whatever the barrier (Lu, Lu, Nolen, arXiv 1905.09863).
+    ∂ρ = [∇·(ρ∇δE) + Δρ] - ρ(δF - ∫δF dρ), δF = δE + log ρ. Mass moves along the sphere and, by the second
+    term, also directly from where the first variation of F is high to where it is low. The masses of two
+    wells therefore equilibrate at rate 1, however high the barrier between them (Lu, Lu, Nolen, arXiv
+    1905.09863).
 
-    A step is one of `Langevin`, then w_i ← w_i·exp(-h(δF_i - mean)), weights divided by their sum: mass is
-    conserved exactly. log ρ is read off a kernel density estimate, so that F's equilibrium is blurred by
-    as much as the kernel is wide compared with the wells; wells of one shape get their masses right all
-    the same. When the effective number of points 1/Σw² falls below `resample_below`·n, n points of
-    weight 1/n are drawn from them (systematic resampling); the noise then parts the copies.
+    A step is a step of `Langevin`, then w_i ← w_i·exp(-h(δF_i - mean)), with the weights divided by their
+    sum, so mass is conserved exactly. log ρ comes from a kernel density estimate, which blurs the equilibrium
+    if the kernel is not narrow compared with the wells; wells of equal shape still get the right masses.
+    When the effective number of points 1/Σw² falls below `resample_below`·n, n points of weight 1/n are drawn
+    from them (systematic resampling); the noise then separates the copies.
 
     Args:
-        step_size: time a step h, > 0, as in `Langevin`.
-        kernel: of the density estimate.
-        resample_below: share of n in (0, 1).
+        step_size: time h per step, > 0, as in `Langevin`.
+        kernel: the kernel of the density estimate.
+        resample_below: share of n, in (0, 1).
     """
 
     step_size: Real = positive()
@@ -235,7 +239,7 @@ class WassersteinFisherRao(PhysicalFlow):
     stable_below = 2.0
 
     def own_rate(self, d):
-        """That of Brownian motion, d - 1, or of birth and death, 1."""
+        """The larger of the rates of Brownian motion, d - 1, and of birth and death, 1."""
         return max(d - 1.0, 1.0)
 
     def __post_init__(self):
@@ -244,7 +248,7 @@ class WassersteinFisherRao(PhysicalFlow):
             raise ValueError(f"resample_below must lie in (0, 1), got {self.resample_below}")
 
     def init(self, clouds, key=None):
-        """The state at step 0, weights made explicit.
+        """The state at step 0, with explicit weights.
 
         Raises:
             ValueError: several clouds, or no key.
@@ -255,7 +259,7 @@ class WassersteinFisherRao(PhysicalFlow):
         return super().init(WeightedCloud(points(clouds), weights(clouds)), key)
 
     def step(self, energy, state):
-        """Drift and diffuse; be born and die; draw again if too few points carry the weight."""
+        """Drift and diffuse, reweight, and resample if too few points carry the weight."""
         moved = Langevin(self.step_size).step(energy, state)
         z, w = moved.clouds
         variation = jax.grad(lambda w: energy(WeightedCloud(z, w)))(w)
@@ -280,10 +284,10 @@ def _resampled(key: Any, cloud: WeightedCloud) -> WeightedCloud:
 
 
 class Descent(Flow):
-    """Riemannian descent with an optax optimizer: fast to a minimum, but no physical time.
+    """Riemannian descent with an optax optimizer: it reaches a minimum fast, but has no physical time.
 
-    The optimizer sees the tangential gradient of each point in R^d; its update is projected to the
-    tangent space and walked along the geodesic. Its moments stay in R^d and are not transported.
+    The optimizer gets the tangential gradient of each point in R^d. Its update is projected to the tangent
+    space, and the point moves along the geodesic. The optimizer's moments stay in R^d, untransported.
 
     Args:
         optimizer: one that needs gradients only, e.g. `optax.adam(2e-2)`, whose learning rate is in radians.

@@ -2,7 +2,7 @@
 
 Runs the experiments one after the other, each into its own folder, and writes README.md beside them: claim,
 published number, number found here, exact value where one is known, seconds. With `--resume` an experiment
-whose saved settings are those asked for is only drawn again, and one that was interrupted is gone on with.
+that has these settings already is only drawn again, and an interrupted one continues.
 At the end the headline numbers are compared with the committed ones (`headlines.py`); `--check` does that
 alone.
 

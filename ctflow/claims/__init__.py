@@ -1,7 +1,7 @@
 """The paper's claims (arXiv 2601.19597) as numbers: each predicted by theory, simulated, and compared.
 
-One module a claim, each with a TITLE, a SOURCE and `run(quick=…, seed=…) → Evidence`. A verdict comes from a
-stated tolerance, never from looking at a curve. `verify` runs them; `ctflow verify` prints the table.
+Each claim is a module with a TITLE, a SOURCE and `run(quick=…, seed=…) → Evidence`. A verdict comes from a
+stated tolerance, never from the look of a curve. `verify` runs them; `ctflow verify` prints the table.
 """
 
 import os
@@ -42,14 +42,14 @@ CLAIMS = (
 
 
 class Finding(NamedTuple):
-    """A claim that was run.
+    """The result of running one claim.
 
     Attributes:
-        name: of its module.
-        title: what it claims.
+        name: the name of its module.
+        title: what is claimed.
         source: where the prediction comes from.
-        evidence: its checks and curves.
-        seconds: how long it took.
+        evidence: the checks and curves.
+        seconds: how long the run took.
     """
 
     name: str
@@ -73,19 +73,19 @@ def verify(
     done: Callable[[Finding], Any] = lambda finding: None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> list[Finding]:
-    """Run claims, in float64, a claim a core at a time.
+    """Run claims in float64, one claim per core at a time.
 
     Args:
-        names: which, of `CLAIMS`.
-        quick: smaller samples and fewer settings, two minutes in all on two cores; else under half an
-            hour.
-        seed: of the random numbers.
+        names: the claims to run, out of `CLAIMS`.
+        quick: smaller samples and fewer settings: all claims take two minutes on two cores. Otherwise they
+            take under half an hour.
+        seed: seed of the random numbers.
         done: called with every finding, in the order of `names`.
-        checkpoint: a folder for the findings; those that are there already are not run again. Ctrl-C and
-            SIGTERM then wait for the claims under way.
+        checkpoint: a folder for the findings. Claims whose findings are there are not run again, and Ctrl-C
+            and SIGTERM wait for the claims that have begun.
 
     Raises:
-        ValueError: an unknown name; a checkpoint of other claims, damaged, or in use.
+        ValueError: an unknown name; a checkpoint that is damaged, in use, or of other claims.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came.
     """
     modules = {name: module_of(name) for name in names}

@@ -10,12 +10,12 @@ from ctflow.claims.evidence import Check
 
 
 def verdict(passed: bool) -> str:
-    """How a verdict is written."""
+    """A verdict in words."""
     return "holds" if passed else "FAILS"
 
 
 def line(check: Check) -> str:
-    """One check: verdict, predicted (of a bound nothing), simulated ± error, rule, quantity."""
+    """One check as a line: verdict, predicted value (none for a bound), simulated ± error, rule, quantity."""
     simulated = f"{check.simulated:.5g}" + (f" ± {check.error:.1g}" if check.error else "")
     bounded = not np.isnan(check.bound)
     predicted, rule = ("", f"{check.rule} {check.bound:.4g}") if bounded else (check.predicted, check.rule)
@@ -24,7 +24,7 @@ def line(check: Check) -> str:
 
 
 def text(finding: Finding) -> str:
-    """A claim's title, source and checks, one a line."""
+    """A claim's title, source and checks, one per line."""
     checks = finding.evidence.checks
     count = f"{sum(check.passed for check in checks)} of {len(checks)}, {finding.seconds:.0f} s"
     head = f"{finding.title}: {verdict(finding.evidence.holds)} ({count})"
@@ -34,7 +34,7 @@ def text(finding: Finding) -> str:
 
 
 def rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """A table row for every check of every claim; a CSV's text has semicolons for commas."""
+    """A table row for every check of every claim; commas in texts become semicolons, for the CSV file."""
     return [
         {
             "claim": finding.name,

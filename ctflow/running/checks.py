@@ -1,4 +1,4 @@
-"""What `solve` and `evolve` ask of their arguments, before anything runs."""
+"""Checks of the arguments of `solve` and `evolve`, before anything runs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -87,7 +87,7 @@ def check_flow(flow: Any) -> None:
 
 
 def check_steps(name: str, value: Any, minimum: int = 1) -> None:
-    """`check_count`, which says how to write a whole number that came as a float."""
+    """Like `check_count`; for a float that is a whole number the message says how to write it."""
     if isinstance(value, float | np.floating) and value >= minimum and value == int(value):
         raise ValueError(
             f"{name} must be an integer >= {minimum}, got the float {value!r}; write {name}={int(value)}"
@@ -132,10 +132,9 @@ def check_finite_start(energy: Any, clouds: Any, *, report: dict[str, Any] | Non
     """Raise ValueError if the energy or the velocity is not finite at the start.
 
     Args:
-        energy: the run's.
+        energy: the energy of the run.
         clouds: the start.
-        report: the energy and its terms there, if known; where all of them are finite nothing else is
-            looked at.
+        report: energy and terms at the start, if known; if all of them are finite, nothing else is checked.
     """
     if report is not None and all(np.isfinite(value).all() for value in report.values()):
         return
@@ -155,7 +154,7 @@ def check_finite_start(energy: Any, clouds: Any, *, report: dict[str, Any] | Non
 
 
 def _parts(energy: Any) -> Iterator[Energy]:
-    """The energies that add up to this one, weights left out."""
+    """The energies whose multiples add up to this one."""
     if isinstance(energy, Sum):
         for part in energy.parts:
             yield from _parts(part)
@@ -166,7 +165,7 @@ def _parts(energy: Any) -> Iterator[Energy]:
 
 
 def _not_finite(part: Energy, clouds: Any) -> tuple[str, int, int]:
-    """Where the first point without a finite velocity is; how many there are, and of how many."""
+    """Place of the first point without a finite velocity, number of such points, number of all points."""
     speeds = jax.tree.leaves(jitted_velocity(part, clouds))
     names = getattr(points(clouds), "_fields", None) or [str(i) for i in range(len(speeds))]
     bad = [np.flatnonzero(~np.asarray(jnp.isfinite(v).all(axis=1))) for v in speeds]

@@ -66,7 +66,7 @@ class Solution(NamedTuple):
 
 
 class RunError(FloatingPointError):
-    """A run that gives no result. `solution` holds everything up to the last good state."""
+    """A run that failed. `solution` holds everything up to the last good state."""
 
     def __init__(self, message: str, solution: Solution):
         super().__init__(message)
@@ -82,7 +82,7 @@ class DivergedError(RunError):
 
 
 def failure(solution: Solution, num_steps: int, advice: str) -> RunError:
-    """The error of a run that ended so, with what went wrong and what to do."""
+    """The error for a failed run: what went wrong and what to do."""
     step = solution.step
     if solution.status is Status.DIVERGED:
         return DivergedError(f"the run diverged by step {step} of {num_steps}: {advice}", solution)

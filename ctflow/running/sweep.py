@@ -31,27 +31,28 @@ def sweep(
 ) -> Any:
     """Apply a pure function to every run of a stack of inputs; traced and compiled once.
 
-    A CPU takes the runs of a batch one after the other (`lax.map`: their arrays stay in cache) and a
-    batch a core at a time; an accelerator takes all runs of a batch together (`vmap`). On a CPU the
-    result does not depend on the batch size.
+    A CPU runs one batch per core, and the runs of a batch one after the other (`lax.map`), so that their
+    arrays stay in cache. An accelerator runs a whole batch together (`vmap`). On a CPU the result does not
+    depend on the batch size.
 
     Args:
         run: a pure function of one run's inputs, e.g. around `ct.evolve`.
         inputs: a pytree of arrays that share a leading axis [runs].
-        batch_size: runs a call, between two moves of the progress bar; 4 on a CPU, 256 elsewhere.
-        progress: title of a progress bar, or None; memory and time to expect are shown with it, on stderr.
-        checkpoint: a folder of the sweep's own for the runs that are done, as in `ct.solve`.
-        resume: take those from there, and run what is missing.
-        force: run even if the memory or disk to expect is more than there is.
+        batch_size: runs per batch; 4 by default on a CPU, 256 elsewhere.
+        progress: title of a progress bar on stderr, which also shows the expected memory and time; or None.
+        checkpoint: a folder for the finished runs of this sweep alone, as in `ct.solve`.
+        resume: take the finished runs from there, and run what is missing.
+        force: run even if the expected memory or disk space is more than there is.
 
     Returns:
         What `run` returns, as NumPy arrays stacked along a leading axis [runs].
 
     Raises:
-        ValueError: inputs of no common leading axis; a checkpoint of another sweep, damaged, or in use.
-        MemoryError: the sweep cannot fit into memory, or its checkpoints on the disk; nothing has been run.
-        Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; the batches under way were finished and saved.
-        KeyboardInterrupt: without one, Ctrl-C came; no further batch was started.
+        ValueError: inputs without a common leading axis; a checkpoint that is damaged, in use, or of another
+            sweep.
+        MemoryError: the sweep does not fit into memory, or its checkpoints on the disk. Nothing has been run.
+        Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; batches that had begun were saved.
+        KeyboardInterrupt: without a checkpoint, Ctrl-C came; no further batch was started.
     """
     checkpoints.check_resume(checkpoint, resume)
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
@@ -108,11 +109,11 @@ def _called(compiled: Any, stack: Any) -> list[np.ndarray]:
 
 
 def _named(results: list[list[np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """Leaves of the batches' results, joined and cut to so many runs."""
+    """The leaves of all batches' results, joined and cut to `count` runs."""
     columns = zip(*results, strict=True)
     return {f"result.{i}": np.concatenate(parts)[:count] for i, parts in enumerate(columns)}
 
 
 def _tell(title: str, seconds: float, rounds: int) -> None:
-    """Say how long a sweep will take, by its first batch."""
+    """Print how long the sweep will take, estimated from its first batch."""
     tqdm.write(f"{title}: about {seconds_in_words(seconds * rounds)}", file=sys.stderr)
