@@ -266,12 +266,14 @@ def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]
             now |= {key: float(before[key]) for key in ("seconds", "cpu_seconds")}
         if text:
             raise ValueError(
-                f"{str(scratch)!r} belongs to a different run: {text}; restore its settings, or start again without --resume"
+                f"{str(scratch)!r} belongs to a different run: {text}; restore its settings, or start again "
+                "without --resume"
             )
         return now
     if any(scratch.rglob("*.safetensors")):
         raise ValueError(
-            f"{str(scratch)!r} holds an interrupted run; continue with --resume, or remove the folder to start again"
+            f"{str(scratch)!r} holds an interrupted run; continue with --resume, or remove the folder to start "
+            "again"
         )
     if scratch.exists():
         shutil.rmtree(scratch)

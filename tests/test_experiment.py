@@ -127,7 +127,7 @@ def test_an_interrupted_experiment_names_the_command_and_goes_on(tmp_path, capsy
     assert "interrupted; to continue: python " in (said := capsys.readouterr().err)
     assert said.strip().endswith(f"--preset smoke --out {tmp_path} --resume")
     for more, message in (
-        ((), "holds an interrupted run; go on by --resume"),
+        ((), "holds an interrupted run; continue with --resume"),
         (("--resume", "--scale", "3"), "is of another run: config.scale was 1.0, is 3.0"),
     ):
         with pytest.raises(SystemExit) as stop:
