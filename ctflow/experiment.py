@@ -272,8 +272,8 @@ def _begin(scratch: Path, config: Any, run: Any, resume: bool) -> dict[str, Any]
         return now
     if any(scratch.rglob("*.safetensors")):
         raise ValueError(
-            f"{str(scratch)!r} holds an interrupted run; continue with --resume, or remove the folder to start "
-            "again"
+            f"{str(scratch)!r} holds an interrupted run; continue with --resume, or remove the folder to "
+            "start again"
         )
     if scratch.exists():
         shutil.rmtree(scratch)

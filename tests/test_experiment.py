@@ -128,7 +128,7 @@ def test_an_interrupted_experiment_names_the_command_and_goes_on(tmp_path, capsy
     assert said.strip().endswith(f"--preset smoke --out {tmp_path} --resume")
     for more, message in (
         ((), "holds an interrupted run; continue with --resume"),
-        (("--resume", "--scale", "3"), "is of another run: config.scale was 1.0, is 3.0"),
+        (("--resume", "--scale", "3"), "belongs to a different run: config.scale was 1.0, is 3.0"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(*words, *more, run=stopped)
