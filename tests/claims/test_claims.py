@@ -7,8 +7,9 @@ import pytest
 
 import ctflow as ct
 from ctflow import claims, cli, energies
-from ctflow.claims import criterion, mixtures, pairs, report, ring
+from ctflow.claims import criterion, mixtures, pairs, report, ring, sharpening
 from ctflow.claims.evidence import at_least, at_most, close, within
+from ctflow.meanfield import HarmonicGrid
 
 FAST = ("convexity",)
 
@@ -230,3 +231,10 @@ def test_unequal_rings_end_on_the_family_at_their_own_ratio(latitudes):
     assert ring.ends(sigma, 1.1 * ring.critical_temperature(sigma), start) == (0.0, 0.0)
     if latitudes == (0.5, -0.1):
         assert a - b == pytest.approx(0.71494, abs=1e-5)  # and 0.1705 for 0.3, 0.2, by another's derivation
+
+
+def test_sharpening_predicts_the_second_order_of_j_less_f():
+    """At kernel temperature T, J - F is the prediction up to the next order, 5T/τ of it."""
+    (found,) = sharpening._rows(HarmonicGrid(2, 8, count=96), 1.0, (0.01,))
+    assert found["difference"] == pytest.approx(found["second_order"], rel=0.05)
+    assert found["divergence"] == pytest.approx(found["divergence_exact"], rel=0.05)

@@ -72,6 +72,21 @@ def test_moments_are_what_each_method_promises():
     np.testing.assert_allclose(coral.mean(axis=0), x.mean(axis=0), atol=1e-12)
 
 
+def test_a_ridge_is_a_share_of_the_mean_variance():
+    """Added to every variance, of coordinates or of directions, before the root is taken."""
+    ridge, x, y = 0.3, *pairs()
+    scaled = fit("standardisation", x, y, ridge=ridge).y(y)
+    expected = y.var(axis=0) / (y.var(axis=0) + ridge * y.var(axis=0).mean())
+    np.testing.assert_allclose(scaled.var(axis=0), expected, rtol=1e-9)
+    c_xx, c_yy = (np.cov(z.T, bias=True) for z in (x, y))
+    more_xx, more_yy = (c + ridge * np.trace(c) / 6 * np.eye(6) for c in (c_xx, c_yy))
+    white = np.cov(fit("whitening", x, y, ridge=ridge).x(x).T, bias=True)
+    np.testing.assert_allclose(white, c_xx @ linalg.inv(more_xx), atol=1e-9)
+    turn = linalg.inv(linalg.sqrtm(more_yy)) @ linalg.sqrtm(more_xx)
+    coral = np.cov(fit("coral", x, y, ridge=ridge).y(y).T, bias=True)
+    np.testing.assert_allclose(coral, turn.T @ c_yy @ turn, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_saved_and_loaded_it_does_the_same(method, tmp_path):
     x, y = (z.astype(np.float32) for z in pairs(n=80))

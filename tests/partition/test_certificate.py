@@ -11,7 +11,7 @@ import ctflow as ct
 from ctflow import kernels
 from ctflow._base.pytree import pytree
 from ctflow.partition.plan import RTOL
-from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
+from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES, Bound, PullBound, proves
 
 N = 240
 
@@ -113,6 +113,22 @@ def test_round_off_is_not_underestimated_where_waves_are_exact(where):
     rounding = np.spacing(np.float32(np.abs(right).max()))
     assert np.abs(np.float64(value) - right).max() <= 5e-7 + float(rounding)
     assert ct.partition.certify(jnp.asarray(x), jnp.asarray(y), planned).dtype == "float64"
+
+
+def test_a_proof_needs_values_and_gradients_within_their_tolerances():
+    """A gradient is allowed ten times the error of a value; NaN proves nothing."""
+    for value, gradient, proven in (
+        (0.9e-6, 0.9e-5, True),
+        (1.1e-6, 0.0, False),
+        (0.0, 1.1e-5, False),
+        (np.nan, 0.0, False),
+        (0.0, np.nan, False),
+    ):
+        assert bool(proves(Bound(*map(jnp.asarray, (value, gradient))), 1e-6)) == proven
+    for large in range(3):
+        errors = [jnp.asarray(2e-5 if i == large else 0.9e-5) for i in range(3)]
+        assert not bool(proves(PullBound(*errors), 1e-6))
+    assert bool(proves(PullBound(*[jnp.asarray(0.9e-5)] * 3), 1e-6))
 
 
 @pytree

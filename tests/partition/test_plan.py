@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import ctflow as ct
 from ctflow import kernels
 from ctflow._base.resources import in_words
+from ctflow.partition import plan
 from ctflow.partition.plan import DENSE_BYTES, SPECTRAL_POINTS
 
 KERNEL = kernels.Exponential(0.05)
@@ -167,3 +169,24 @@ def test_the_search_for_n_by_n_arrays_finds_one():
 
     jaxpr = jax.make_jaxpr(jax.jit(jax.grad(dense)))(cloud).jaxpr
     assert max(np.prod(shape, dtype=int) for shape in shapes(jaxpr)) >= n * n
+
+
+@pytest.mark.parametrize(("d", "tau"), [(2, 1.0), (2, 0.1), (2, 0.01), (3, 0.3), (3, 0.05), (3, 0.02)])
+def test_the_degree_is_the_lowest_that_leaves_an_eighth_of_the_tolerance(d, tau):
+    """Left out of κ's series: of its value and of a tenth of its slope, over a uniform cloud's field."""
+    degrees, most = plan.DEGREES[d], 400
+    order, eigenvalues = np.arange(most + 1), kernels.Exponential(tau).degree_coefficients(d, most)
+    angle = np.pi * np.arange(2001) / 2000
+    if d == 2:
+        values, slopes = np.cos(np.outer(order, angle)), -order[:, None] * np.sin(np.outer(order, angle))
+    else:
+        values, slopes = special.legendre_p_all(most, np.cos(angle), diff_n=1)
+        slopes = -np.sin(angle) * slopes
+    times = np.where(order == 0, 1, 2) if d == 2 else 2 * order + 1
+
+    def left_out(degree):
+        rest = np.where(order > degree, times * eigenvalues, 0)
+        return max(np.abs(rest @ values).max(), np.abs(rest @ slopes).max() / 10)
+
+    found = plan.choose_degrees(kernels.Exponential(tau), 1000, 1000, d, "float32", None).narrow
+    assert found == next(degree for degree in degrees if left_out(degree) <= 1e-5 / 8)
