@@ -196,3 +196,12 @@ def test_latents_are_near_across_the_cut_of_the_angle():
 def test_information_of_a_matrix_with_zeros_is_finite():
     n = 7
     assert float(couplings.from_matrix(np.eye(n) / n).mutual_information()) == pytest.approx(np.log(n))
+
+
+def test_pairs_of_fewer_rows_than_columns_are_told_apart():
+    rows, cols = np.nonzero(np.ones((2, 5)))
+    pi = couplings.from_pairs(rows, cols, shape=(2, 5))
+    np.testing.assert_allclose(pi.row_marginal(), 1 / 2)
+    np.testing.assert_allclose(pi.col_marginal(), 1 / 5)
+    with pytest.raises(ValueError, match="must not list a pair twice"):
+        couplings.from_pairs([*rows, 1], [*cols, 3], shape=(2, 5))

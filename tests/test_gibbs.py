@@ -306,3 +306,4 @@ def test_a_weighted_cloud_has_the_kl_of_repeated_points(two_wells):
     value = g.kl(weighted, bandwidth=0.3)
     assert value == pytest.approx(g.kl(repeated, bandwidth=0.3), rel=1e-9)
     assert abs(value - g.kl(z, bandwidth=0.3)) > 1e-3
+    assert g.kl(z) == pytest.approx(g.kl(z, bandwidth=40 ** (-1 / 6)), rel=1e-12)  # n^{-1/(d+3)}
