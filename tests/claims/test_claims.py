@@ -1,9 +1,12 @@
 """Claims hold, and fail where the physics is broken on purpose."""
 
+from itertools import combinations_with_replacement
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import linalg, special
 
 import ctflow as ct
 from ctflow import claims, cli, energies
@@ -136,6 +139,22 @@ def test_infinitely_many_latents_weigh_as_their_density_says_and_bound_every_cur
         u /= np.sqrt(weights @ (u**2).sum(axis=1))
         curvature = (along(u, 1e-3) - 2 * along(u, 0.0) + along(u, -1e-3)) / 1e-6
         assert curvature > lowest - 1e-4 * abs(lowest)
+    # The energy written out in coordinates of the tangent planes: its least curvature for these weights.
+    basis = np.linalg.svd(z[:, None, :])[2][:, 1:, :]
+
+    def written_out(t):
+        u = np.einsum("nk,nkd->nd", t.reshape(n, 2), basis)
+        x, y = ((z + side) / np.linalg.norm(z + side, axis=1, keepdims=True) for side in (u, -u))
+        s = x @ y.T / tau
+        rows, columns = (special.logsumexp(table, b=weights, axis=1) for table in (s, s.T))
+        return -(law * s).sum() + weights @ (rows + columns) / 2
+
+    step, found = 1e-3 * np.eye(2 * n), np.zeros((2 * n, 2 * n))
+    for i, j in combinations_with_replacement(range(2 * n), 2):
+        corners = [a * b * written_out(a * step[i] + b * step[j]) for a in (1, -1) for b in (1, -1)]
+        found[i, j] = found[j, i] = sum(corners) / 4e-6
+    least = linalg.eigh(found, np.diag(np.repeat(weights, 2)), eigvals_only=True)[0]
+    assert lowest == pytest.approx(least, rel=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -206,6 +206,20 @@ def test_listing_pairs_is_repeating_rows(method, seed):
         np.testing.assert_allclose(a, b, atol=1e-9)
 
 
+def test_transport_to_rows_that_weigh_more_is_transport_to_their_copies():
+    x, y = pairs(n=60, d=4)
+    times = np.random.default_rng(1).integers(1, 6, 60)
+    listed = np.repeat(np.column_stack([np.arange(60)] * 2), times, axis=0)
+    found = fit("transport", x, y, pairs=listed, epsilon=0.1)
+    copies = fit("transport", *(np.repeat(z, times, axis=0) for z in (x, y)), epsilon=0.1)
+    np.testing.assert_allclose(found.y(y), copies.y(y), atol=1e-9)
+    cost = 0.5 * np.sum((x[:, None] - y[None]) ** 2, axis=2)
+    plan = ot.sinkhorn(
+        times / times.sum(), times / times.sum(), cost, 0.1, method="sinkhorn_log", stopThr=1e-12
+    )
+    np.testing.assert_allclose(found.y(y), plan.T @ x / plan.sum(axis=0)[:, None], atol=1e-3)
+
+
 def test_a_row_weighs_what_its_pairs_weigh():
     x, y = pairs(n=60, d=4)
     times = np.random.default_rng(1).integers(1, 6, 60)

@@ -84,6 +84,14 @@ def test_refuses_starts_that_are_no_densities_or_too_fine():
             flow.solve(start, [0.1])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_start_too_fine_is_refused_beside_one_that_is_not(order):
+    flow = DensityFlow([flat(2)] * 2, temperature=1.0, d=2, max_degree=6)
+    starts = [lambda z: np.ones(len(z)), lambda z: np.exp(10 * (z[:, 0] - 1)) / special.ive(0, 10)]
+    with pytest.raises(ValueError, match="max_degree = 6 does not resolve the starts"):
+        flow.solve(starts[::order], [0.1])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

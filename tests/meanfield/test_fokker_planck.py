@@ -104,6 +104,14 @@ def test_a_start_that_the_modes_cannot_carry_is_refused_not_returned_with_anothe
         wide.density(flat, [-1.0])
 
 
+def test_what_the_harmonics_leave_out_decays_no_slower_than_the_bound_says():
+    """By the min-max principle it is at most the first rate that needs finer harmonics."""
+    gibbs = GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=0.3, d=2)
+    coarse, fine = (FokkerPlanck(gibbs, max_degree=degree) for degree in (8, 24))
+    first = fine.rates[len(coarse.rates)]
+    assert 0.9 * first < coarse._cut_rate <= first
+
+
 def test_rates_do_not_depend_on_the_session_s_precision():
     rates = []
     for x64 in (True, False):

@@ -232,3 +232,19 @@ def test_default_arguments_of_a_function_are_part_of_a_run():
     for make in (lambda a: lambda z, scale=a: scale * z, with_keyword):
         assert identity(save=make(1.0)) == identity(save=make(1.0))
         assert identity(save=make(1.0)) != identity(save=make(2.0))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.enable_x64(False),
+        lambda: jax.default_matmul_precision("highest"),
+        lambda: jax.default_prng_impl("rbg"),
+        lambda: jax.threefry_partitionable(False),
+    ],
+)
+def test_settings_of_jax_that_change_numbers_make_another_run(setting):
+    there = identity(scale=2.0)
+    with setting():
+        assert differences(there, identity(scale=2.0))
+    assert there == identity(scale=2.0)
