@@ -203,6 +203,21 @@ def test_resampling_draws_each_point_as_often_as_its_weight_says(key):
     np.testing.assert_allclose(drawn.weights, 0.01)
 
 
+def test_resampling_draws_no_point_too_often_on_average():
+    """Over keys, each of four points of unequal weights is drawn 4·w times, within 4 standard errors."""
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    cloud = ct.WeightedCloud(jnp.eye(4), jnp.asarray(weights))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    counts = np.asarray(jax.vmap(lambda key: flows._resampled(key, cloud).points.sum(axis=0))(keys))
+    assert (np.abs(counts.mean(axis=0) - 4 * weights) < 4 * counts.std(axis=0) / np.sqrt(2000)).all()
+
+
+@pytest.mark.parametrize(("d", "rate"), [(2, 1.0), (3, 2.0), (8, 7.0)])
+def test_the_own_rate_of_birth_and_death_is_the_faster_of_its_two(d, rate):
+    """Brownian motion forgets the mean at d - 1, masses balance at 1; steps are judged by the faster."""
+    assert wfr().own_rate(d) == rate == max(flows.Langevin(0.1).own_rate(d), 1.0)
+
+
 def test_birth_and_death_refuse_two_clouds_and_a_share_of_one(key):
     z = ct.sphere.uniform(key, 5, 3)
     with pytest.raises(ValueError, match="moves one cloud"):

@@ -5,10 +5,11 @@ import pytest
 
 import ctflow as ct
 from ctflow.comparison import compare as module
+from ctflow.comparison.advice import Change
 from ctflow.comparison.compare import as_text, compare, pareto, score
-from ctflow.comparison.measuring import Measure
+from ctflow.comparison.measuring import Measure, Outcome
 from ctflow.corrections import METHODS, SCORINGS, Correction, strengths
-from ctflow.corrections.scores import held_of, measured
+from ctflow.corrections.scores import Value, held_of, measured
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.diagnosis.splitting import split
 from ctflow.embeddings.pairing import RowByRow, pair_up
@@ -129,6 +130,14 @@ def test_nan_never_scores():
     columns["energy_distance"] = np.array([1.0, np.nan, 2.0])
     np.testing.assert_array_equal(score(columns, "retrieval"), [0.2, -np.inf, 0.3])
     np.testing.assert_array_equal(pareto(columns, "retrieval"), [True, False, True])
+
+
+@pytest.mark.parametrize(("errors", "helps"), [(2.5, False), (3.5, True), (-3.5, False)])
+def test_a_gain_counts_beyond_three_standard_errors(errors, helps):
+    influence = np.tile([1.0, -1.0], 50)  # of a mean over 100 groups: its error is 0.1
+    gain = Value(0.1 * errors, influence)
+    assert gain.error == pytest.approx(0.1)
+    assert Change(Outcome("centring", None, {}, {}, ""), gain, {}).helps == helps
 
 
 def test_a_row_is_pareto_optimal_unless_another_is_better_in_both():

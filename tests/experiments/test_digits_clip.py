@@ -6,6 +6,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 
 from experiments import digits_clip
+from experiments.setups import digits_clip as setup
 from tests.draws import unit
 
 
@@ -28,3 +29,16 @@ def test_held_out_measures_are_those_of_the_pairs():
     assert digits_clip.held_out(one, one, tau, digits_clip.PRESETS["smoke"])[
         "held_out_loss"
     ] == pytest.approx(0, abs=1e-12)
+
+
+def test_partners_of_a_class_are_drawn_evenly_among_its_other_images():
+    """Whatever the sizes of the classes, every image is as likely on either side."""
+    labels = np.repeat([0, 1, 2], [2, 3, 7])
+    data = setup.Digits((np.zeros((12, 32)), np.zeros((12, 32))), labels)
+    law = setup.pair_law(data, setup.Law("class", 0.3), 12)
+    np.testing.assert_allclose(law.sum(axis=0), 1 / 12)
+    np.testing.assert_allclose(law.sum(axis=1), 1 / 12)
+    np.testing.assert_allclose(np.diagonal(law), 0.7 / 12)
+    np.testing.assert_allclose(law[0, 1], 0.3 / 12)
+    np.testing.assert_allclose(law[11, 5:11], 0.3 / 12 / 6)
+    assert law[0, 2] == 0

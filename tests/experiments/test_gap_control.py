@@ -21,3 +21,13 @@ def test_recall_is_the_chance_that_a_drawn_partner_is_near_both_ways(k):
             expected += law[i, j] * (np.sum(cosine[:, j] > cosine[i, j]) < k) / 2
     found = gap_control.recall(jnp.asarray(law), ct.Pair(jnp.asarray(x), jnp.asarray(y)), k)
     assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+def test_schedules_begin_where_they_say_and_end_at_the_temperature_asked_for():
+    config = gap_control.PRESETS["paper"]
+    starts = {"annealed": 0.6, "heated": 0.07, "fixed": 0.15, "learned": 0.15}
+    for schedule, start in starts.items():
+        found = gap_control.temperatures(config, schedule, 0.15)
+        assert len(found) == gap_control.STAGES
+        assert (found[0], found[-1]) == pytest.approx((start, 0.15))
+        np.testing.assert_allclose(found[1:] / found[:-1], (0.15 / start) ** (1 / 7))

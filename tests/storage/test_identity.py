@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -220,6 +221,16 @@ def test_identities_tell_functions_and_optimizers_apart():
     assert differences(of(o=optax.adam(0.1)), of(o=optax.adam(0.2)))
     assert not any("0x" in text for text in of(o=optax.adam(0.1), f=potential(1.0)).values())
     json.dumps(of(e=ENERGY, k=KEY))
+
+
+def test_arguments_bound_beforehand_are_part_of_a_run():
+    def scaled(factor, z, *, shift=0.0):
+        return factor * z + shift
+
+    base = identity(save=partial(scaled, 2.0, shift=1.0))
+    assert base == identity(save=partial(scaled, 2.0, shift=1.0))
+    for other in (partial(scaled, 3.0, shift=1.0), partial(scaled, 2.0, shift=0.0), partial(scaled, 2.0)):
+        assert differences(base, identity(save=other))
 
 
 def test_default_arguments_of_a_function_are_part_of_a_run():

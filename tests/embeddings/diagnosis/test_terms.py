@@ -70,6 +70,20 @@ def test_the_loss_is_clips_on_all_rows(n, temperature):
     assert f"InfoNCE loss of {n} pairs" in " ".join(report.words)
 
 
+def test_the_loss_with_partners_shuffled_scatters_by_the_rows_in_the_batch():
+    """A mean over a tenth of the pairs scatters √10 times as much."""
+    rng = np.random.default_rng(6)
+    x, y = (unit(rng.standard_normal((300, 5))) for _ in range(2))
+    few, all_ = (
+        ct.diagnose(x, y, temperature=0.1, max_gallery=size, max_rows=20, n_permutations=99, n_bootstrap=0)
+        for size in (30, 300)
+    )
+    ratio = few["in_batch_loss"].null_sd / all_["in_batch_loss"].null_sd
+    assert ratio == pytest.approx(np.sqrt(10))
+    scatter = np.std([(x * y[rng.permutation(300)]).sum(axis=1).mean() / 0.1 for _ in range(2000)])
+    assert all_["in_batch_loss"].null_sd == pytest.approx(scatter, rel=0.08)
+
+
 def test_the_losss_error_is_its_scatter_over_batches():
     """Standard error over batches of 80 of one law, each with its own gallery, within a fifth."""
     reports = []
