@@ -105,6 +105,10 @@ REFUSED = {
         lambda z: ct.Pair(z, ct.WeightedCloud(z, np.array([0.5, np.nan, 0.1, 0.1, 0.3]))),
         "clouds.y.weights must be finite and >= 0",
     ),
+    "weights of less than 1": (
+        lambda z: ct.WeightedCloud(z, np.full(5, 0.19)),
+        "clouds.weights must sum to 1, got 0.95; divide them by their sum",
+    ),
     "longdouble": (lambda z: z.astype(np.float128), "clouds must be an array [n, d] of points on the sphere"),
     "complex": (lambda z: z.astype(complex), "must hold real floating-point numbers, got complex128"),
     "tiny": (lambda z: 1e-200 * z, "must have rows of unit norm"),

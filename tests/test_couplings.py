@@ -214,3 +214,12 @@ def test_balance_reaches_marginals_that_are_not_uniform():
     for wrong in (p[:-1], 2 * p, np.eye(7)[0]):
         with pytest.raises(ValueError, match="row_marginal must be 7 numbers > 0 that sum to 1"):
             couplings.balance(log_kernel, row_marginal=wrong)
+
+
+def test_pairs_of_fewer_rows_than_columns_are_told_apart():
+    rows, cols = np.nonzero(np.ones((2, 5)))
+    pi = couplings.from_pairs(rows, cols, shape=(2, 5))
+    np.testing.assert_allclose(pi.row_marginal(), 1 / 2)
+    np.testing.assert_allclose(pi.col_marginal(), 1 / 5)
+    with pytest.raises(ValueError, match="must not list a pair twice"):
+        couplings.from_pairs([*rows, 1], [*cols, 3], shape=(2, 5))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 
 import ctflow as ct
 from ctflow import energies, flows, kernels
@@ -113,6 +113,18 @@ def test_brownian_motion_decays_at_the_laplacians_rates():
     assert abs(cosine.mean() - np.exp(-4 * time)) < 4 * cosine.std() / np.sqrt(n) + 1e-3
 
 
+def test_a_brownian_step_has_the_variance_that_forgets_the_start_at_its_rate(key):
+    """Of variance s² a direction, E⟨z_h, z_0⟩ is ₁F₁((d-1)/2; 1/2; -s²/2), and has to be e^{-(d-1)h}."""
+    d, h, n = 5, 0.05, 400_000
+    noise = flows.Langevin(h)._noise(key, jnp.tile(jnp.eye(d)[:1], (n, 1)))
+    exact = optimize.brentq(
+        lambda s2: special.hyp1f1((d - 1) / 2, 0.5, -s2 / 2) - np.exp(-(d - 1) * h), 0.01, 0.2
+    )
+    found = float(jnp.sum(noise**2)) / (n * (d - 1))
+    # The formula is right to second order: here within 0.21 % of the exact variance.
+    assert found == pytest.approx(exact, rel=4 * np.sqrt(2 / (n * (d - 1))) + 0.0021)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_langevin_samples_the_gibbs_measure(dtype, two_wells):
     tau, n = 0.2, 6000
@@ -189,6 +201,21 @@ def test_resampling_draws_each_point_as_often_as_its_weight_says(key):
     counts = [(drawn_points == z).all(axis=1).sum() for z in np.asarray(cloud.points)]
     assert np.abs(np.array(counts) - 100 * np.asarray(weights)).max() < 1
     np.testing.assert_allclose(drawn.weights, 0.01)
+
+
+def test_resampling_draws_no_point_too_often_on_average():
+    """Over keys, each of four points of unequal weights is drawn 4·w times, within 4 standard errors."""
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    cloud = ct.WeightedCloud(jnp.eye(4), jnp.asarray(weights))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    counts = np.asarray(jax.vmap(lambda key: flows._resampled(key, cloud).points.sum(axis=0))(keys))
+    assert (np.abs(counts.mean(axis=0) - 4 * weights) < 4 * counts.std(axis=0) / np.sqrt(2000)).all()
+
+
+@pytest.mark.parametrize(("d", "rate"), [(2, 1.0), (3, 2.0), (8, 7.0)])
+def test_the_own_rate_of_birth_and_death_is_the_faster_of_its_two(d, rate):
+    """Brownian motion forgets the mean at d - 1, masses balance at 1; steps are judged by the faster."""
+    assert wfr().own_rate(d) == rate == max(flows.Langevin(0.1).own_rate(d), 1.0)
 
 
 def test_birth_and_death_refuse_two_clouds_and_a_share_of_one(key):

@@ -306,3 +306,10 @@ def test_a_weighted_cloud_has_the_kl_of_repeated_points(two_wells):
     value = g.kl(weighted, bandwidth=0.3)
     assert value == pytest.approx(g.kl(repeated, bandwidth=0.3), rel=1e-9)
     assert abs(value - g.kl(z, bandwidth=0.3)) > 1e-3
+    assert g.kl(z) == pytest.approx(g.kl(z, bandwidth=40 ** (-1 / 6)), rel=1e-12)  # n^{-1/(d+3)}
+
+
+def test_the_share_in_caps_is_that_of_the_weights():
+    cloud = ct.WeightedCloud(jnp.eye(3), jnp.array([0.5, 0.3, 0.2]))
+    for centers, share in (([0], 0.5), ([1, 2], 0.5), ([0, 2, 2], 0.7)):
+        assert float(cap_fraction(cloud, np.eye(3)[centers], radius=0.5)) == pytest.approx(share)

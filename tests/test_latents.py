@@ -40,6 +40,20 @@ def test_pair_law_has_the_moments_of_its_draws(sigma):
     assert (joint * difference).sum() == pytest.approx(np.exp(-(2 * noise**2 + sigma**2) / 2), abs=1e-10)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.1])
+def test_pair_law_is_the_blurred_diagonal_at_every_pair_of_angles(sigma):
+    """Against the integral over θ of its density times two normal laws, by a sum over 4096 angles."""
+    noise, fine = 0.02, grid(4096)
+    angles, pi, _, _ = MIXTURE.pair_law(64, sigma=sigma, noise=noise)
+    first, second = (
+        np.exp(-(wrap(angles[:, None] - fine) ** 2) / (2 * square))
+        for square in (noise**2, noise**2 + sigma**2)
+    )
+    expected = (first * MIXTURE.density(fine)) @ second.T
+    found = np.asarray(pi.weights).reshape(64, 64)
+    np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-9 * found.max())
+
+
 def test_wrap():
     np.testing.assert_allclose(
         wrap(np.array([np.pi + 0.1, -np.pi - 0.1, 7.0])), [0.1 - np.pi, np.pi - 0.1, 7 - 2 * np.pi]

@@ -34,6 +34,15 @@ def test_ring_is_flat_along_its_valley():
     np.testing.assert_allclose(ring(jnp.array([0.0, 0.0, 1.0])), 0.5 * 5 * 0.4**2)
 
 
+@pytest.mark.parametrize("level", [1.0, -1.5, np.nan])
+def test_a_level_off_the_sphere_is_refused_as_a_number_and_as_an_array(level):
+    with pytest.raises(ValueError, match=r"level must lie in \(-1, 1\)"):
+        potentials.Ring(np.eye(3)[2], level=level)
+    ring = potentials.Ring(np.eye(3)[2], level=jnp.asarray(level))
+    with pytest.raises(ValueError, match=r"level must lie in \(-1, 1\)"):
+        ring.check()
+
+
 def test_any_function_of_a_point_is_a_potential(key):
     z = ct.sphere.uniform(key, 10, 3)
     energy = ct.energies.Potential(lambda p: p[0] * p[1], temperature=0.5)

@@ -1,14 +1,18 @@
 """Claims hold, and fail where the physics is broken on purpose."""
 
+from itertools import combinations_with_replacement
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import linalg, special
 
 import ctflow as ct
 from ctflow import claims, cli, energies, io
-from ctflow.claims import criterion, mixtures, pairs, report, ring
+from ctflow.claims import criterion, mixtures, pairs, report, ring, sharpening
 from ctflow.claims.evidence import at_least, at_most, close, within
+from ctflow.meanfield import HarmonicGrid
 
 FAST = ("convexity",)
 
@@ -137,6 +141,22 @@ def test_infinitely_many_latents_weigh_as_their_density_says_and_bound_every_cur
         u /= np.sqrt(weights @ (u**2).sum(axis=1))
         curvature = (along(u, 1e-3) - 2 * along(u, 0.0) + along(u, -1e-3)) / 1e-6
         assert curvature > lowest - 1e-4 * abs(lowest)
+    # The energy written out in coordinates of the tangent planes: its least curvature for these weights.
+    basis = np.linalg.svd(z[:, None, :])[2][:, 1:, :]
+
+    def written_out(t):
+        u = np.einsum("nk,nkd->nd", t.reshape(n, 2), basis)
+        x, y = ((z + side) / np.linalg.norm(z + side, axis=1, keepdims=True) for side in (u, -u))
+        s = x @ y.T / tau
+        rows, columns = (special.logsumexp(table, b=weights, axis=1) for table in (s, s.T))
+        return -(law * s).sum() + weights @ (rows + columns) / 2
+
+    step, found = 1e-3 * np.eye(2 * n), np.zeros((2 * n, 2 * n))
+    for i, j in combinations_with_replacement(range(2 * n), 2):
+        corners = [a * b * written_out(a * step[i] + b * step[j]) for a in (1, -1) for b in (1, -1)]
+        found[i, j] = found[j, i] = sum(corners) / 4e-6
+    least = linalg.eigh(found, np.diag(np.repeat(weights, 2)), eigvals_only=True)[0]
+    assert lowest == pytest.approx(least, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +252,10 @@ def test_unequal_rings_end_on_the_family_at_their_own_ratio(latitudes):
     assert ring.ends(sigma, 1.1 * ring.critical_temperature(sigma), start) == (0.0, 0.0)
     if latitudes == (0.5, -0.1):
         assert a - b == pytest.approx(0.71494, abs=1e-5)  # and 0.1705 for 0.3, 0.2, by another's derivation
+
+
+def test_sharpening_predicts_the_second_order_of_j_less_f():
+    """At kernel temperature T, J - F is the prediction up to the next order, 5T/τ of it."""
+    (found,) = sharpening._rows(HarmonicGrid(2, 8, count=96), 1.0, (0.01,))
+    assert found["difference"] == pytest.approx(found["second_order"], rel=0.05)
+    assert found["divergence"] == pytest.approx(found["divergence_exact"], rel=0.05)

@@ -5,9 +5,11 @@ import pytest
 
 import ctflow as ct
 from ctflow.comparison import compare as module
+from ctflow.comparison.advice import Change
 from ctflow.comparison.compare import as_text, compare, pareto, score
-from ctflow.corrections import METHODS, SCORINGS, strengths
-from ctflow.corrections.scores import held_of, measured
+from ctflow.comparison.measuring import Measure, Outcome
+from ctflow.corrections import METHODS, SCORINGS, Correction, strengths
+from ctflow.corrections.scores import Value, held_of, measured
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.diagnosis.splitting import split
 from ctflow.embeddings.pairing import RowByRow, pair_up
@@ -128,6 +130,33 @@ def test_nan_never_scores():
     columns["energy_distance"] = np.array([1.0, np.nan, 2.0])
     np.testing.assert_array_equal(score(columns, "retrieval"), [0.2, -np.inf, 0.3])
     np.testing.assert_array_equal(pareto(columns, "retrieval"), [True, False, True])
+
+
+@pytest.mark.parametrize(("errors", "helps"), [(2.5, False), (3.5, True), (-3.5, False)])
+def test_a_gain_counts_beyond_three_standard_errors(errors, helps):
+    influence = np.tile([1.0, -1.0], 50)  # of a mean over 100 groups: its error is 0.1
+    gain = Value(0.1 * errors, influence)
+    assert gain.error == pytest.approx(0.1)
+    assert Change(Outcome("centring", None, {}, {}, ""), gain, {}).helps == helps
+
+
+def test_a_row_is_pareto_optimal_unless_another_is_better_in_both():
+    """Of equal scores a larger gap is no fault, and of equal gaps a lower score is none."""
+    scores, gaps = np.array([0.4, 0.4, 0.3, 0.5, 0.2]), np.array([1.0, 2.0, 1.0, 3.0, 1.5])
+    columns = {name: scores for name in ("recall@1_x_to_y", "recall@1_y_to_x")} | {"energy_distance": gaps}
+    np.testing.assert_array_equal(pareto(columns, "retrieval"), [True, True, True, True, False])
+
+
+def test_alignment_is_that_of_pairs_with_their_weights():
+    x, y = clouds(n=60)
+    times = np.random.default_rng(0).integers(1, 6, 60)
+    first, second = as_embeddings(x, name="x"), as_embeddings(y, name="y")
+    plan = pair_up(first, second, np.repeat(np.column_stack([np.arange(60)] * 2), times, axis=0))
+    measure = Measure(held_of(first, second, plan.take(np.arange(60))), 3, 0)
+    row, _ = measure(Correction("none"))
+    assert row["alignment"] == pytest.approx(np.average(((x - y) ** 2).sum(axis=1), weights=times))
+    means = [np.average(z, axis=0, weights=times) for z in (x, y)]
+    assert row["centroid_gap"] == pytest.approx(np.linalg.norm(means[0] - means[1]))
 
 
 def test_mixing_is_best_at_one_half():

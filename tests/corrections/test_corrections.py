@@ -72,6 +72,21 @@ def test_moments_are_what_each_method_promises():
     np.testing.assert_allclose(coral.mean(axis=0), x.mean(axis=0), atol=1e-12)
 
 
+def test_a_ridge_is_a_share_of_the_mean_variance():
+    """Added to every variance, of coordinates or of directions, before the root is taken."""
+    ridge, x, y = 0.3, *pairs()
+    scaled = fit("standardisation", x, y, ridge=ridge).y(y)
+    expected = y.var(axis=0) / (y.var(axis=0) + ridge * y.var(axis=0).mean())
+    np.testing.assert_allclose(scaled.var(axis=0), expected, rtol=1e-9)
+    c_xx, c_yy = (np.cov(z.T, bias=True) for z in (x, y))
+    more_xx, more_yy = (c + ridge * np.trace(c) / 6 * np.eye(6) for c in (c_xx, c_yy))
+    white = np.cov(fit("whitening", x, y, ridge=ridge).x(x).T, bias=True)
+    np.testing.assert_allclose(white, c_xx @ linalg.inv(more_xx), atol=1e-9)
+    turn = linalg.inv(linalg.sqrtm(more_yy)) @ linalg.sqrtm(more_xx)
+    coral = np.cov(fit("coral", x, y, ridge=ridge).y(y).T, bias=True)
+    np.testing.assert_allclose(coral, turn.T @ c_yy @ turn, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_saved_and_loaded_it_does_the_same(method, tmp_path):
     x, y = (z.astype(np.float32) for z in pairs(n=80))
@@ -189,6 +204,20 @@ def test_listing_pairs_is_repeating_rows(method, seed):
     other = fit(method, x[listed[:, 0]], y, pairs=np.column_stack([np.arange(240), listed[:, 1]]), **options)
     for a, b in zip(one.transform(x[:48], y), other.transform(x[:48], y), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-9)
+
+
+def test_transport_to_rows_that_weigh_more_is_transport_to_their_copies():
+    x, y = pairs(n=60, d=4)
+    times = np.random.default_rng(1).integers(1, 6, 60)
+    listed = np.repeat(np.column_stack([np.arange(60)] * 2), times, axis=0)
+    found = fit("transport", x, y, pairs=listed, epsilon=0.1)
+    copies = fit("transport", *(np.repeat(z, times, axis=0) for z in (x, y)), epsilon=0.1)
+    np.testing.assert_allclose(found.y(y), copies.y(y), atol=1e-9)
+    cost = 0.5 * np.sum((x[:, None] - y[None]) ** 2, axis=2)
+    plan = ot.sinkhorn(
+        times / times.sum(), times / times.sum(), cost, 0.1, method="sinkhorn_log", stopThr=1e-12
+    )
+    np.testing.assert_allclose(found.y(y), plan.T @ x / plan.sum(axis=0)[:, None], atol=1e-3)
 
 
 def test_a_row_weighs_what_its_pairs_weigh():

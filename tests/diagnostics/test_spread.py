@@ -23,6 +23,10 @@ def test_uniformity_is_its_sum_and_zero_for_a_point():
     kernel = np.exp(-2 * cdist(x, x, "sqeuclidean"))
     np.testing.assert_allclose(uniformity(x), np.log(off_diagonal(kernel)), rtol=1e-10)
     np.testing.assert_allclose(uniformity(x, estimator="v"), np.log(kernel.mean()), rtol=1e-10)
+    p = np.arange(1.0, 31) / 465
+    distinct = np.outer(p, p) * ~np.eye(30, dtype=bool)
+    weighted = uniformity(ct.WeightedCloud(x, jnp.asarray(p)))
+    np.testing.assert_allclose(weighted, np.log((distinct * kernel).sum() / distinct.sum()), rtol=1e-10)
     np.testing.assert_allclose(uniformity(jnp.tile(x[:1], (4, 1))), 0, atol=1e-12)
 
 

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from ctflow import io
+from experiments import digits_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = {
@@ -153,6 +156,17 @@ def check_digits_clip(tables):
     assert (runs["energy"] > runs["bound"]).all()
     diagnosis = dict(zip(tables["diagnosis"]["name"], tables["diagnosis"]["p_value"], strict=True))
     assert diagnosis["energy_distance"] <= 0.01
+    config = digits_clip.PRESETS["smoke"]
+    data = digits_clip.digits(config)
+    for (
+        start
+    ) in digits_clip.STARTS:  # training begins at the gap that the first encoders leave on test images
+        with jax.numpy_rank_promotion("allow"):  # as in the script
+            encoders = digits_clip.initial_encoders(config, data, start, 0)
+            clouds = digits_clip.embed(config, data, encoders)
+        x, y = clouds["x_test"], clouds["y_test"]
+        gap = 2 * cdist(x, y).mean() - cdist(x, x).mean() - cdist(y, y).mean()
+        np.testing.assert_allclose(runs["start_energy_distance"][runs["start"] == start], gap, rtol=1e-3)
     assert "centring" in tables["corrections"]["method"]
 
 

@@ -24,6 +24,16 @@ def test_harmonics_are_orthonormal_and_carry_what_they_can(d):
 
 
 @pytest.mark.parametrize("d", [2, 3])
+def test_products_of_three_harmonics_are_summed_as_on_a_finer_grid(d):
+    flow = DensityFlow(flat(d), temperature=1.0, d=d, max_degree=4)
+    coarse, fine = (
+        np.einsum("k,ka,kb,kc->abc", grid.weights, grid.basis, grid.basis, grid.basis, optimize=True)
+        for grid in (flow.grid, HarmonicGrid(d, 4, count=16))
+    )
+    np.testing.assert_allclose(coarse, fine, atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("tau", [1.0, 0.1])
 def test_small_modes_move_at_the_closed_forms(d, tau):
     kernel, degree, time = ct.kernels.Exponential(tau), 2, 0.1
@@ -72,6 +82,14 @@ def test_refuses_starts_that_are_no_densities_or_too_fine():
     ):
         with pytest.raises(ValueError, match=message):
             flow.solve(start, [0.1])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_start_too_fine_is_refused_beside_one_that_is_not(order):
+    flow = DensityFlow([flat(2)] * 2, temperature=1.0, d=2, max_degree=6)
+    starts = [lambda z: np.ones(len(z)), lambda z: np.exp(10 * (z[:, 0] - 1)) / special.ive(0, 10)]
+    with pytest.raises(ValueError, match="max_degree = 6 does not resolve the starts"):
+        flow.solve(starts[::order], [0.1])
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,9 @@ def test_a_start_that_the_modes_cannot_carry_is_refused_not_returned_with_anothe
     heights = (f.density(narrow, [0.02, 0.5]) @ (f.node_weights * f.nodes[:, 0]) for f in (wide, finer))
     np.testing.assert_allclose(*heights, atol=1e-4)
     np.testing.assert_allclose(later @ wide.node_weights, 1, atol=1e-6)
+    # Ripples below 0 are cut off, so that every density has a finite KL.
+    assert (later >= 0).all()
+    assert np.isfinite(wide.kl(narrow, [0.02, 0.5])).all()
     for start, message in (
         (lambda z: 1 + 2 * z[:, 0], r"got values from -1 to 3 with mass 1"),
         (lambda z: 2 * flat(z), r"with mass 2; divide it by its mass"),
@@ -102,6 +105,14 @@ def test_a_start_that_the_modes_cannot_carry_is_refused_not_returned_with_anothe
             wide.density(start, [0.0])
     with pytest.raises(ValueError, match=r"times must be numbers >= 0 with shape \[times\], got \[-1.\]"):
         wide.density(flat, [-1.0])
+
+
+def test_what_the_harmonics_leave_out_decays_no_slower_than_the_bound_says():
+    """By the min-max principle it is at most the first rate that needs finer harmonics."""
+    gibbs = GibbsMeasure(ct.potentials.Linear(np.eye(2)[0]), temperature=0.3, d=2)
+    coarse, fine = (FokkerPlanck(gibbs, max_degree=degree) for degree in (8, 24))
+    first = fine.rates[len(coarse.rates)]
+    assert 0.9 * first < coarse._cut_rate <= first
 
 
 def test_rates_do_not_depend_on_the_session_s_precision():

@@ -1,5 +1,6 @@
 """A spectral sum that passes its own certificate is right: clouds and kernels that once broke it."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,9 @@ import pytest
 import ctflow as ct
 from ctflow import kernels
 from ctflow._base.pytree import pytree
+from ctflow.partition import spectral
 from ctflow.partition.plan import RTOL
-from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
+from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES, Bound, PullBound, proves
 
 N = 240
 
@@ -113,6 +115,48 @@ def test_round_off_is_not_underestimated_where_waves_are_exact(where):
     rounding = np.spacing(np.float32(np.abs(right).max()))
     assert np.abs(np.float64(value) - right).max() <= 5e-7 + float(rounding)
     assert ct.partition.certify(jnp.asarray(x), jnp.asarray(y), planned).dtype == "float64"
+    # All sums of one point with itself are exact at [1, 0]; the bound allows for round-off all the same.
+    same = jnp.asarray(np.tile(np.float32([[1, 0]]), (N, 1)))
+    claimed = ct.partition.certify(same, same, planned, rtol=1e-2)
+    assert claimed.dtype == "float32"
+    assert min(claimed.value, claimed.gradient) >= float(jnp.finfo("float32").eps)
+
+
+def test_an_error_where_the_field_is_smallest_is_seen(monkeypatch):
+    """An isolated point, which no random probe is: its error is the largest in L."""
+    n, lonely = 60, 17
+    assert lonely not in np.random.default_rng(n).integers(n, size=PROBES - 1, dtype=np.int32)
+    x = jnp.asarray(on_circle(np.where(np.arange(n) == lonely, 3.0, 0.01 * np.arange(n)), np.float64))
+    evaluate = spectral._evaluate
+
+    def wrong(*args, **options):
+        field, slope = evaluate(*args, **options)
+        return field.at[lonely].add(1e-5), slope
+
+    monkeypatch.setattr(spectral, "_evaluate", wrong)
+    options = {"degree": 16, "dtype": "float64", "gradient": False, "exclude_self": False, "axis": None}
+    found = jax.jit(partial(spectral.spectral_sum, **options))(
+        x, x, jnp.full(n, 1 / n), kernels.Exponential(jnp.asarray(0.3))
+    )
+    cosine = np.asarray(x) @ np.asarray(x).T
+    off = np.abs(found.value - np.log(np.exp(cosine / 0.3).mean(axis=1))).max()
+    assert 1e-4 < off <= float(found.bound.value)
+
+
+def test_a_proof_needs_values_and_gradients_within_their_tolerances():
+    """A gradient is allowed ten times the error of a value; NaN proves nothing."""
+    for value, gradient, proven in (
+        (0.9e-6, 0.9e-5, True),
+        (1.1e-6, 0.0, False),
+        (0.0, 1.1e-5, False),
+        (np.nan, 0.0, False),
+        (0.0, np.nan, False),
+    ):
+        assert bool(proves(Bound(*map(jnp.asarray, (value, gradient))), 1e-6)) == proven
+    for large in range(3):
+        errors = [jnp.asarray(2e-5 if i == large else 0.9e-5) for i in range(3)]
+        assert not bool(proves(PullBound(*errors), 1e-6))
+    assert bool(proves(PullBound(*[jnp.asarray(0.9e-5)] * 3), 1e-6))
 
 
 @pytree

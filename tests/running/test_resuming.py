@@ -87,6 +87,14 @@ def test_a_finished_run_can_be_lengthened(tmp_path):
         solve(num_steps=15, checkpoint=tmp_path / "run", resume=True)
 
 
+def test_a_run_that_ended_between_two_saves_cannot_be_lengthened(tmp_path):
+    """Twelve steps saved at 0, 5, 10 and 12: the saves of a longer run would not be at its multiples of 5."""
+    solve(num_steps=12, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="must be a multiple of save_every to continue"):
+        solve(num_steps=20, checkpoint=tmp_path / "run", resume=True)
+    same(solve(num_steps=12, checkpoint=tmp_path / "run", resume=True), solve(num_steps=12))
+
+
 RAN = []  # a global list, which a function is not compared by
 
 

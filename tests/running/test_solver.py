@@ -127,6 +127,25 @@ def test_a_non_finite_step_stops_the_run_and_keeps_the_state_before_it():
     assert quiet.status == "non-finite"
 
 
+class Counted(flows.Flow):
+    """Counts its steps in its memory, and leaves the sphere for NaN at the fourth."""
+
+    def init(self, clouds, key=None):
+        return super().init(clouds, key)._replace(memory=jnp.zeros(()))
+
+    def step(self, energy, state):
+        clouds = jnp.where(state.step == 3, jnp.nan, state.clouds)
+        return state._replace(clouds=clouds, step=state.step + 1, memory=state.memory + 1)
+
+
+def test_a_non_finite_step_leaves_the_memory_as_it_was():
+    energy, start = setup()
+    end = ct.evolve(energy, Counted(), Counted().init(start), num_steps=9)
+    assert not bool(end.finite)
+    assert (int(end.step), float(end.memory)) == (3, 3.0)
+    np.testing.assert_array_equal(end.clouds, start)
+
+
 def test_progress_goes_to_stderr_and_counts_every_step(capfd):
     energy, start = setup()
     ct.solve(energy, start, flows.GradientFlow(0.02), num_steps=12, save_every=5, progress=True)

@@ -39,6 +39,22 @@ def test_points_that_jump_to_and_fro_over_a_minimum_have_diverged():
     assert fine.status is ct.Status.FINISHED
 
 
+def test_points_that_drift_in_a_weak_potential_have_not_diverged():
+    """Steps of 1e-3 radians, whose 1e-9 nats are within the energy's rounding."""
+    energy = ct.energies.Potential(ct.potentials.Linear(1e-6 * np.eye(2)[0]), temperature=1.0)
+    start = np.array([[0.0, 1.0]])
+    end = ct.solve(energy, start, ct.flows.GradientFlow(1000.0), num_steps=2, save_every=1)
+    assert end.status is ct.Status.FINISHED
+    np.testing.assert_allclose(end.clouds, [[2e-3, 1.0]], atol=1e-5)
+
+
+def test_a_plateau_is_as_many_saves_as_asked_for_within_the_tolerance():
+    rule = ct.stopping.Plateau(0.5, saves=3)
+    for energies, stops in (([1.0, 1.2], False), ([1.0, 1.2, 1.5], True), ([1.0, 1.2, 1.51], False)):
+        assert rule(np.array(energies)) == stops
+    assert rule(np.array([9.0, 1.0, 1.2, 1.5]))
+
+
 def test_the_fastest_rate_of_a_quadratic_well_is_its_curvature():
     """U = -k·z₀ at its minimum: every displacement dies at rate k/τ."""
     pole = np.tile(np.eye(3)[0], (4, 1))

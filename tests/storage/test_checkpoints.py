@@ -83,3 +83,35 @@ def test_whole_runs_leave_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solve(checkpoint=tmp_path)
+
+
+def test_checkpoints_that_take_long_are_left_out_for_forty_times_as_long(tmp_path, monkeypatch):
+    now, write = [0.0], checkpoints.Store._write
+
+    def slow(self, count, arrays):
+        now[0] += 10
+        return write(self, count, arrays)
+
+    monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(checkpoints.Store, "_write", slow)
+    written = []
+    with store(tmp_path) as kept:
+        for count, waited in enumerate((0, 390, 20, 300)):
+            now[0] += waited
+            written.append(kept.write(count, ARRAYS, now=False))
+        assert kept.write(9, ARRAYS)  # the last one is written whatever it takes
+    assert written == [True, False, True, False]
+    assert [int(path.name[:12]) for path in sorted(tmp_path.iterdir())] == [2, 9]
+
+
+def test_a_damaged_checkpoint_makes_room_for_the_next_and_a_whole_one_stays(tmp_path):
+    with store(tmp_path) as kept:
+        for count in (5, 10):
+            kept.write(count, ARRAYS)
+    newest = kept.files()[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with store(tmp_path) as kept:
+        with pytest.warns(RuntimeWarning, match="is damaged"):
+            assert kept.load().count == 5
+        kept.write(15, ARRAYS)
+    assert [int(path.name[:12]) for path in kept.files()] == [5, 15]

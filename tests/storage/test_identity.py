@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -222,6 +223,16 @@ def test_identities_tell_functions_and_optimizers_apart():
     json.dumps(of(e=ENERGY, k=KEY))
 
 
+def test_arguments_bound_beforehand_are_part_of_a_run():
+    def scaled(factor, z, *, shift=0.0):
+        return factor * z + shift
+
+    base = identity(save=partial(scaled, 2.0, shift=1.0))
+    assert base == identity(save=partial(scaled, 2.0, shift=1.0))
+    for other in (partial(scaled, 3.0, shift=1.0), partial(scaled, 2.0, shift=0.0), partial(scaled, 2.0)):
+        assert differences(base, identity(save=other))
+
+
 def test_default_arguments_of_a_function_are_part_of_a_run():
     def with_keyword(factor):
         def save(z, *, scale=factor):
@@ -232,3 +243,19 @@ def test_default_arguments_of_a_function_are_part_of_a_run():
     for make in (lambda a: lambda z, scale=a: scale * z, with_keyword):
         assert identity(save=make(1.0)) == identity(save=make(1.0))
         assert identity(save=make(1.0)) != identity(save=make(2.0))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.enable_x64(False),
+        lambda: jax.default_matmul_precision("highest"),
+        lambda: jax.default_prng_impl("rbg"),
+        lambda: jax.threefry_partitionable(False),
+    ],
+)
+def test_settings_of_jax_that_change_numbers_make_another_run(setting):
+    there = identity(scale=2.0)
+    with setting():
+        assert differences(there, identity(scale=2.0))
+    assert there == identity(scale=2.0)

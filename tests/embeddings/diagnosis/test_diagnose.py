@@ -79,6 +79,14 @@ def test_paired_numbers_and_retrieval():
     for name, value in expected.items():
         assert report[name].value == pytest.approx(value, rel=1e-9), name
     assert report["recall@10_x_to_y"].null_mean == pytest.approx(10 / 80)
+    # Each of 80 queries hits with chance 1/8.
+    assert report["recall@10_x_to_y"].null_sd == pytest.approx(np.sqrt(1 / 8 * 7 / 8 / 80))
+    # The gap a/(a + b) of shuffled partners, by differences in a = alignment / 2.
+    a, sd = report["alignment"].null_mean / 2, report["alignment"].null_sd / 2
+    gaps = [(a + side * sd) / (a + side * sd + within) for side in (-1, 0, 1)]
+    relative = report["relative_modality_gap"]
+    assert relative.null_mean == pytest.approx(gaps[1])
+    assert relative.null_sd == pytest.approx((gaps[2] - gaps[0]) / 2, rel=1e-3)
 
 
 def test_the_terms_are_those_of_the_energy():

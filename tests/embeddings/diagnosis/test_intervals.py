@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 import ctflow as ct
-from ctflow.embeddings.diagnosis.resampling import Draws, Rows, resample
+from ctflow.embeddings.diagnosis.resampling import Draws, Rows, resample, table
+from ctflow.embeddings.pairing import Unpaired
 from tests.draws import unit
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -93,3 +94,12 @@ def test_the_interval_of_a_mean_is_students(n):
         low, high = drawn.draws(z @ drawn.x).interval()
         ratio.append((high - low) / (2 * stats.t.ppf(0.975, n - 1) * z.std(ddof=1) / np.sqrt(n)))
     assert np.mean(ratio) == pytest.approx(1, abs=0.02)
+
+
+def test_an_interval_is_as_wide_as_the_smaller_of_two_clouds_asks_for():
+    """Student's t of 4 degrees for 5 rows against 100, with √(5/4) for the bootstrap's own bias."""
+    plan = Unpaired((5, 100), (np.arange(5), np.arange(100)))
+    z = unit(np.random.default_rng(0).standard_normal((105, 3)))
+    rows = table(z[:5], z[5:], plan.take(np.arange(105)))
+    drawn = resample(rows, np.zeros(105, bool), 0, 10, np.random.default_rng(0))
+    assert drawn.tail == pytest.approx(stats.norm.sf(np.sqrt(5 / 4) * stats.t.ppf(0.975, 4)))

@@ -1,9 +1,14 @@
 """Streamed moments: nearly collapsed clouds, where differences of raw moments leave rounding only."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 import ctflow as ct
+from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.diagnosis.moments import moments, repaired_distance
+from ctflow.embeddings.pairing import RowByRow
 from tests.draws import unit
 
 
@@ -74,3 +79,13 @@ def test_retrieval_in_a_narrow_cone():
     assert report["recall@1_x_to_y"].value == pytest.approx(np.mean(nearest == np.arange(150)), abs=0.01)
     assert report["recall@1_x_to_y"].value > 0.9
     assert report["in_batch_loss"].value >= 0
+
+
+def test_distances_of_shuffled_partners_are_those_of_every_permutation():
+    """Mean and standard deviation over all 720 re-pairings of 6 rows."""
+    rng = np.random.default_rng(0)
+    x, y = unit(rng.standard_normal((6, 3))), unit(rng.standard_normal((6, 3)) + 0.5)
+    clouds = [as_embeddings(z, name=name) for name, z in (("x", x), ("y", y))]
+    found = repaired_distance(moments(*clouds, RowByRow(6), 3, lambda count: None))
+    apart = [((x - y[list(order)]) ** 2).sum(axis=1).mean() for order in permutations(range(6))]
+    assert found == pytest.approx((np.mean(apart), np.std(apart)), rel=1e-12)

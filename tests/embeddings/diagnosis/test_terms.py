@@ -1,10 +1,13 @@
 """The loss and the paper's terms: at any temperature, and as what they are, numbers at n rows."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, logsumexp
 
 import ctflow as ct
+from ctflow.embeddings.diagnosis.batch import in_batch
 from ctflow.embeddings.diagnosis.resampling import halves, table
 from ctflow.embeddings.diagnosis.terms import log_fields
 from ctflow.embeddings.pairing import RowByRow
@@ -67,6 +70,20 @@ def test_the_loss_is_clips_on_all_rows(n, temperature):
     assert f"InfoNCE loss of {n} pairs" in " ".join(report.words)
 
 
+def test_the_loss_with_partners_shuffled_scatters_by_the_rows_in_the_batch():
+    """A mean over a tenth of the pairs scatters √10 times as much."""
+    rng = np.random.default_rng(6)
+    x, y = (unit(rng.standard_normal((300, 5))) for _ in range(2))
+    few, all_ = (
+        ct.diagnose(x, y, temperature=0.1, max_gallery=size, max_rows=20, n_permutations=99, n_bootstrap=0)
+        for size in (30, 300)
+    )
+    ratio = few["in_batch_loss"].null_sd / all_["in_batch_loss"].null_sd
+    assert ratio == pytest.approx(np.sqrt(10))
+    scatter = np.std([(x * y[rng.permutation(300)]).sum(axis=1).mean() / 0.1 for _ in range(2000)])
+    assert all_["in_batch_loss"].null_sd == pytest.approx(scatter, rel=0.08)
+
+
 def test_the_losss_error_is_its_scatter_over_batches():
     """Standard error over batches of 80 of one law, each with its own gallery, within a fifth."""
     reports = []
@@ -76,6 +93,26 @@ def test_the_losss_error_is_its_scatter_over_batches():
         y = unit(x + 0.5 * rng.standard_normal((80, 6)))
         reports.append(ct.diagnose(x, y, temperature=0.1, n_permutations=99, n_bootstrap=0)["in_batch_loss"])
     assert np.mean([r.error for r in reports]) == pytest.approx(np.std([r.value for r in reports]), rel=0.25)
+
+
+def test_the_losss_error_is_that_of_its_derivatives_in_the_weights_of_pairs():
+    """The loss of weights p, written out and differentiated by differences; its scatter over √n, exactly."""
+    n, tau, step = 9, 0.3, 1e-5
+    rng = np.random.default_rng(4)
+    x = unit(rng.standard_normal((n, 4)))
+    y = unit(x + 0.5 * rng.standard_normal((n, 4)))
+    logits = x @ y.T / tau
+
+    def loss(p):
+        rows, columns = (logsumexp(table, b=p, axis=1) for table in (logits, logits.T))
+        return p @ (rows + columns) / 2 - p @ np.diagonal(logits)
+
+    even, slopes = np.full(n, 1 / n), []
+    for toward in np.eye(n) - even:
+        slopes.append((loss(even + step * toward) - loss(even - step * toward)) / (2 * step))
+    found = in_batch(x, y, RowByRow(n).take(np.arange(n)), tau, None)
+    assert found.error == pytest.approx(np.std(slopes, ddof=1) / np.sqrt(n), rel=1e-7)
+    assert found.loss == pytest.approx(loss(even) + np.log(n), rel=1e-12)
 
 
 def test_terms_are_labelled_as_what_they_are():
@@ -93,5 +130,12 @@ def test_terms_are_labelled_as_what_they_are():
     fewer = ct.diagnose(x[first], y[first], temperature=0.02, **QUICK)["energy"].value
     assert half == pytest.approx(fewer, rel=1e-3)
     assert fewer < report["energy"].value
-    assert "rise as rows are added" in " ".join(report.words)
+    said = " ".join(report.words)
+    assert "rise as rows are added" in said
+    pattern = r"log V is (\S+) nats: free energies (\S+) .* less the divergence between the clouds, (\S+)"
+    energy, free, divergence = map(float, re.search(pattern, said).groups())
+    halves_of = [report[f"free_energy_{way}"].value for way in ("12", "21")]
+    assert free == pytest.approx(np.mean(halves_of), rel=1e-3)
+    assert free - divergence == pytest.approx(energy, abs=2e-3 * abs(free))
+    assert divergence > 0.1
     assert next(m.name for m in report.metrics if m.section == "energy") == "in_batch_loss"

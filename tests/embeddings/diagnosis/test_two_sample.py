@@ -9,7 +9,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from ctflow.embeddings.diagnosis import two_sample
 from ctflow.embeddings.diagnosis.resampling import as_they_are, family_wise, halves, resample, table
-from ctflow.embeddings.pairing import Unpaired
+from ctflow.embeddings.pairing import RowByRow, Unpaired
 
 
 def unit(z):
@@ -61,6 +61,23 @@ def test_mmd_is_that_of_scikit_learns_kernel():
     u = two_sample.mmd_squared(kernel, t, as_they_are(t), "u")[0]
     within = [(a.sum() - len(a)) / (len(a) * (len(a) - 1)) for a in k[:2]]
     assert u == pytest.approx(sum(within) - 2 * k[2].mean(), abs=1e-12)
+
+
+def test_centred_distances_make_up_for_the_means_of_few_rows():
+    """Means taken from n pairs lower squared distances by the variance of the means' difference."""
+    n, rng = 6, np.random.default_rng(2)
+    x = unit(rng.standard_normal((n, 3)))
+    y = unit(x + 0.8 * rng.standard_normal((n, 3)) + 0.5)
+    t = table(x, y, RowByRow(n).take(np.arange(n)))
+    distance = two_sample.distances(t.points @ t.points.T)
+    centred = two_sample.centred_distances(t, distance)
+    a, b = x - x.mean(axis=0), y - y.mean(axis=0)
+    spread = (a**2).sum() / n + (b**2).sum() / n
+    lost = (x - y).var(axis=0, ddof=1).sum() / n
+    squares = ((a[:, None] - b[None]) ** 2).sum(axis=2) * spread / (spread - lost)
+    np.testing.assert_allclose(centred[:n, n:], np.sqrt(squares), rtol=1e-12)
+    np.testing.assert_allclose(centred[n:, :n], np.sqrt(squares).T, rtol=1e-12)
+    np.testing.assert_array_equal(centred[:n, :n], distance[:n, :n])
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -34,6 +34,15 @@ def test_a_row_group_is_decoded_once_per_call(batch, tmp_path, monkeypatch):
     assert sum(map(len, decoded)) <= 2 * N
 
 
+def test_rows_before_the_last_ones_are_decoded_again(tmp_path, monkeypatch):
+    """Four rows a batch, ten in a row group: back within a group, and back to an earlier one."""
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 4 * D * ROWS.itemsize)
+    write_parquet(tmp_path / "a.parquet", ROWS)
+    found = open_embeddings(tmp_path / "a.parquet")
+    for rows in (slice(45, 48), slice(41, 43), slice(4, 8), slice(0, 2)):
+        np.testing.assert_allclose(found.rows(rows), ROWS[rows], atol=1e-15)
+
+
 OPTIONS = {
     "default": {},
     "plain": {"use_dictionary": False},
