@@ -253,6 +253,7 @@ def test_default_arguments_of_a_function_are_part_of_a_run():
         lambda: jax.default_prng_impl("rbg"),
         lambda: jax.threefry_partitionable(False),
     ],
+    ids=["x64", "matmul precision", "generator", "partitionable"],
 )
 def test_settings_of_jax_that_change_numbers_make_another_run(setting):
     there = identity(scale=2.0)
