@@ -5,11 +5,22 @@ import pytest
 
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.diagnosis.moments import moments
+from ctflow.embeddings.diagnosis.settings import Settings
 from ctflow.embeddings.diagnosis.study import study
 from ctflow.embeddings.pairing import pair_up
 from tests.draws import unit
 
-OPTIONS = {"seed": 0, "n_permutations": 3, "n_bootstrap": 4, "max_rows": 50}
+SETTINGS = Settings(
+    temperature=None,
+    logit_bias=None,
+    estimator="u",
+    n_permutations=99,
+    n_bootstrap=20,
+    level=0.01,
+    max_rows=50,
+    max_gallery=50,
+    seed=0,
+)
 
 
 @pytest.mark.parametrize("pairs", [None, "unpaired"])
@@ -20,7 +31,7 @@ def test_without_chance_only_products_of_distinct_groups_are_left_of_the_squared
     y = unit(x + 0.5 * rng.standard_normal((n, 4)) + 0.2)
     first, second = as_embeddings(x, name="x"), as_embeddings(y, name="y")
     plan = pair_up(first, second, pairs)
-    s = study(first, second, plan, moments(first, second, plan, 4, lambda count: None), OPTIONS)
+    s = study(first, second, plan, moments(first, second, plan, 4, lambda count: None), SETTINGS)
     means = s.means()
     found = np.sum((means[0] - means[1]) ** 2, axis=1) - s.chance_apart()
     for column in (0, -1):
