@@ -6,7 +6,7 @@ left out. If PyTorch is installed, the published procedures are timed beside it,
 one thread, as the eager loops of `published_in_torch.py`, over some steps, and scaled to the paper's runs.
 
 The work is not the same on both sides: ctflow's unimodal experiment samples with Langevin particles at the
-paper's 20 seeds, and runs the published procedure at 2 seeds a temperature only; on the other hand it and
+paper's 20 seeds, and runs the published procedure at only 2 seeds per temperature; on the other hand it and
 the other two do what the published code does not (exact references, true limits, population objective).
 
     python benchmarks/bench_paper.py --preset paper --out benchmarks/results

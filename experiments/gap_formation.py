@@ -134,7 +134,7 @@ def flow(config: Config):
 def run_dimension(
     config: Config, d: int, pairings: dict[tuple, Coupling], checkpoint: Path | None
 ) -> dict[str, np.ndarray]:
-    """Every σ × start × seed in dimension d, as columns with one entry a run and one row a save."""
+    """Every σ × start × seed in dimension d, as columns with one entry per run and one row per save."""
     cells = list(product(config.sigmas, range(config.num_seeds), STARTS))
     stack, information = [], []
     for sigma, seed, kind in cells:

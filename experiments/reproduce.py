@@ -110,7 +110,7 @@ def claims_of_consistency(result: Result) -> list[Claim]:
 
 
 def claims_of_unimodal(result: Result) -> list[Claim]:
-    """Mass at the wells, a row a temperature."""
+    """Mass at the wells, one row per temperature."""
     t = result.tables["side_by_side"]
     return [
         Claim(

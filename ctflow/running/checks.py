@@ -153,6 +153,17 @@ def check_finite_start(energy: Any, clouds: Any, *, report: dict[str, Any] | Non
         raise ValueError(f"energy must be finite at the start, got {report}; change the start or the energy")
 
 
+def check_terms(energy: Any, clouds: Any, report: dict[str, Any]) -> None:
+    """Raise ValueError unless the terms in a report of the energy add up to it, as far as rounding allows."""
+    value, terms = float(report["energy"]), [float(v) for name, v in report.items() if name != "energy"]
+    eps = float(jnp.finfo(jax.tree.leaves(points(clouds))[0].dtype).eps)
+    if abs(sum(terms) - value) > 1e4 * eps * (abs(value) + sum(map(abs, terms))):
+        raise ValueError(
+            f"the terms of {type(energy).__name__} must add up to the energy, got {sum(terms):.9g} and "
+            f"{value:.9g} at the start; correct terms or __call__, or define only one of them"
+        )
+
+
 def _parts(energy: Any) -> Iterator[Energy]:
     """The energies whose multiples add up to this one."""
     if isinstance(energy, Sum):

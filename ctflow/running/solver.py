@@ -186,8 +186,11 @@ class _Run:
     def begin(self) -> None:
         """Save the start, and refuse one whose energy is not finite."""
         self.look()
-        report = self.saved[0] if self._reports else {"energy": _energy(self.energy, self.state.clouds)}
-        run_checks.check_finite_start(self.energy, self.state.clouds, report=jax.device_get(report))
+        clouds = self.state.clouds
+        report = self.saved[0] if self._reports else {"energy": _energy(self.energy, clouds)}
+        run_checks.check_finite_start(self.energy, clouds, report=jax.device_get(report))
+        if self._reports:
+            run_checks.check_terms(self.energy, clouds, report)
 
     def look(self) -> None:
         """Take a save of the state."""

@@ -1,4 +1,4 @@
-"""One figure a claim, drawn from the saved tables alone. Lines are predicted, markers simulated."""
+"""One figure per claim, drawn from the saved tables alone. Lines are predicted, markers simulated."""
 
 from collections.abc import Callable
 from typing import Any

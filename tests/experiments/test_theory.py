@@ -1,4 +1,4 @@
-"""The theory script draws a figure a claim and writes every number."""
+"""The theory script draws a figure per claim and writes every number."""
 
 import json
 import subprocess

@@ -308,6 +308,14 @@ class Unregistered(flows.Flow):
         return state
 
 
+class Disagreeing(ct.Energy):
+    def __call__(self, clouds):
+        return jnp.mean(clouds[:, 0])
+
+    def terms(self, clouds):
+        return {"height": jnp.mean(clouds[:, 0]), "depth": jnp.mean(clouds[:, 1])}
+
+
 class Stepless(flows.Flow):
     pass
 
@@ -335,6 +343,10 @@ def wrong(flow: Any = ALL_FLOWS[0], energy: Any = CUSP, start: Any = START, **op
 
 
 REFUSED = {
+    "terms that do not add up": (
+        lambda: wrong(energy=Disagreeing()),
+        "the terms of Disagreeing must add up to the energy, got ",
+    ),
     "key beside a state": (
         lambda: wrong(start=ALL_FLOWS[0].init(START), key=KEY),
         "key must be left out where start is a State",
