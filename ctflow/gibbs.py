@@ -22,7 +22,7 @@ from ctflow._base.checks import check_count, check_key, check_positive, is_concr
 from ctflow._base.polar import PolarSampler, Strip, azimuths, fine_boxes, from_polar, polar_quadrature, whole
 from ctflow.clouds import as_dtype, check_cloud, mean, points, weights
 from ctflow.kernels import ChordalGaussian
-from ctflow.partition.spectral import wide
+from ctflow.partition.series import wide
 from ctflow.potentials import as_potential, check_potential
 
 __all__ = [

@@ -13,7 +13,8 @@ from ctflow._base.pytree import check_registered, static
 from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
-from ctflow.partition.spectral import CHUNK, GRADIENT_FACTOR, PROBES, coefficients, profile, wide
+from ctflow.partition.series import CHUNK, coefficients, profile, wide
+from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
 DENSE_BYTES = 2**30

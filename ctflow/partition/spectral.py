@@ -26,22 +26,26 @@ from jaxtyping import Array, Float
 
 from ctflow import sphere
 from ctflow.clouds import as_dtype
-from ctflow.kernels import Kernel, log_kernel_at
-from ctflow.partition.harmonics import Harmonics, harmonics, zonal_rule, zonal_samples
-from ctflow.partition.tiled import blocks, unblock
+from ctflow.kernels import Kernel
+from ctflow.partition.harmonics import Harmonics, harmonics, zonal_samples
+from ctflow.partition.series import (
+    BETWEEN_SAMPLES,
+    coefficients,
+    evaluate,
+    matmul,
+    moments_of_points,
+    relative_kernel,
+    truncation,
+    wide,
+)
 
-CHUNK = 16_384  # number of points whose waves are in memory at the same time
 PROBES = 16
 # Round-off at any point is assumed to be at most this many times the largest at the probes.
 SAFETY = 4.0
 # Relative round-off of a wave of degree ℓ and of summing waves: WAVE_ERROR · eps · (ℓ + WAVE_OFFSET).
 WAVE_ERROR, WAVE_OFFSET = 1.5, 4.0
-# Bounds sup/(max over samples): with 8 samples per period, a wave exceeds them by <= 1/cos(π/8) = 1.08.
-BETWEEN_SAMPLES = 1.1
 # The tolerance of a gradient of L is this many times the tolerance of L.
 GRADIENT_FACTOR = 10.0
-
-wide = partial(jax.enable_x64, True)
 
 
 class Bound(NamedTuple):
@@ -95,74 +99,6 @@ def proves(bound: Bound | PullBound, rtol: float) -> Any:
         return (value <= rtol) & (jnp.max(jnp.stack(gradients)) <= GRADIENT_FACTOR * rtol)
 
 
-def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
-
-
-def _relative(kernel: Kernel, cosine: Array) -> Array:
-    """κ/κ(1) at scalar products of unit vectors, float64."""
-    return jnp.exp(log_kernel_at(kernel, cosine) - kernel.log_kernel(jnp.ones((), jnp.float64)))
-
-
-def coefficients(kernel: Kernel, d: int, degree: int) -> Float[Array, " L"]:
-    """Funk-Hecke coefficients c_ℓ of κ/κ(1), ℓ = 0 … degree, float64. Call this inside `wide()`."""
-    rule = zonal_rule(d, degree)
-    profile = _relative(as_dtype(kernel, jnp.float64), jnp.asarray(rule.cosine)) * rule.weights
-    return jnp.asarray(rule.multiplicity) * _matmul(jnp.asarray(rule.values), profile)
-
-
-def profile(kernel: Kernel, d: int, degree: int) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
-    """κ/κ(1) and its derivative in the angle at the `zonal_samples`. Call this inside `wide()`."""
-    samples = zonal_samples(d, degree)
-    cosine = jnp.asarray(samples.cosine)
-    kernel = as_dtype(kernel, jnp.float64)
-    value, slope = jax.jvp(partial(_relative, kernel), (cosine,), (jnp.ones_like(cosine),))
-    return value, -slope * samples.sine
-
-
-def _truncation(kernel: Kernel, d: int, c: Array) -> tuple[Array, Array]:
-    """Estimates of sup |κ - κ_L|/κ(1) and sup |dκ/dθ - dκ_L/dθ|/κ(1) over the angles, from samples."""
-    degree = c.shape[0] - 1
-    samples = zonal_samples(d, degree)
-    series = (_matmul(c, jnp.asarray(a)) for a in (samples.values, samples.slopes))
-    return tuple(  # pyright: ignore[reportReturnType]
-        BETWEEN_SAMPLES * jnp.max(jnp.abs(exact - cut))
-        for exact, cut in zip(profile(kernel, d, degree), series, strict=True)
-    )
-
-
-def _in_chunks(function: Any, *arrays: Array, start: Any = None) -> tuple[Any, Any]:
-    """Scan `function(carry, *chunk)` over equal chunks of the leading axis, of at most CHUNK entries each."""
-    n = arrays[0].shape[0]
-    count = -(-n // CHUNK)
-    size = -(-n // count)
-    carry, out = jax.lax.scan(lambda c, chunk: function(c, *chunk), start, [blocks(a, size) for a in arrays])
-    return carry, jax.tree.map(lambda a: unblock(a, n), out)
-
-
-def _moments(h: Harmonics, z: Array, weights: Array, axis: str | None) -> Array:
-    """Harmonic moments of the signed measure Σ w_j δ_{z_j}; the chunks are added in float64."""
-
-    def add(total, z, w):
-        raw = h.moments(z, w).astype(jnp.float64)
-        return jax.tree.map(jnp.add, total, (raw, jnp.sum(w.astype(jnp.float64)))), None
-
-    size = jax.eval_shape(h.moments, z[:1], weights[:1]).shape
-    start = jnp.zeros(size, jnp.float64), jnp.zeros((), jnp.float64)
-    total, _ = _in_chunks(add, z, weights, start=start)
-    return h.analyse(*(total if axis is None else jax.lax.psum(total, axis)))
-
-
-def _evaluate(h: Harmonics, z: Array, moments: Array, c: Array, *, gradient: bool) -> tuple[Array, Any]:
-    """The field of the given moments at the points z, and its gradient (None unless `gradient`)."""
-    series = as_dtype(h.synthesise(moments * c[None, :, None]), z.dtype)
-
-    def at(_, z):
-        return None, h.field_and_gradient(z, series) if gradient else (h.field(z, series), None)
-
-    return _in_chunks(at, z)[1]
-
-
 def _length(z: Array) -> Array:
     """Norms of the rows [n, d], summed column by column because XLA is slow on a short last axis."""
     return jnp.sqrt(sum(z[:, k] ** 2 for k in range(z.shape[1])))
@@ -191,7 +127,7 @@ class _Waves(NamedTuple):
         """The quantities for points z [n, d] with float64 weights [n]; the waves are computed in `dtype`."""
         sums = jnp.stack([jnp.sum(jnp.abs(weights)), jnp.sum(weights**2)])
         mass, square = sums if axis is None else jax.lax.psum(sums, axis)
-        return cls(_moments(h, z.astype(dtype), weights.astype(dtype), axis), mass, jnp.sqrt(square))
+        return cls(moments_of_points(h, z.astype(dtype), weights.astype(dtype), axis), mass, jnp.sqrt(square))
 
     def reach(self) -> Array:
         """|M_ℓ| + spread [L + 1]: bounds a wave of degree ℓ, and its error divided by eps."""
@@ -244,14 +180,14 @@ class _Side(NamedTuple):
 
     def field(self, kernel: Kernel, z: Array) -> Array:
         """Σ_j w_j κ(z, y_j)/κ(1) at unit vectors z [k, d], by direct summation."""
-        return self._over_devices(_matmul(_relative(kernel, _matmul(z, self.points.T)), self.weights))
+        return self._over_devices(matmul(relative_kernel(kernel, matmul(z, self.points.T)), self.weights))
 
     def field_and_gradient(self, kernel: Kernel, z: Array) -> tuple[Array, Array]:
         """The value of `field` [k] and its tangential gradient [k, d]."""
-        cosine = _matmul(z, self.points.T)
-        relative, slope = jax.jvp(partial(_relative, kernel), (cosine,), (jnp.ones_like(cosine),))
-        value = _matmul(relative, self.weights)
-        pull = sphere.project_tangent(z, _matmul(slope * self.weights[None, :], self.points))
+        cosine = matmul(z, self.points.T)
+        relative, slope = jax.jvp(partial(relative_kernel, kernel), (cosine,), (jnp.ones_like(cosine),))
+        value = matmul(relative, self.weights)
+        pull = sphere.project_tangent(z, matmul(slope * self.weights[None, :], self.points))
         return self._over_devices(value), self._over_devices(pull)
 
 
@@ -286,7 +222,7 @@ def _error(left_out: Array, probed: Array, rounding: Array) -> Array:
 
 def _own(x: Array, y: Array, weights: Array, kernel: Kernel) -> Array:
     """w_i κ(x_i, y_i)/κ(1) for unit vectors in float64: the term that `exclude_self` leaves out."""
-    return weights * _relative(kernel, jnp.sum(x * y, axis=1))
+    return weights * relative_kernel(kernel, jnp.sum(x * y, axis=1))
 
 
 def _split(a: Array, dtype: Any) -> tuple[Array, ...]:
@@ -334,7 +270,7 @@ def spectral_sum(
         c = coefficients(kernel, d, degree)
         unit_y, wide_weights = _unit(y), weights.astype(jnp.float64)
         waves = _Waves.of(h, y, wide_weights, dtype, axis)
-        result = _evaluate(h, x.astype(dtype), waves.moments, c, gradient=gradient)
+        result = evaluate(h, x.astype(dtype), waves.moments, c, gradient=gradient)
         f, slope = as_dtype(result, jnp.float64)
         steep = jnp.zeros_like(x, jnp.float64) if slope is None else slope
         whole = result[0], jnp.zeros_like(x) if slope is None else result[1]
@@ -348,7 +284,7 @@ def spectral_sum(
         looked_at = (_unit(x[index]), *as_dtype([part[index] for part in whole], jnp.float64))
         doubts = _doubts(kernel, _Side(unit_y, wide_weights, axis), *_gathered(looked_at, axis))
         rounding = _rounding(c, waves, dtype)
-        error, slope_error = map(_error, _truncation(kernel, d, c), doubts, rounding)
+        error, slope_error = map(_error, truncation(kernel, d, c), doubts, rounding)
         floor = f - error
         bounds = [error / floor]
         if slope is not None:
@@ -386,8 +322,8 @@ def _pull_parameters(
     d = probes.shape[1]
     samples = zonal_samples(d, degree)
     slopes = _jacobian(lambda p: coefficients(as_kernel(p), d, degree), p)
-    exact = _jacobian(lambda p: _relative(as_kernel(p), jnp.asarray(samples.cosine)), p)
-    beside = jnp.max(jnp.abs(exact - _matmul(slopes, jnp.asarray(samples.values))), axis=1)
+    exact = _jacobian(lambda p: relative_kernel(as_kernel(p), jnp.asarray(samples.cosine)), p)
+    beside = jnp.max(jnp.abs(exact - matmul(slopes, jnp.asarray(samples.values))), axis=1)
 
     def seen(slope: Array) -> Array:
         series = as_dtype(h.synthesise(shares.moments * slope[None, :, None]), dtype)
@@ -395,9 +331,9 @@ def _pull_parameters(
 
     off = jax.lax.map(seen, slopes) - _jacobian(lambda p: side.field(as_kernel(p), probes), p)
     product = shares.reach() * columns.reach()
-    rounding = _matmul(jnp.abs(slopes), 2 * _wave_error(_ell(product), dtype) * product)
+    rounding = matmul(jnp.abs(slopes), 2 * _wave_error(_ell(product), dtype) * product)
     error = _error(BETWEEN_SAMPLES * beside * shares.mass, jnp.max(jnp.abs(off), axis=1), rounding)
-    return _matmul(slopes, jnp.sum(shares.moments * columns.moments, axis=(0, 2))), error
+    return matmul(slopes, jnp.sum(shares.moments * columns.moments, axis=(0, 2))), error
 
 
 def spectral_pull(
@@ -446,7 +382,7 @@ def spectral_pull(
         unit_x, (wide_weights, g) = _unit(x), as_dtype((weights, cotangent), jnp.float64)
         share = g / sum(as_dtype(field, jnp.float64))
         shares = _Waves.of(h, x, share, dtype, axis)
-        result = _evaluate(h, y.astype(dtype), shares.moments, c, gradient=True)
+        result = evaluate(h, y.astype(dtype), shares.moments, c, gradient=True)
         d_weights, slope = as_dtype(result, jnp.float64)
         d_y, d_p = slope * wide_weights[:, None], jnp.zeros_like(p)
 
@@ -455,7 +391,7 @@ def spectral_pull(
         looked_at = _gathered(looked_at, axis)
         side = _Side(unit_x, share, axis)
         scale = over_devices(jnp.sum(jnp.abs(g)))
-        cut = [a * shares.mass for a in _truncation(kernel, d, c)]
+        cut = [a * shares.mass for a in truncation(kernel, d, c)]
         doubts = _doubts(kernel, side, *looked_at)
         errors = [*map(_error, cut, doubts, _rounding(c, shares, dtype))]
         if of_kernel:

@@ -127,13 +127,13 @@ def test_an_error_where_the_field_is_smallest_is_seen(monkeypatch):
     n, lonely = 60, 17
     assert lonely not in np.random.default_rng(n).integers(n, size=PROBES - 1, dtype=np.int32)
     x = jnp.asarray(on_circle(np.where(np.arange(n) == lonely, 3.0, 0.01 * np.arange(n)), np.float64))
-    evaluate = spectral._evaluate
+    evaluate = spectral.evaluate
 
     def wrong(*args, **options):
         field, slope = evaluate(*args, **options)
         return field.at[lonely].add(1e-5), slope
 
-    monkeypatch.setattr(spectral, "_evaluate", wrong)
+    monkeypatch.setattr(spectral, "evaluate", wrong)
     options = {"degree": 16, "dtype": "float64", "gradient": False, "exclude_self": False, "axis": None}
     found = jax.jit(partial(spectral.spectral_sum, **options))(
         x, x, jnp.full(n, 1 / n), kernels.Exponential(jnp.asarray(0.3))

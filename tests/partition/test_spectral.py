@@ -191,7 +191,7 @@ def test_chunks_of_points_change_nothing(monkeypatch):
         return ct.partition.value_and_gradient(x, x, kernels.Exponential(0.2), method="spectral")
 
     whole = run()
-    monkeypatch.setattr("ctflow.partition.spectral.CHUNK", 96)  # 11 chunks of 91, the last one padded
+    monkeypatch.setattr("ctflow.partition.series.CHUNK", 96)  # 11 chunks of 91, the last one padded
     for a, b in zip(run(), whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
