@@ -130,7 +130,8 @@ def in_order(
     Raises:
         Interrupted: Ctrl-C or SIGTERM came; the jobs that had begun were finished and saved.
     """
-    waiting, left, done = deque[tuple[int, Any]](), deque(jobs), 0
+    waiting, left = deque[tuple[int, Any]](), deque(jobs)
+    done = 0 if session.found is None else session.found.count
     with _executor(workers) as pool:
         while left or waiting:
             while left and len(waiting) < ahead and not session.is_asked_to_stop:
