@@ -144,7 +144,8 @@ class Ring(PotentialBase):
         check_cloud("axis[None]", _rounded(self.axis[None]))
         if is_concrete(self.level):
             self._check_level()
-        _check_vector("narrowing", self.narrowing)
+        if self.narrowing is not None:
+            _check_vector("narrowing", self.narrowing)
 
     def __call__(self, z):
         """U(z) for points [..., d]."""
@@ -240,8 +241,8 @@ def evaluate(potential: Any, z: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
 
 
 def _check_vector(name: str, vector: Any) -> None:
-    """Raise ValueError unless `vector` is None, traced, or a finite vector [d]."""
-    if vector is not None and is_concrete(vector):
+    """Raise ValueError unless `vector` is traced or a finite vector [d]."""
+    if is_concrete(vector):
         v = np.asarray(vector)
         if v.ndim != 1 or v.dtype.kind not in "fiu" or not np.isfinite(v).all():
             raise ValueError(f"{name} must be a finite vector [d], got {vector!r}")

@@ -339,6 +339,10 @@ CASES = {
         lambda: ct.log_partition(X, Y[:5], KERNEL, exclude_self=True),
         "exclude_self needs x and y to be the same n >= 2 points, got n = 6, m = 5",
     ),
+    "no direction": (
+        lambda: solve(X, ct.energies.Potential(ct.potentials.Linear(None), temperature=0.5)),
+        "direction must be a finite vector [d], got None",
+    ),
     "direction": (
         lambda: ct.energies.CrossEntropy(KERNEL, direction="13"),
         "direction must be one of 12, 21; got '13'",

@@ -112,7 +112,7 @@ class Store:
             path = self._write(count, arrays)
         except OSError as error:
             kept = (
-                f"the one at {self._good[-1].name[:12].lstrip('0')} is kept"
+                f"the one at {int(self._good[-1].name[:12])} is kept"
                 if self._good
                 else "there is no earlier one"
             )
