@@ -8,7 +8,7 @@ density and subtracted from the other. Clouds are weighted quadrature nodes, so 
 import jax.numpy as jnp
 import numpy as np
 
-from ctflow.claims.evidence import Evidence, at_least, close, sphere
+from ctflow.claims.evidence import Evidence, at_least, each_close, sphere
 from ctflow.claims.fields import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
@@ -84,24 +84,16 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
                 for kind in (("unimodal", "antiphase") if quick else exact._fields)
                 for degree in DEGREES
             ]
-    checks = [
-        close(
-            f"{sphere(r['d'])}, τ = {r['tau']:g}, t = {r['t']:g}: F'' along a mixture",
-            r["predicted"],
-            r["simulated"],
-            relative=1e-3,
-        )
-        for r in mixtures
-    ]
-    checks += [
-        close(
-            f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} curvature",
-            r["predicted"],
-            r["simulated"],
-            relative=1e-4,
-        )
-        for r in modes
-    ]
+    checks = each_close(
+        mixtures,
+        lambda r: f"{sphere(r['d'])}, τ = {r['tau']:g}, t = {r['t']:g}: F'' along a mixture",
+        relative=1e-3,
+    )
+    checks += each_close(
+        modes,
+        lambda r: f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} curvature",
+        relative=1e-4,
+    )
     lowest = min(r["simulated"] for r in mixtures)
     checks.append(at_least("smallest F'' of all mixtures", 0.0, lowest))
     return Evidence(checks, {"mixtures": columns(mixtures), "modes": columns(modes)})

@@ -1,5 +1,6 @@
 """What a claim returns: predicted and simulated numbers, with the tolerance that decides each verdict."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,13 @@ def close(
     p, s = float(predicted), float(simulated)
     rule = f"within {relative:.2g} of it" if relative else f"within {absolute:.2g}"
     return Check(quantity, p, np.nan, s, 0.0, rule, bool(abs(s - p) <= relative * abs(p) + absolute))
+
+
+def each_close(
+    rows: Sequence[Mapping[str, Any]], quantity: Callable[[Any], str], **tolerances: float
+) -> list[Check]:
+    """`close` for each row of a table with the columns `predicted` and `simulated`."""
+    return [close(quantity(row), row["predicted"], row["simulated"], **tolerances) for row in rows]
 
 
 def at_most(quantity: str, bound: Any, simulated: Any, error: Any = 0.0, *, sigmas: float = 4.0) -> Check:

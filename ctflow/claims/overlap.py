@@ -41,16 +41,14 @@ _STEPS_TO_PART = {0.3: 40_000, 0.5: 8000, 0.8: 3000, 1.0: 3000}
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Check the rates of the modes, the onset from both sides, and the circle."""
     rates = _rates((0.5, 0.8) if quick else SIGMAS, (0.8, 1.2), range(4) if quick else range(7))
-    checks = [
-        close(
-            "S², σ = {sigma:g}, τ = {ratio:g} τ*, {kind}, mode {mode}: rate".format(**r).replace("_", " "),
-            r["predicted"],
-            r["simulated"],
-            relative=0.01,
-            absolute=1e-3,
-        )
-        for r in rates
-    ]
+    checks = each_close(
+        rates,
+        lambda r: "S², σ = {sigma:g}, τ = {ratio:g} τ*, {kind}, mode {mode}: rate".format(**r).replace(
+            "_", " "
+        ),
+        relative=0.01,
+        absolute=1e-3,
+    )
     found, onsets, ends = _onsets((0.5, 0.8) if quick else SIGMAS, seed)
     more, circle = _on_circle(quick, seed)
     curves = {"rates": rates, "onsets": onsets, "ends": ends, "circle": circle}

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims.evidence import Evidence, close, sphere
+from ctflow.claims.evidence import Evidence, close, each_close, sphere
 from ctflow.claims.fields import symmetric_without_potential, zonal
 from ctflow.clouds import Pair, WeightedCloud
 from ctflow.energies import SmoothedEntropy
@@ -65,15 +65,11 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
         grid = HarmonicGrid(d, 4, count=count)
         for kind in rates.Modes._fields:
             rows += _rows(grid, kind, 20 if quick else 100)
-    checks = [
-        close(
-            f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} rate",
-            r["predicted"],
-            r["simulated"],
-            relative=0.01,
-        )
-        for r in rows
-    ]
+    checks = each_close(
+        rows,
+        lambda r: f"{sphere(r['d'])}, τ = {r['tau']:g}, degree {r['degree']}: {r['kind']} rate",
+        relative=0.01,
+    )
     winners = [_winner(tau) for tau in ((0.3, 0.05) if quick else (1.0, 0.3, 0.1, 0.05))]
     checks += [
         close(f"S¹, τ = {w['tau']:g}: degree that parts first", w["predicted"], w["simulated"], absolute=0.1)

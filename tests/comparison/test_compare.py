@@ -13,18 +13,8 @@ from ctflow.corrections.scores import Value, held_of, measured
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.diagnosis.splitting import split
 from ctflow.embeddings.pairing import RowByRow, pair_up
-
-
-def unit(z):
-    return z / np.linalg.norm(z, axis=1, keepdims=True)
-
-
-def clouds(n=300, d=6, shift=1.0, noise=0.5, seed=0):
-    """Paired rows, the second modality shifted and stretched."""
-    rng = np.random.default_rng(seed)
-    common = rng.standard_normal((n, d))
-    x, y = (common + noise * rng.standard_normal((n, d)) for _ in range(2))
-    return unit(x - shift), unit(y * np.linspace(0.5, 1.5, d) + shift)
+from tests.draws import stretched_pairs as clouds
+from tests.draws import unit
 
 
 def by_method(found):

@@ -9,18 +9,8 @@ from safetensors.numpy import save_file
 from scipy import linalg
 
 from ctflow.corrections import METHODS, Affine, Correction, fit, load, sinkhorn
-
-
-def unit(z):
-    return z / np.linalg.norm(z, axis=1, keepdims=True)
-
-
-def pairs(n=300, d=6, shift=1.0, noise=0.5, seed=0):
-    """Paired rows, the second modality shifted and stretched."""
-    rng = np.random.default_rng(seed)
-    common = rng.standard_normal((n, d))
-    x, y = (common + noise * rng.standard_normal((n, d)) for _ in range(2))
-    return unit(x - shift), unit(y * np.linspace(0.5, 1.5, d) + shift)
+from tests.draws import stretched_pairs as pairs
+from tests.draws import unit
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 0.05])

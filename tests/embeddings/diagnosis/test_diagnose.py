@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 import ctflow as ct
 from ctflow import diagnostics as dg
 from ctflow.embeddings.pairing import pairing
+from tests.draws import paired_rows, unit
 
 TESTED = {
     "centroid_gap",
@@ -26,15 +27,9 @@ TESTED = {
 QUICK = {"n_permutations": 99, "n_bootstrap": 20}
 
 
-def unit(z):
-    return z / np.linalg.norm(z, axis=1, keepdims=True)
-
-
 def clouds(seed=0, n=80, d=6, shift=0.5, noise=0.5):
     """Paired rows whose second modality is shifted along the first coordinate."""
-    rng = np.random.default_rng(seed)
-    common = rng.standard_normal((n, d))
-    x, y = (common + noise * rng.standard_normal((n, d)) for _ in range(2))
+    x, y = paired_rows(n, d, noise, seed)
     return unit(x), unit(y + shift * np.eye(d)[0])
 
 

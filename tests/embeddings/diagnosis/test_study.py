@@ -10,17 +10,8 @@ from ctflow.embeddings.diagnosis.study import study
 from ctflow.embeddings.pairing import pair_up
 from tests.draws import unit
 
-SETTINGS = Settings(
-    temperature=None,
-    logit_bias=None,
-    estimator="u",
-    n_permutations=99,
-    n_bootstrap=20,
-    level=0.01,
-    max_rows=50,
-    max_gallery=50,
-    seed=0,
-)
+COUNTS = {"n_permutations": 99, "n_bootstrap": 20, "max_rows": 50, "max_gallery": 50, "seed": 0}
+SETTINGS = Settings(temperature=None, logit_bias=None, estimator="u", level=0.01, **COUNTS)
 
 
 @pytest.mark.parametrize("pairs", [None, "unpaired"])
