@@ -19,7 +19,7 @@ import numpy as np
 
 import ctflow as ct
 from ctflow.claims import criterion, pairs, ring
-from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close
+from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, each_close
 from ctflow.claims.pairs import Cell
 from ctflow.running.sweep import sweep
 from ctflow.storage.tables import columns
@@ -41,14 +41,9 @@ _STEPS_TO_PART = {0.3: 40_000, 0.5: 8000, 0.8: 3000, 1.0: 3000}
 def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Check the rates of the modes, the onset from both sides, and the circle."""
     rates = _rates((0.5, 0.8) if quick else SIGMAS, (0.8, 1.2), range(4) if quick else range(7))
-    checks = each_close(
-        rates,
-        lambda r: "S², σ = {sigma:g}, τ = {ratio:g} τ*, {kind}, mode {mode}: rate".format(**r).replace(
-            "_", " "
-        ),
-        relative=0.01,
-        absolute=1e-3,
-    )
+    name = "S², σ = {sigma:g}, τ = {ratio:g} τ*, {kind}, mode {mode}: rate"
+    tolerances = {"relative": 0.01, "absolute": 1e-3}
+    checks = each_close(rates, lambda r: name.format(**r).replace("_", " "), **tolerances)
     found, onsets, ends = _onsets((0.5, 0.8) if quick else SIGMAS, seed)
     more, circle = _on_circle(quick, seed)
     curves = {"rates": rates, "onsets": onsets, "ends": ends, "circle": circle}
