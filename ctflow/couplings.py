@@ -54,8 +54,18 @@ class Coupling:
     pairs: tuple[Int[Array, " k"], Int[Array, " k"]] | None
     shape: tuple[int, int] = static()
 
-    def __init__(self, rows: Any, cols: Any, weights: Any, *, shape: tuple[int, int], complete: bool = False):
-        assign(self, weights=weights, pairs=None if complete else (rows, cols), shape=shape)
+    def __init__(
+        self,
+        rows: Any = None,
+        cols: Any = None,
+        weights: Any = None,
+        *,
+        shape: tuple[int, int],
+        complete: bool = False,
+        pairs: Any = None,  # what `dataclasses.replace` passes on
+    ):
+        listed = pairs if rows is None else (rows, cols)
+        assign(self, weights=weights, pairs=None if complete else listed, shape=shape)
 
     @property
     def complete(self) -> bool:

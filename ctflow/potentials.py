@@ -141,6 +141,7 @@ class Ring(PotentialBase):
 
     def check(self):
         """Raise ValueError unless `axis` is a unit vector, -1 < `level` < 1 and `narrowing` is finite."""
+        _check_vector("axis", self.axis)
         check_cloud("axis[None]", _rounded(self.axis[None]))
         if is_concrete(self.level):
             self._check_level()

@@ -339,6 +339,10 @@ CASES = {
         lambda: ct.log_partition(X, Y[:5], KERNEL, exclude_self=True),
         "exclude_self needs x and y to be the same n >= 2 points, got n = 6, m = 5",
     ),
+    "no axis": (
+        lambda: solve(X, ct.energies.Potential(ct.potentials.Ring(None), temperature=0.5)),
+        "axis must be a finite vector [d], got None",
+    ),
     "no direction": (
         lambda: solve(X, ct.energies.Potential(ct.potentials.Linear(None), temperature=0.5)),
         "direction must be a finite vector [d], got None",

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -223,3 +225,16 @@ def test_pairs_of_fewer_rows_than_columns_are_told_apart():
     np.testing.assert_allclose(pi.col_marginal(), 1 / 5)
     with pytest.raises(ValueError, match="must not list a pair twice"):
         couplings.from_pairs([*rows, 1], [*cols, 3], shape=(2, 5))
+
+
+def test_the_weights_of_a_coupling_can_be_replaced():
+    """Of listed pairs and of all pairs; everything else stays."""
+    weights = np.random.default_rng(0).dirichlet(np.ones(6))
+    for pi in (
+        couplings.from_pairs([0, 0, 1, 1, 2, 2], [0, 1, 1, 0, 0, 1], shape=(3, 2)),
+        couplings.from_matrix(np.full((3, 2), 1 / 6)),
+    ):
+        new = dataclasses.replace(pi, weights=jnp.asarray(weights))
+        np.testing.assert_array_equal(new.weights, weights)
+        np.testing.assert_array_equal([new.rows, new.cols], [pi.rows, pi.cols])
+        assert (new.shape, new.complete) == (pi.shape, pi.complete)

@@ -13,10 +13,10 @@ SINCE = {
         "experiment flows gibbs infonce io kernels latents log_partition meanfield move partition plotting "
         "positive potentials solve sphere static stopping sweep velocity",
         "claims": "CLAIMS Finding verify",
-        "clouds": "Pair PrecisionWarning WeightedCloud as_dtype mean points weights with_points",
+        "clouds": "Cloud Clouds Pair PrecisionWarning WeightedCloud as_dtype mean points weights with_points",
         "corrections": "csls fit",
-        "couplings": "Coupling balance corrupted displaced from_latents from_matrix from_pairs misaligned "
-        "paired",
+        "couplings": "Coupling balance complete corrupted displaced from_latents from_matrix from_pairs "
+        "misaligned paired",
         "diagnostics": "alignment centroid_gap effective_rank energy_distance hubness mean_cosine "
         "mmd_squared recall uniformity",
         "embeddings": "as_embeddings open_embeddings open_pair",
