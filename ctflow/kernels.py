@@ -93,29 +93,50 @@ def as_kernel(kernel: Kernel | Callable[[Any], Any]) -> Any:
     return Function(kernel) if callable(kernel) and not isinstance(kernel, type | Kernel) else kernel
 
 
-@jax.custom_jvp
 def log_kernel_at(kernel: Kernel, cosine: Float[AnyArray, "..."]) -> Float[Array, "..."]:
     """Log κ at scalar products of unit vectors, which rounding may move outside [-1, 1].
 
-    The cosine is clipped to [-1, 1], and the derivative is that of log κ at the clipped cosine. At ±1 an
+    The cosine is clipped to [-1, 1], and the derivatives are those of log κ at the clipped cosine. At ±1 an
     infinite derivative, as of exp(-θ/h) at θ = 0, is replaced by 0: the tangential gradient has no direction.
     """
-    return kernel.log_kernel(jnp.clip(cosine, -1, 1))
+    return _derivative_at(0, kernel, cosine)
 
 
-@partial(log_kernel_at.defjvp, symbolic_zeros=True)
-def _log_kernel_at_jvp(primals, tangents):
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _derivative_at(order: int, kernel: Kernel, cosine: Float[AnyArray, "..."]) -> Float[Array, "..."]:
+    """The derivative of log κ in the cosine, of order 0, 1, …, with the conventions of `log_kernel_at`."""
+    cosine = _clipped(cosine)
+    derivative = kernel.log_kernel
+    for _ in range(order):
+        derivative = _slope_of(derivative)
+    value = derivative(cosine)
+    return jnp.where((jnp.abs(cosine) == 1) & ~jnp.isfinite(value), 0, value) if order else value
+
+
+@jax.custom_jvp
+def _clipped(cosine: Array) -> Array:
+    """The cosine clipped to [-1, 1]; its derivative is 1 beyond them too, where only rounding leads."""
+    return jnp.clip(cosine, -1, 1)
+
+
+_clipped.defjvps(lambda d_cosine, clipped, cosine: d_cosine)
+
+
+def _slope_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda a: jax.jvp(function, (a,), (jnp.ones_like(a),))[1]
+
+
+@partial(_derivative_at.defjvp, symbolic_zeros=True)
+def _derivative_at_jvp(order, primals, tangents):
     kernel, cosine = primals
     d_kernel, d_cosine = tangents
-    cosine = jnp.clip(cosine, -1, 1)
-    value, total = kernel.log_kernel(cosine), jnp.zeros_like(cosine)
+    value, total = _derivative_at(order, kernel, cosine), jnp.zeros_like(cosine)
     if not _is_zero(d_cosine):
-        _, slope = jax.jvp(kernel.log_kernel, (cosine,), (jnp.ones_like(cosine),))
-        without_direction = (jnp.abs(cosine) == 1) & ~jnp.isfinite(slope)
-        total = total + jnp.where(without_direction, 0, slope) * d_cosine
+        total = total + _derivative_at(order + 1, kernel, cosine) * d_cosine
     if not all(map(_is_zero, jax.tree.leaves(d_kernel, is_leaf=_is_zero))):
         d_kernel = jax.tree.map(_filled, d_kernel, is_leaf=_is_zero)
-        total = total + jax.jvp(lambda kernel: kernel.log_kernel(cosine), (kernel,), (d_kernel,))[1]
+        of_kernel = partial(_derivative_at.fun, order, cosine=cosine)
+        total = total + jax.jvp(of_kernel, (kernel,), (d_kernel,))[1]
     return value, total
 
 

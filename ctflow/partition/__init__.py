@@ -20,8 +20,9 @@ from ctflow._base.annotations import AnyArray
 from ctflow._base.checks import check_count, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel, as_kernel
-from ctflow.partition.dense import dense_log_partition
-from ctflow.partition.differentiable import Settings, log_sum
+from ctflow.partition.certified import spectral_values
+from ctflow.partition.dense import dense_values
+from ctflow.partition.exact import Settings, exact_values
 from ctflow.partition.plan import (
     BLOCK_SIZE,
     DEGREES,
@@ -41,6 +42,7 @@ from ctflow.partition.plan import (
     tolerance,
 )
 from ctflow.partition.spectral import proves, spectral_sum
+from ctflow.partition.tiled import Side
 
 __all__ = [
     "Certificate",
@@ -49,6 +51,7 @@ __all__ = [
     "certify",
     "explain",
     "log_partition",
+    "log_partitions",
     "planned",
     "value_and_gradient",
 ]
@@ -68,9 +71,11 @@ def log_partition(
 ) -> Float[Array, " n"]:
     """L_i = log Σ_j w_j κ(x_i, y_j), the log partition field of the cloud y seen from x.
 
-    Differentiable in x, y, weights and the kernel's parameters: once, in reverse mode; with `dense`, in any
-    mode and order. The gradients in x and y are tangential, because L is a function on the sphere. A
-    gradient in x alone is computed together with the value, in one pass.
+    Differentiable in x, y, weights and the kernel's parameters, in every mode and to any order, in the memory
+    of the sum itself. The gradients in x and y are tangential, because L is a function on the sphere. A
+    gradient in x alone is computed together with the value, in one pass. If y is the array x itself, each pair
+    is visited once. After a spectral sum, second derivatives and forward mode in y, weights and kernel are
+    those of the exact sum, in tiles.
 
     Args:
         x: points [n, d] on the sphere.
@@ -94,11 +99,69 @@ def log_partition(
             is unknown or not available for these arguments, or a block size < 1.
         MemoryError: the method needs more memory than the device has.
     """
+    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
+    return _values(x, y, kernel, (None, weights), exclude_self, columns=False, **options)[0]
+
+
+def log_partitions(
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, "m d"],
+    kernel: Kernel,
+    *,
+    weights: tuple[Any, Any] = (None, None),
+    exclude_self: bool = False,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
+) -> tuple[Float[Array, " n"], Float[Array, " m"]]:
+    """Both fields of two clouds: L_i = log Σ_j q_j κ(x_i, y_j) and K_j = log Σ_i p_i κ(x_i, y_j).
+
+    They are those of `log_partition` for (x, y) and (y, x), but each pair's score is computed once, and once
+    again for the gradients: this takes about half the time. Derivatives are as in `log_partition`.
+
+    Args:
+        x: points [n, d] on the sphere.
+        y: points [m, d] on the same sphere.
+        kernel: as in `log_partition`.
+        weights: the weights p [n] of x and q [m] of y, each as in `log_partition`.
+        exclude_self: leave out the pairs i = j in both fields, and renormalise the other weights.
+        method: as in `log_partition`.
+        rtol: as in `log_partition`.
+        block_size: as in `log_partition`.
+        mesh: as in `log_partition`.
+
+    Raises:
+        ValueError: as in `log_partition`.
+        MemoryError: as in `log_partition`.
+    """
+    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
+    at_x, at_y = _values(x, y, kernel, weights, exclude_self, columns=True, **options)
+    assert at_y is not None
+    return at_x, at_y
+
+
+def _values(
+    x: Any,
+    y: Any,
+    kernel: Any,
+    weights: tuple[Any, Any],
+    exclude_self: bool,
+    *,
+    columns: bool,
+    method: str,
+    rtol: float | None,
+    block_size: int,
+    mesh: Mesh | None,
+) -> tuple[Array, Array | None]:
+    """The fields at x and, with `columns`, at y, after all checks and decisions."""
     check_sums(method, rtol)
     check_count("block_size", block_size)
-    kernel = as_kernel(kernel)
-    x, y, weights = _checked(x, y, kernel, weights, exclude_self)
+    kernel, itself = as_kernel(kernel), y is x and not columns
+    p, q = weights
+    x, y, q = _checked(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
+    p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
     kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
@@ -107,8 +170,9 @@ def log_partition(
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
-    settings = Settings(exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
-    return _sum(settings, method == "dense", x, y, weights, as_dtype(kernel, x.dtype))
+    settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
+    side = Side(x, q if itself else p)
+    return _sum(settings, method, side, None if itself else Side(y, q), as_dtype(kernel, x.dtype))
 
 
 def value_and_gradient(
@@ -198,11 +262,15 @@ def _checked(x: Any, y: Any, kernel: Kernel, weights: Any, exclude_self: bool) -
         raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}; cast one")
     if exclude_self and (n != m or n < 2):
         raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
-    if weights is not None:
-        weights = check_weights("weights", weights, m, x.dtype)
-        if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
-            raise ValueError("weights must be < 1 with exclude_self, got 1; give another point a weight > 0")
-    return x, y, weights
+    return x, y, None if weights is None else _checked_weights(weights, m, x.dtype, exclude_self)
+
+
+def _checked_weights(weights: Any, n: int, dtype: Any, exclude_self: bool) -> Array:
+    """Return weights [n] as a JAX array, or raise a ValueError that says what is wrong."""
+    weights = check_weights("weights", weights, n, dtype)
+    if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
+        raise ValueError("weights must be < 1 with exclude_self, got 1; give another point a weight > 0")
+    return weights
 
 
 def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
@@ -254,23 +322,50 @@ def _tangential_jvp(primals, tangents):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _sum(settings, dense, x, y, weights, kernel):
-    """The compiled part of `log_partition`, after all checks and decisions."""
-    x, y, m = _tangential(x), _tangential(y), y.shape[0]
-    if dense:
-        total = dense_log_partition(x, y, weights, kernel, exclude_self=settings.exclude_self)
+def _sum(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kernel) -> Any:
+    """The compiled part: the fields at x and, if asked for, at y, which is None for the cloud x itself."""
+    x, y = (None if z is None else z._replace(points=_tangential(z.points)) for z in (x, y))
+    options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
+    if method == "dense":
+        at_x, at_y = dense_values(x, x if y is None else y, kernel, **options)
+    elif method == "spectral":
+        both = [(x, x if y is None else y), (y, x)][: 1 + settings.columns]
+        one = settings._replace(columns=False)
+        at_x, at_y = [_divided(spectral_values, one, *pair, kernel)[0] for pair in both] + [None] * (2 - len(both))
     else:
-        w = jnp.full(m, 1 / m, y.dtype) if weights is None else weights
-        total = _streamed(settings, x, y, w, kernel)
+        at_x, at_y = _divided(exact_values, settings, x, y, kernel)
     if settings.exclude_self:
-        total = total - (math.log1p(-1 / m) if weights is None else jnp.log1p(-weights))
-    return total
+        at_x = at_x - _share_of_others(x if y is None else y)
+        at_y = at_y if at_y is None else at_y - _share_of_others(x)
+    return at_x, at_y
 
 
-def _streamed(settings, x, y, weights, kernel):
-    """`log_sum` for clouds of any size; pads them because a mesh needs equal shares on its devices."""
+def _share_of_others(side: Side) -> Any:
+    """Log(1 - w_i), by which the weights of the other points are renormalised."""
+    w = side.weights
+    return math.log1p(-1 / side.points.shape[0]) if w is None else jnp.log1p(-w)
+
+
+def _divided(values: Any, settings: Settings, x: Side, y: Side | None, kernel: Kernel) -> Any:
+    """`values` for clouds of any size, with explicit weights; a mesh needs equal shares on its devices."""
+    needed = (settings.columns or y is None, True)
+    x, y = (side and _with_weights(side, some) for side, some in zip((x, y), needed, strict=True))
     if settings.mesh is None:
-        return log_sum(settings, x, y, weights, kernel)
-    n, short = x.shape[0], [-z.shape[0] % settings.mesh.size for z in (x, y)]
-    x, y = (jnp.pad(z, ((0, s), (0, 0)), mode="edge") for z, s in zip((x, y), short, strict=True))
-    return log_sum(settings, x, y, jnp.pad(weights, (0, short[1])), kernel)[:n]
+        return values(settings, x, y, kernel)
+    devices = settings.mesh.size
+    at_x, at_y = values(settings, *(side and _padded(side, devices) for side in (x, y)), kernel)
+    return at_x[: x.points.shape[0]], at_y if at_y is None else at_y[: y.points.shape[0]]
+
+
+def _with_weights(side: Side, needed: bool) -> Side:
+    n = side.points.shape[0]
+    if side.weights is not None or not needed:
+        return side
+    return side._replace(weights=jnp.full(n, 1 / n, side.points.dtype))
+
+
+def _padded(side: Side, devices: int) -> Side:
+    """The side with points of weight 0, to a multiple of the devices."""
+    short = -side.points.shape[0] % devices
+    points = jnp.pad(side.points, ((0, short), (0, 0)), mode="edge")
+    return Side(points, None if side.weights is None else jnp.pad(side.weights, (0, short)))

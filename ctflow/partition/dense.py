@@ -1,30 +1,37 @@
 """The direct sum with the whole n × m matrix: fast if it fits, and the reference for the other methods."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow.kernels import Kernel, log_kernel_at
+from ctflow.partition.tiled import Side
 
 
-def dense_log_partition(
-    x: Float[Array, "n d"],
-    y: Float[Array, "m d"],
-    weights: Float[Array, " m"] | None,
-    kernel: Kernel,
-    *,
-    exclude_self: bool,
-) -> Float[Array, " n"]:
-    """Log Σ_j w_j κ(x_i, y_j) from the full matrix of scores; None means equal weights 1/m."""
+def dense_values(x: Side, y: Side, kernel: Kernel, *, columns: bool, exclude_self: bool) -> tuple[Array, Any]:
+    """Log Σ_j q_j κ(x_i, y_j) [n], and log Σ_i p_i κ(x_i, y_j) [m] or None, from one matrix of scores.
+
+    Weights of None are equal.
+    """
     # The matrix is [m, n] because a CPU vectorises sums over the first axis, but not over the last.
-    scores = log_kernel_at(kernel, jnp.matmul(y, x.T, precision="highest"))
+    scores = log_kernel_at(kernel, jnp.matmul(y.points, x.points.T, precision="highest"))
     if exclude_self:
-        scores = jnp.where(jnp.eye(x.shape[0], dtype=bool), -jnp.inf, scores)
-    heavy = scores if weights is None else jnp.where(weights[:, None] > 0, scores, -jnp.inf)
-    top = jax.lax.stop_gradient(jnp.max(heavy, axis=0))
+        scores = jnp.where(jnp.eye(scores.shape[0], dtype=bool), -jnp.inf, scores)
+    at_x = _log_sum(scores, y.weights, axis=0)
+    return at_x, _log_sum(scores, x.weights, axis=1) if columns else None
+
+
+def _log_sum(scores: Float[Array, "m n"], weights: Float[Array, " k"] | None, axis: int) -> Float[Array, " l"]:
+    """Log Σ w e^score along an axis; None means equal weights."""
+    along = None if weights is None else jnp.expand_dims(weights, 1 - axis)
+    heavy = scores if along is None else jnp.where(along > 0, scores, -jnp.inf)
+    top = jax.lax.stop_gradient(jnp.max(heavy, axis=axis))
     # Only a score with weight 0 can exceed `top`. The cap keeps its exponential finite: 0 · inf would be NaN.
     cap = 0.9 * math.log(float(jnp.finfo(scores.dtype).max))
-    mass = jnp.exp(jnp.minimum(scores - top[None, :], cap))
-    return top + jnp.log(jnp.mean(mass, axis=0) if weights is None else weights @ mass)
+    mass = jnp.exp(jnp.minimum(scores - jnp.expand_dims(top, axis), cap))
+    if weights is None:
+        return top + jnp.log(jnp.mean(mass, axis=axis))
+    return top + jnp.log(weights @ mass if axis == 0 else mass @ weights)
