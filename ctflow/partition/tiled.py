@@ -90,72 +90,85 @@ def unblock(a: Array, n: int) -> Array:
     return a.reshape(-1, *a.shape[2:])[:n]
 
 
-class _Block(NamedTuple):
-    """A block of one side: its number, the global indices of its points, and arrays along them."""
+class _Blocks(NamedTuple):
+    """One side in blocks [k, size, …]: the global indices of its points, and arrays along them."""
 
-    number: Array
     index: Array
     arrays: Any
 
 
-def _cut(arrays: Any, n: int, block_size: int, first: Any) -> _Block:
-    """The arrays' blocks, stacked."""
-    size = min(block_size, n)
-    count = -(-n // size)
+def _cut(arrays: Any, count: int, size: int, first: Any) -> _Blocks:
     index = first + jnp.arange(count * size, dtype=jnp.int32).reshape(count, size)
-    return _Block(jnp.arange(count, dtype=jnp.int32), index, jax.tree.map(lambda a: blocks(a, size), arrays))
-
-
-class _Kept(NamedTuple):
-    """Which pairs of a tile enter the sums of its rows and of its columns: masks [rows, columns], None for all."""
-
-    in_rows: Any
-    in_columns: Any
+    return _Blocks(index, jax.tree.map(lambda a: blocks(a, size), arrays))
 
 
 def _over_tiles(tiling: Tiling, tile: Any, x: Any, y: Any, sums: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Run `tile(x block, y block, kept, sums of the rows, of the columns) → sums` over all tiles, row by row.
+    """Run `tile(x block, y block, kept, above, sums of the rows, of the columns) → sums` over all tiles.
 
     Args:
         tiling: the tiles.
-        tile: adds one tile to the sums.
+        tile: adds one tile to the sums. `kept` is a mask [rows, columns] of the pairs that count, None for
+            all. The tile's share in the sums of its columns is `above`, 0 or 1.
         x: arrays [n, …] along the rows.
         y: arrays [m, …] along the columns.
         sums: arrays [n, …] and [m, …] to add to.
     """
-    n, m = jax.tree.leaves(x)[0].shape[0], jax.tree.leaves(y)[0].shape[0]
+    n, m = (jax.tree.leaves(z)[0].shape[0] for z in (x, y))
     i0, j0 = (0, 0) if tiling.own is None else tiling.own
-    rows, columns = (
-        _cut((z, part), size, tiling.block_size, first)
-        for z, part, size, first in zip((x, y), sums, (n, m), (i0, j0), strict=True)
-    )
+    counts = [-(-size // tiling.block_size) for size in (n, m)]
+    if tiling.half:
+        counts = [count | 1 for count in counts]  # then every two blocks are at one distance round the circle
+    sizes = [-(-size // count) for size, count in zip((n, m), counts, strict=True)]
 
-    def kept(row: _Block, column: _Block) -> _Kept:
-        mask = None if tiling.own is None else row.index[:, None] != column.index[None, :]
-        if not tiling.half:
-            return _Kept(mask, mask)
-        above = column.number > row.number
-        return _Kept(mask, above if mask is None else mask & above)
+    def run(row, column, of_rows, of_columns, above=1):
+        kept = None if tiling.own is None else row.index[:, None] != column.index[None, :]
+        return tile(row.arrays, column.arrays, kept, above, of_rows, of_columns)
+
+    rows, columns = map(_cut, (x, y), counts, sizes, (i0, j0))
+    of_rows, of_columns = (_cut(part, *cut, 0).arrays for part, *cut in zip(sums, counts, sizes, strict=True))
+    over = _over_half if tiling.half else _over_all
+    of_rows, of_columns = over(run, rows, columns, of_rows, of_columns)
+    return jax.tree.map(lambda a: unblock(a, n), of_rows), jax.tree.map(lambda a: unblock(a, m), of_columns)
+
+
+def _over_all(run: Any, rows: _Blocks, columns: _Blocks, of_rows: Any, of_columns: Any) -> tuple[Any, Any]:
+    """All tiles, row by row."""
 
     def run_row(of_columns, row):
-        x_block, of_rows = row.arrays
+        row, of_row = row
 
-        def run_column(of_rows, block):
-            column, of_column = block
+        def run_column(of_row, column):
+            return run(row, column[0], of_row, column[1])
 
-            def run(of_rows, of_column):
-                return tile(x_block, column.arrays[0], kept(row, column), of_rows, of_column)
+        of_row, of_columns = jax.lax.scan(run_column, of_row, (columns, of_columns))
+        return of_columns, of_row
 
-            if not tiling.half:
-                return run(of_rows, of_column)
-            skipped = column.number < row.number
-            return jax.lax.cond(skipped, lambda *sums: sums, run, of_rows, of_column)
+    of_columns, of_rows = jax.lax.scan(run_row, of_columns, (rows, of_rows))
+    return of_rows, of_columns
 
-        of_rows, of_columns = jax.lax.scan(run_column, of_rows, (columns, of_columns))
-        return of_columns, of_rows
 
-    of_columns, of_rows = jax.lax.scan(run_row, columns.arrays[1], rows)
-    return jax.tree.map(lambda a: unblock(a, n), of_rows), jax.tree.map(lambda a: unblock(a, m), of_columns)
+def _over_half(run: Any, rows: _Blocks, columns: _Blocks, of_rows: Any, of_columns: Any) -> tuple[Any, Any]:
+    """One tile for every two blocks of an odd number k, and those on the diagonal for their rows alone.
+
+    Block i meets blocks i, i + 1, … i + (k - 1)/2 modulo k, all i at the same distance one after the other.
+    """
+    count = rows.index.shape[0]
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def at_distance(sums, distance):
+        def turned(tree, by):
+            return jax.tree.map(lambda a: jnp.roll(a, by, axis=0), tree)
+
+        def meet(_, block):
+            return None, run(*block, above=distance > 0)
+
+        of_rows, of_columns = sums
+        met = rows, turned(columns, -distance), of_rows, turned(of_columns, -distance)
+        _, (of_rows, of_columns) = jax.lax.scan(meet, None, met)
+        return (of_rows, turned(of_columns, distance)), None
+
+    distances = jnp.arange((count + 1) // 2, dtype=jnp.int32)
+    return jax.lax.scan(at_distance, (of_rows, of_columns), distances)[0]
 
 
 def _scores(kernel: Kernel, x: Array, y: Array) -> Array:
@@ -172,17 +185,18 @@ def _added(
     sums: LogSum, scores: Array, weights: Array, kept: Any, axis: int, pull: tuple[Array, Array] | None = None
 ) -> LogSum:
     """The sums with a tile's scores added along an axis; `pull` has the slopes and the other side's points."""
-    weights = jnp.expand_dims(weights, 1 - axis)
-    heavy = weights > 0 if kept is None else kept & (weights > 0)
-    top = jnp.maximum(sums.top, jnp.max(jnp.where(heavy, scores, -jnp.inf), axis=axis))
+    # Adding 0 or -inf to all scores of a point is faster than selecting those of points with weight.
+    scores = scores + jnp.expand_dims(jnp.where(weights > 0, 0, -jnp.inf), 1 - axis)
+    scores = scores if kept is None else jnp.where(kept, scores, -jnp.inf)
+    top = jnp.maximum(sums.top, jnp.max(scores, axis=axis))
     shift = jnp.where(jnp.isfinite(top), top, 0)
-    mass = jnp.exp(jnp.where(heavy, scores - jnp.expand_dims(shift, axis), -jnp.inf))
+    mass = jnp.exp(scores - jnp.expand_dims(shift, axis))
     shrink = jnp.exp(sums.top - shift)
-    total = sums.total * shrink + (mass @ weights[0] if axis == 1 else weights[:, 0] @ mass)
+    total = sums.total * shrink + (mass @ weights if axis == 1 else weights @ mass)
     if sums.pull is None or pull is None:
         return LogSum(top, total)
     slopes, y = pull
-    force = jnp.matmul(mass * slopes * weights, y, precision="highest")
+    force = jnp.matmul(mass * slopes * jnp.expand_dims(weights, 1 - axis), y, precision="highest")
     return LogSum(top, total, sums.pull * shrink[:, None] + force)
 
 
@@ -194,15 +208,15 @@ def add_tiles(
     The sums of the rows have a gradient if they have had one. Points of weight 0 have no effect on others.
     """
 
-    def tile(x, y, kept, of_rows, of_columns):
+    def tile(x, y, kept, above, of_rows, of_columns):
         if of_rows.pull is None:
             scores, pull = _scores(kernel, x.points, y.points), None
         else:
             scores, slopes = _scores_and_slopes(kernel, x.points, y.points)
             pull = slopes, y.points
-        of_rows = _added(of_rows, scores, y.weights, kept.in_rows, 1, pull)
+        of_rows = _added(of_rows, scores, y.weights, kept, 1, pull)
         if of_columns is not None:
-            of_columns = _added(of_columns, scores, x.weights, kept.in_columns, 0)
+            of_columns = _added(of_columns, scores, x.weights * above, kept, 0)
         return of_rows, of_columns
 
     return _over_tiles(tiling, tile, x, y, sums)
@@ -269,18 +283,19 @@ def add_tangents(
         return total
 
     def contributions(known, moved):
-        (kernel, x, of_x, y, of_y, kept), (d_kernel, d_x, d_y) = known, moved
+        (kernel, x, of_x, y, of_y, kept, above), (d_kernel, d_x, d_y) = known, moved
         scores, d_scores = rate(kernel, x.points, y.points, d_kernel, d_x.points, d_y.points)
-        at_rows = along(scores, d_scores, of_x, y.weights, d_y.weights, kept.in_rows, 1)
+        at_rows = along(scores, d_scores, of_x, y.weights, d_y.weights, kept, 1)
         if of_y is None:
             return at_rows, None
-        return at_rows, along(scores, d_scores, of_y, x.weights, d_x.weights, kept.in_columns, 0)
+        weights, d_weights = jax.tree.map(lambda w: w * above, (x.weights, d_x.weights))
+        return at_rows, along(scores, d_scores, of_y, weights, d_weights, kept, 0)
 
     again = jax.checkpoint(contributions, prevent_cse=False)
 
-    def tile(x, y, kept, of_rows, of_columns):
+    def tile(x, y, kept, above, of_rows, of_columns):
         (x, of_x, d_x), (y, of_y, d_y) = x, y
-        added = again((kernel, x, of_x, y, of_y, kept), (tangents.kernel, d_x, d_y))
+        added = again((kernel, x, of_x, y, of_y, kept, above), (tangents.kernel, d_x, d_y))
         return jax.tree.map(jnp.add, (of_rows, of_columns), added)
 
     along_x, along_y = (x, values[0], tangents.x), (y, values[1], tangents.y)
