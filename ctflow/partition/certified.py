@@ -16,9 +16,9 @@ from jaxtyping import Array, Float
 
 from ctflow import sphere
 from ctflow.kernels import Kernel
-from ctflow.partition.exact import Settings, exact_rates, in_two_passes, over_mesh, present
+from ctflow.partition.exact import Settings, chosen, exact_rates, in_two_passes, over_mesh, present, there
 from ctflow.partition.linear import linear
-from ctflow.partition.ring import exact_sums, exact_tangents
+from ctflow.partition.ring import exact_pull, exact_sums
 from ctflow.partition.spectral import no_field, proves, spectral_pull, spectral_sum
 from ctflow.partition.tiled import Side, Tangents
 
@@ -65,15 +65,9 @@ def _pull(settings, of_kernel, x, y, kernel, value, field, cotangent, taken):
             return (Side(*pulled[:2]), pulled[2]), proves(bound, settings.rtol)
 
         def exact():
-            def rate(moved):
-                tangents = Tangents(Side(None, None), *moved)
-                row = Side(x, None)
-                return exact_tangents(row, y, kernel, (value, None), tangents, **settings.options(y))[0]
-
-            moved = y, kernel if of_kernel else None
-            d_y, d_kernel = jax.linear_transpose(rate, moved)(cotangent)[0]
-            axis = settings.axis
-            return (d_y, d_kernel if axis is None else jax.lax.psum(d_kernel, axis)), True
+            asked = Tangents(Side(None, None), y, kernel if of_kernel else None)
+            arguments = Side(x, None), y, kernel, (value, None), (cotangent, None), asked
+            return exact_pull(*arguments, **settings.options(y))[1:], True
 
         runs = [partial(spectral, *attempt) for attempt in settings.degrees]
         return _first_proven(settings, [*runs, exact], taken)[0]
@@ -120,7 +114,7 @@ def _spectral_values_jvp(settings, primals, tangents):
     moved = d_y, d_kernel
     if not jax.tree.leaves(moved):
         return (value, None), (rate, None)
-    of_kernel = d_kernel is not None
+    which, of_kernel = there(moved), d_kernel is not None
 
     def forward(residuals, moved):
         (x, y, kernel, value, *_), (d_y, d_kernel) = residuals, moved
@@ -131,7 +125,7 @@ def _spectral_values_jvp(settings, primals, tangents):
     def transposed(residuals, cotangent):
         x, y, kernel, value, field, taken = residuals
         found = _pull(settings, of_kernel, x.points, y, kernel, value, field, cotangent, taken)
-        return _like(moved, found)
+        return chosen(which, found)
 
     rate = rate + linear(forward, transposed, (x, y, kernel, value, field, taken), moved)
     return (value, None), (rate, None)
@@ -153,9 +147,3 @@ def _with_slope_jvp(settings, primals, tangents):
     _, rates = jax.jvp(derived, primals, tangents)
     found = _with_slope(settings, *primals)
     return found, (*rates, *jax.tree.map(jnp.zeros_like, found[2:]))
-
-
-def _like(some: tuple[Any, Any], whole: tuple[Side, Any]) -> tuple[Any, Any]:
-    """Those of the gradients in (points, weights) and kernel whose counterparts are not None."""
-    side = (None if a is None else b for a, b in zip(some[0], whole[0], strict=True))
-    return Side(*side), None if some[1] is None else whole[1]

@@ -16,7 +16,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from ctflow.kernels import Kernel
-from ctflow.partition.ring import exact_sums, exact_tangents
+from ctflow.partition.linear import linear
+from ctflow.partition.ring import exact_pull, exact_sums, exact_tangents
 from ctflow.partition.tiled import LogSum, Side, Tangents
 
 
@@ -132,10 +133,24 @@ def exact_rates(
     y, d_y = (x, d_x) if y is None else (y, d_y)
     values = (values[0], values[0]) if half else values
 
-    def body(x, y, kernel, values, d_x, d_y, d_kernel):
-        return exact_tangents(x, y, kernel, values, Tangents(d_x, d_y, d_kernel), **options)
+    def forward(residuals, moved):
+        def body(x, y, kernel, values, d_x, d_y, d_kernel):
+            return exact_tangents(x, y, kernel, values, Tangents(d_x, d_y, d_kernel), **options)
 
-    at_x, at_y = over_mesh(settings, body, "xy-xxy-", "xy")(x, y, kernel, values, d_x, d_y, d_kernel)
+        return over_mesh(settings, body, "xy-xxy-", "xy")(*residuals, *moved)
+
+    def transposed(residuals, cotangents):
+        def body(x, y, kernel, values, cotangents):
+            asked = Tangents(*chosen(which, (x, y, kernel)))
+            return tuple(exact_pull(x, y, kernel, values, cotangents, asked, **options))
+
+        return over_mesh(settings, body, "xy-xx", "xy-")(*residuals, cotangents)
+
+    residuals, moved = (x, y, kernel, values), (d_x, d_y, d_kernel)
+    which = there(moved)
+    if settings.mesh is not None:
+        return linear(forward, transposed, residuals, moved)
+    at_x, at_y = forward(residuals, moved)
     return (at_x + at_y, None) if half else (at_x, at_y)
 
 
@@ -146,6 +161,16 @@ def present(tangents: Any, kernel: Kernel) -> Any:
         filled = [jnp.zeros_like(a) if _is_zero(d) else d for a, d in zip(*map(_leaves, (kernel, tangents[2])), strict=True)]
         return (*sides, jax.tree.unflatten(jax.tree.structure(kernel), filled))
     return (*sides, None)
+
+
+def there(tangents: Any) -> Any:
+    """The tangents' tree, with whether there is one in place of each."""
+    return jax.tree.map(lambda a: a is not None, tangents, is_leaf=lambda a: a is None)
+
+
+def chosen(which: Any, arguments: Any) -> Any:
+    """The arguments that have a tangent, None for the others."""
+    return jax.tree.map(lambda wanted, a: a if wanted else None, which, arguments)
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -30,6 +30,8 @@ class _Maps(NamedTuple):
 def linear(forward: Callable, transposed: Callable, residuals: Any, tangents: Any) -> Any:
     """`forward(residuals, tangents)`, with `transposed(residuals, cotangents)` as its transpose.
 
+    No function may close over tracers.
+
     Args:
         forward: linear in the tangents, of operations that JAX can differentiate and transpose.
         transposed: the transpose of `forward` in the tangents, to within its own tolerance.
@@ -38,6 +40,7 @@ def linear(forward: Callable, transposed: Callable, residuals: Any, tangents: An
     """
     of_residuals, of_tangents = map(jax.tree.structure, (residuals, tangents))
     out = jax.eval_shape(forward, residuals, tangents)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tangents)
     count = of_residuals.num_leaves
 
     def flat(function: Callable, linear_in: Any) -> Map:
@@ -48,7 +51,7 @@ def linear(forward: Callable, transposed: Callable, residuals: Any, tangents: An
         return on_leaves
 
     def derived(residuals, cotangents):
-        return jax.linear_transpose(partial(forward, residuals), tangents)(cotangents)[0]
+        return jax.linear_transpose(partial(forward, residuals), shapes)(cotangents)[0]
 
     ahead, back = of_tangents, jax.tree.structure(out)
     maps = _Maps(flat(forward, ahead), flat(transposed, back), flat(forward, ahead), flat(derived, back))

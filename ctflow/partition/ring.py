@@ -89,3 +89,44 @@ def exact_tangents(
     else:
         at_x, (*_, at_y) = _round(axis, meet, at_x, (y, of_y, tangents.y, at_y))
     return at_x, at_y
+
+
+def exact_pull(
+    x: Side,
+    y: Side,
+    kernel: Kernel,
+    values: tuple[Array, Array | None],
+    cotangents: tuple[Array, Array | None],
+    asked: Tangents,
+    *,
+    half: bool,
+    exclude_self: bool,
+    block_size: int,
+    axis: str | None,
+) -> Tangents:
+    """The transpose of `exact_tangents`: the gradients in those arguments that `asked` has arrays for.
+
+    JAX's own transpose would keep the columns of all devices, one copy per hop. Here each block's gradient
+    travels with it.
+    """
+    (of_x, of_y), (of_rows, of_columns) = values, cotangents
+    empty = jax.tree.map(jnp.zeros_like, asked)
+
+    def meet(places, found, travelling):
+        y, of_y, of_columns, d_y = travelling
+        tiling = _tiling(exclude_self, block_size, half, places, x, y)
+
+        def rates(moved):
+            start = jax.tree.map(jnp.zeros_like, (of_x, of_y))
+            return add_tangents(start, x, y, kernel, (of_x, of_y), moved, tiling)
+
+        (more,) = jax.linear_transpose(rates, asked)((of_rows, of_columns))
+        found, d_y = jax.tree.map(jnp.add, (found, d_y), ((more.x, more.kernel), more.y))
+        return found, (y, of_y, of_columns, d_y)
+
+    found, travelling = (empty.x, empty.kernel), (y, of_y, of_columns, empty.y)
+    if axis is None:
+        (d_x, d_kernel), (*_, d_y) = meet((0, 0), found, travelling)
+        return Tangents(d_x, d_y, d_kernel)
+    (d_x, d_kernel), (*_, d_y) = _round(axis, meet, found, travelling)
+    return Tangents(d_x, d_y, jax.lax.psum(d_kernel, axis))
