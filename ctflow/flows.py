@@ -6,6 +6,7 @@ iterations.
 """
 
 import inspect
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from ctflow._base.pytree import Registered, converted, positive, static
 from ctflow.clouds import Clouds, Pair, WeightedCloud, check_clouds, points, weights, with_points
 from ctflow.energies import log_density
 from ctflow.kernels import Kernel, as_kernel
-from ctflow.partition.plan import check_kernel
+from ctflow.partition.plan import check_kernel, proven
 
 __all__ = [
     "Descent",
@@ -75,7 +76,7 @@ def velocity(energy: Any, clouds: Clouds) -> Any:
     return jax.tree.map(of, z, gradient, weights(clouds))
 
 
-jitted_velocity = jax.jit(velocity)
+jitted_velocity = partial(proven, jax.jit(velocity))
 
 
 def move(clouds: Clouds, displacement: Any) -> Any:

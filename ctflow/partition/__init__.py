@@ -26,7 +26,7 @@ from ctflow.partition.exact import Settings, exact_values
 from ctflow.partition.plan import (
     BLOCK_SIZE,
     DEGREES,
-    SPECTRAL_POINTS,
+    EVALUATIONS,
     Degrees,
     Explanation,
     Planned,
@@ -40,6 +40,7 @@ from ctflow.partition.plan import (
     no_degrees,
     planned,
     tolerance,
+    worthwhile_degrees,
 )
 from ctflow.partition.spectral import proves, spectral_sum
 from ctflow.partition.tiled import Side
@@ -84,8 +85,9 @@ def log_partition(
         weights: [m], >= 0 and summing to 1; 1/m by default.
         exclude_self: leave out j = i and renormalise the other weights (needs n = m >= 2).
         method: `dense`, `tiled`, `spectral` (d = 2 or 3), `ring` (needs a mesh), or `auto`: spectral for
-            500 points or more if the kernel is smooth enough for harmonics; otherwise ring with a mesh,
-            and without one dense or tiled, by the matrix's size. See `ct.partition.explain`.
+            so many points that harmonics are worth their compilation, if the kernel is smooth enough for
+            them; otherwise ring with a mesh, and without one dense or tiled, by the matrix's size. See
+            `ct.partition.explain`.
         rtol: largest error of L that a spectral sum may have, by its own proof; by default 1e-5 in float32
             and 1e-9 in float64. Gradients may be off by 10·rtol: in x, per radian; in y (divided by w_j, per
             radian), in weights and in the log of a kernel parameter, for a cotangent g with Σ|g_i| = 1, plus
@@ -162,6 +164,7 @@ def _values(
     x, y, q = _checked(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
+    fallbacks = not isinstance(kernel, Planned) or kernel.fallbacks
     kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
@@ -171,8 +174,14 @@ def _values(
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
     settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
-    side = Side(x, q if itself else p)
-    return _sum(settings, method, side, None if itself else Side(y, q), as_dtype(kernel, x.dtype))
+    sides = Side(x, q if itself else p), None if itself else Side(y, q)
+    arguments = *sides, as_dtype(kernel, x.dtype)
+    if not fallbacks or (attempts and mesh is None and is_concrete(arguments)):
+        # Eagerly, the fallbacks are compiled only if they are needed.
+        found = _sum(settings._replace(fallbacks=False), method, *arguments)
+        if not fallbacks or all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves(found)):
+            return found
+    return _sum(settings, method, *arguments)
 
 
 def value_and_gradient(
@@ -287,8 +296,12 @@ def _hints(
         degrees = None if kernel.degrees is None or d not in DEGREES else Degrees(*kernel.degrees, math.nan)
         rtol = kernel.rtol if rtol is None else rtol
         return kernel.kernel, degrees, rtol, kernel.mesh if mesh is None else mesh
-    asked = method == "spectral" or (method == "auto" and min(n, m) >= SPECTRAL_POINTS)
-    return kernel, choose_degrees(kernel, n, m, d, dtype, rtol) if asked else None, rtol, mesh
+    degrees = None
+    if method == "spectral":
+        degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
+    elif method == "auto":
+        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, mesh, EVALUATIONS)
+    return kernel, degrees, rtol, mesh
 
 
 def _method(

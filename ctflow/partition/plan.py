@@ -1,6 +1,7 @@
 """Choose the method of a sum and predict its memory and error, before anything runs."""
 
-from dataclasses import KW_ONLY
+from collections.abc import Callable
+from dataclasses import KW_ONLY, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +18,17 @@ from ctflow.partition.series import CHUNK, coefficients, profile, wide
 from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
+# On a CPU a larger matrix leaves the cache, and tiles are faster; accelerators take one of so many bytes.
+DENSE_POINTS = 1024
 DENSE_BYTES = 2**30
 BLOCK_SIZE = 512
-# Below this many points a sum in harmonics is not faster than the matrix.
+# Below this many points a sum in harmonics is never faster than an exact one.
 SPECTRAL_POINTS = 500
+# Seconds for value and gradient: of a pair of points, and of a point and a squared degree in harmonics; and for
+# the compilation of a sum in harmonics. Measured on a CPU of two cores; only their ratios matter.
+PAIR_SECONDS, WAVE_SECONDS, COMPILE_SECONDS = 4e-9, 0.35e-9, 6.0
+# How often a sum is assumed to be taken if nothing is known.
+EVALUATIONS = 100
 # Only these degrees are used, so that a new temperature rarely needs a new compilation.
 DEGREES = {2: (8, 16, 32, 64, 128, 256), 3: (8, 16, 24, 32, 40, 48, 64, 80)}
 # Default tolerances of L for a spectral sum, set by the round-off that it has in each precision.
@@ -53,6 +61,8 @@ class Planned(Kernel):
         degrees: degree in the points' dtype and in float64, multiples of 8, or None for exact sums.
         rtol: as in `log_partition`.
         mesh: as in `log_partition`.
+        fallbacks: whether a spectral sum without a proof is repeated, in the same program. Otherwise it is
+            NaN, and the caller must notice: the program is half as long.
     """
 
     kernel: Kernel
@@ -60,6 +70,7 @@ class Planned(Kernel):
     degrees: tuple[int, int] | None = static(default=None)
     rtol: float | None = static(default=None)
     mesh: Mesh | None = static(default=None)
+    fallbacks: bool = static(default=True)
 
     def __post_init__(self):
         for degree in self.degrees or ():
@@ -80,17 +91,53 @@ class Planned(Kernel):
         return self.kernel.degree_coefficients(d, max_degree)
 
 
-def planned(tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None) -> Any:
-    """Wrap each kernel of the tree (an energy) in `Planned`, if degrees for clouds [n, d] or a mesh apply."""
+def planned(
+    tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None, evaluations: int = EVALUATIONS
+) -> Any:
+    """Wrap each kernel of the tree (an energy) in `Planned`, if degrees for clouds [n, d] or a mesh apply.
+
+    Args:
+        tree: a pytree with kernels in it.
+        n: number of points of the largest cloud.
+        d: dimension of the ambient space.
+        dtype: of the points.
+        mesh: as in `log_partition`.
+        evaluations: how often the sums will be taken; harmonics must be worth their compilation.
+    """
 
     def plan(node: Any) -> Any:
         if not isinstance(node, Kernel) or isinstance(node, Planned):
             return node
-        chosen = choose_degrees(node, n, n, d, dtype, None) if n >= SPECTRAL_POINTS else None
-        degrees = None if chosen is None else (chosen.narrow, chosen.wide)
-        return node if degrees is None and mesh is None else Planned(node, degrees=degrees, mesh=mesh)
+        chosen = worthwhile_degrees(node, n, n, d, dtype, None, mesh, evaluations)
+        return Planned(node, degrees=None if chosen is None else chosen[:2], mesh=mesh)
 
-    return jax.tree.map(plan, tree, is_leaf=lambda node: isinstance(node, Kernel))
+    return jax.tree.map(plan, tree, is_leaf=_is_kernel)
+
+
+def without_fallbacks(tree: Any) -> Any:
+    """The tree (an energy) with spectral sums that are NaN where they are not proven."""
+    return jax.tree.map(
+        lambda node: replace(node, fallbacks=False) if has_fallbacks(node) else node, tree, is_leaf=_is_kernel
+    )
+
+
+def has_fallbacks(tree: Any) -> bool:
+    """Whether the tree's programs contain fallbacks that `without_fallbacks` would leave out."""
+    kernels = jax.tree.leaves(tree, is_leaf=_is_kernel)
+    return any(isinstance(k, Planned) and k.degrees is not None and k.fallbacks for k in kernels)
+
+
+def proven(program: Callable[..., Any], energy: Any, *arguments: Any) -> Any:
+    """`program(energy, *arguments)`, where the fallbacks of its sums are compiled only if one is needed."""
+    if has_fallbacks(energy) and is_concrete(energy, arguments):
+        found = program(without_fallbacks(energy), *arguments)
+        if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found)):
+            return found
+    return program(energy, *arguments)
+
+
+def _is_kernel(node: Any) -> bool:
+    return isinstance(node, Kernel)
 
 
 def unplanned(kernel: Kernel) -> Kernel:
@@ -162,12 +209,30 @@ def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: flo
     return Degrees(narrow, strict, float(value_tail[narrow]) / level)
 
 
+def worthwhile_degrees(
+    kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Any, evaluations: int
+) -> Degrees | None:
+    """The degrees of `choose_degrees`, or None if harmonics are not worth their compilation."""
+
+    def pay(degree: int) -> bool:
+        waves = degree ** (d - 1) * (n + m)
+        saved = evaluations * (PAIR_SECONDS * n * m - WAVE_SECONDS * waves)
+        return mesh is not None or saved > COMPILE_SECONDS
+
+    if min(n, m) < SPECTRAL_POINTS or d not in DEGREES or not pay(DEGREES[d][0]):
+        return None
+    degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
+    return degrees if degrees is not None and pay(degrees.narrow) else None
+
+
 def choose_method(n: int, m: int, d: int, dtype: Any, *, spectral: bool, mesh: Mesh | None) -> str:
-    """The method that `auto` stands for; `spectral` says whether degrees are known for the kernel."""
+    """The method that `auto` stands for; `spectral` says whether a sum in harmonics is possible and pays."""
     if spectral and min(n, m) >= SPECTRAL_POINTS:
         return "spectral"
     if mesh is not None:
         return "ring"
+    if jax.default_backend() == "cpu":
+        return "dense" if max(n, m) <= DENSE_POINTS else "tiled"
     fits = n * m * jnp.dtype(dtype).itemsize <= DENSE_BYTES
     return "dense" if fits and (d >= 64 or max(n, m) <= 2000) else "tiled"
 
@@ -245,8 +310,11 @@ def explain(
     rtol: float | None = None,
     block_size: int = BLOCK_SIZE,
     devices: int = 1,
+    evaluations: int = EVALUATIONS,
 ) -> Explanation:
     """Say how `log_partition` would sum n points against m on S^{d-1}, without running it.
+
+    A run of `solve` takes as many evaluations as steps, and `log_partition` itself assumes the default.
 
     Args:
         n: number of points x.
@@ -258,22 +326,26 @@ def explain(
         rtol: as in `log_partition`.
         block_size: as in `log_partition`.
         devices: number of devices in the mesh.
+        evaluations: how often the sum will be taken.
 
     Raises:
         ValueError: an argument out of range, or a method that is not available for these arguments.
     """
-    for name, count, least in (("n", n, 1), ("m", m, 1), ("d", d, 2), ("devices", devices, 1)):
+    counts = (("n", n, 1), ("m", m, 1), ("d", d, 2), ("devices", devices, 1), ("evaluations", evaluations, 1))
+    for name, count, least in counts:
         check_count(name, count, minimum=least)
     check_choice("method", method, METHODS)
     check_count("block_size", block_size)
     kernel = as_kernel(kernel)
     check_kernel(kernel)
     check_choice("dtype", jnp.dtype(dtype).name, tuple(RTOL))
-    degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
-    asked = method
+    asked, several = method, True if devices > 1 else None
     if method == "auto":
+        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, several, evaluations)
         method = choose_method(n, m, d, dtype, spectral=degrees is not None, mesh=None)
         method = "ring" if devices > 1 and method != "spectral" else method
+    else:
+        degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
     if method == "spectral" and degrees is None:
         raise ValueError(no_degrees(kernel, d))
     degree = degrees.narrow if method == "spectral" and degrees is not None else None

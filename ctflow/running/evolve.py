@@ -1,6 +1,7 @@
 """`evolve`, which runs a flow's steps as one traced program, and the programs that `solve` loops over."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,17 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ctflow._base.pytree import check_registered
+from ctflow._base.resources import program_bytes
 from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy
 from ctflow.flows import Flow, State
 from ctflow.partition import planned
+from ctflow.partition.plan import has_fallbacks, without_fallbacks
 from ctflow.running import checks as run_checks
+
+
+# How many runs of a sweep the program that is being traced will serve.
+runs_of_sweep: ContextVar[int] = ContextVar("runs_of_sweep", default=1)
 
 
 def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
@@ -70,18 +77,24 @@ def evolve(
         if num_steps % save_every:
             raise ValueError(f"num_steps must be a multiple of save_every, got {num_steps} and {save_every}")
         run_checks.check_save(save, state.clouds)
-    energy, flow = prepared(energy, flow, state.clouds, None)
+    energy, flow = prepared(energy, flow, state.clouds, None, num_steps)
     return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
 
 
-def prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None) -> tuple[Any, Flow]:
-    """Energy and flow with kernel sums planned, while temperatures are numbers, and in the clouds' dtype."""
+def prepared(
+    energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None, num_steps: int
+) -> tuple[Any, Flow]:
+    """Energy and flow with kernel sums planned, while temperatures are numbers, and in the clouds' dtype.
+
+    The sums are planned for as many evaluations as there are steps, in all runs of a sweep.
+    """
     energy = as_energy(energy)
     check_registered("energy", energy)
     check_registered("flow", flow)
     cloud = max(jax.tree.leaves(points(clouds)), key=lambda z: z.shape[0])
     n, d = cloud.shape
-    energy = planned(energy, n, d, cloud.dtype, mesh=mesh)
+    evaluations = num_steps * runs_of_sweep.get()
+    energy = planned(energy, n, d, cloud.dtype, mesh=mesh, evaluations=evaluations)
     return as_dtype(energy, cloud.dtype), as_dtype(flow, cloud.dtype)
 
 
@@ -119,6 +132,27 @@ def shard(clouds: Any, mesh: Mesh) -> Any:
 
 
 @jax.jit
-def advance(energy: Any, flow: Flow, state: State, count: Any) -> State:
+def _advance(energy: Any, flow: Flow, state: State, count: Any) -> State:
     """Take `count` steps, in a program that does not depend on how many."""
     return jax.lax.fori_loop(0, count, lambda _, s: _guarded_step(energy, flow, s), state)
+
+
+def advance(energy: Any, flow: Flow, state: State, count: int) -> State:
+    """Take `count` steps, or as many as come out finite.
+
+    The steps are taken without the fallbacks of spectral sums. A step that needs them comes out as NaN and is
+    taken again with them, in another program, which is compiled then.
+    """
+    lean, target = without_fallbacks(energy), int(state.step) + count
+    state = _advance(lean, flow, state, count)
+    while has_fallbacks(energy) and not state.finite:
+        state = _advance(energy, flow, state._replace(finite=jnp.ones((), bool)), 1)
+        if not state.finite:
+            break
+        state = _advance(lean, flow, state, target - int(state.step))
+    return state
+
+
+def advance_bytes(energy: Any, flow: Flow, state: State) -> int:
+    """The memory that the steps need, from their compiled program."""
+    return program_bytes(_advance.lower(without_fallbacks(energy), flow, state, 1).compile())

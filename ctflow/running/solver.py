@@ -14,21 +14,22 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from ctflow._base.checks import check_numbers
-from ctflow._base.resources import check_fits, program_bytes, seconds_in_words, tree_bytes
+from ctflow._base.resources import check_fits, seconds_in_words, tree_bytes
 from ctflow.clouds import Clouds
 from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State
+from ctflow.partition.plan import proven
 from ctflow.running import checks as run_checks
 from ctflow.running.divergence import advice, has_diverged, is_late
-from ctflow.running.evolve import advance, prepared, shard
+from ctflow.running.evolve import advance, advance_bytes, prepared, shard
 from ctflow.running.solution import Solution, Status, failure
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import identity
 from ctflow.storage.interrupts import Interrupted
 from ctflow.storage.resuming import Session, resumable
 
-_report = jax.jit(report)
-_energy = jax.jit(lambda energy, clouds: energy(clouds))
+_report = partial(proven, jax.jit(report))
+_energy = partial(proven, jax.jit(lambda energy, clouds: energy(clouds)))
 
 
 def solve(
@@ -110,7 +111,7 @@ def solve(
     if mesh is not None:
         clouds = shard(clouds, mesh)
     given = flow
-    energy, flow = prepared(energy, flow, clouds, mesh)
+    energy, flow = prepared(energy, flow, clouds, mesh, num_steps)
     state = flow.init(clouds, key if continued is None else continued.key)
     if continued is not None:
         state = run_checks.check_continued(flow, state, continued)
@@ -170,8 +171,7 @@ class _Run:
 
     def check_memory(self, *, force: bool, told: bool) -> None:
         """Predict the run's memory from its compiled program; raise MemoryError if there is not enough."""
-        needed = program_bytes(advance.lower(self.energy, self.flow, self.state, 1).compile())
-        needed += 2 * self.history_bytes()
+        needed = advance_bytes(self.energy, self.flow, self.state) + 2 * self.history_bytes()
         check_fits(f"this run of {self.num_steps} steps", needed, force=force, told=told)
 
     def history_bytes(self) -> int:

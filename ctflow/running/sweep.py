@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ctflow._base.checks import check_count
 from ctflow._base.resources import check_fits, program_bytes, seconds_in_words, tree_bytes
+from ctflow.running.evolve import runs_of_sweep
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import identity
 from ctflow.storage.resuming import in_order, resumable
@@ -72,7 +73,11 @@ def sweep(
 
     # Compiled here, since a thread does not inherit a precision set by a context manager.
     program = jax.jit((lambda stack: jax.lax.map(run, stack)) if on_cpu else jax.vmap(run))
-    lowered = program.lower(batch(0))
+    token = runs_of_sweep.set(runs)
+    try:
+        lowered = program.lower(batch(0))
+    finally:
+        runs_of_sweep.reset(token)
     tree = jax.tree.structure(lowered.out_info)
     made_of = None if checkpoint is None else identity(run=run, inputs=inputs)
     with resumable(checkpoint, made_of, resume=resume, unit="runs") as session:
