@@ -12,6 +12,7 @@ alone.
 import json
 import shlex
 import sys
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +24,8 @@ from tqdm import tqdm
 
 from ctflow import io
 from ctflow._base.checks import check_choice
-from ctflow.experiment import Result, draw, guarded, load, run_and_save
+from ctflow._base.resources import seconds_in_words
+from ctflow.experiment import Result, draw, guarded, is_done, load, run_and_save
 from experiments import headlines
 
 EXPERIMENTS = (
@@ -36,6 +38,11 @@ EXPERIMENTS = (
     "theory",
 )
 PRESETS = ("paper", "smoke")
+SECONDS = {
+    "paper": dict(zip(EXPERIMENTS, (20, 90, 60, 180, 180, 150, 400), strict=True)),
+    "smoke": dict(zip(EXPERIMENTS, (8, 12, 10, 8, 12, 9, 12), strict=True)),
+}
+"""What each experiment takes on two cores: the first estimate of the time left, until a run says better."""
 
 
 @dataclass(frozen=True)
@@ -304,15 +311,27 @@ def page(folder: Path, preset: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def time_left(expected: dict[str, float], took: dict[str, float]) -> float:
+    """Seconds that the experiments not yet in `took` need, at the pace of those that are."""
+    pace = sum(took.values()) / sum(expected[name] for name in took) if took else 1.0
+    return pace * sum(seconds for name, seconds in expected.items() if name not in took)
+
+
 def reproduce(options: Options) -> None:
     """Run, draw and sum up everything."""
     check_choice("--preset", options.preset, PRESETS)
     io.prepare_folder(options.out)
+    expected, took = dict(SECONDS[options.preset]), {}
     with tqdm(EXPERIMENTS, unit="experiment", position=0) as bar:
-        for name in bar:
-            bar.set_description(name)
+        for number, name in enumerate(bar, start=1):
             module, folder = module_of(name), options.out / name
             config = module.PRESETS[options.preset]
+            if options.resume and is_done(folder, config):
+                expected.pop(name)  # only drawn again
+            bar.set_description(name)
+            left = seconds_in_words(time_left(expected, took))
+            tqdm.write(f"experiment {number} of {len(EXPERIMENTS)}, {name}: about {left} left in all")
+            started = time.perf_counter()
             io.prepare_folder(folder)
             result = run_and_save(
                 folder,
@@ -323,6 +342,8 @@ def reproduce(options: Options) -> None:
                 force=options.force,
             )
             draw(folder, module.plot, result)
+            if name in expected:
+                took[name] = time.perf_counter() - started
     with io.atomic(options.out / "README.md") as file:
         file.write(page(options.out, options.preset).encode())
     print(f"wrote {options.out / 'README.md'}")
