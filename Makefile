@@ -29,7 +29,7 @@ figures: $(VENV)/.ready
 	$(BIN)/python experiments/reproduce.py --preset $(PRESET) --out $(OUT) $(ARGS)
 
 smoke: $(VENV)/.ready
-	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs
+	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs ARGS="--jobs 2 $(ARGS)"
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
