@@ -85,7 +85,7 @@ class VonMisesFisherMixture(PotentialBase):
         """U(z) for points [..., d]."""
         means = self.means.astype(z.dtype)
         if means.size <= _FEW:  # a matrix product this thin is slow in float32 on a CPU
-            cosine = jnp.sum(z[..., None, :] * means, axis=-1)
+            cosine = jnp.sum(z[..., None, :] * jnp.expand_dims(means, tuple(range(z.ndim - 1))), axis=-1)
         else:
             cosine = jnp.matmul(z, means.T, precision="highest")
         scores = self.concentration * cosine

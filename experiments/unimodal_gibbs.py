@@ -45,7 +45,7 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float, che
     """All seeds of one temperature and start; particles do not interact, so they run as one cloud.
 
     Returns:
-        The seeds' clouds at the end, [seeds, n, 3], the solution, which keeps `num_saves` clouds, and its timing.
+        The seeds' clouds at the end, [seeds, n, 3], the solution with the clouds it saved, and its timing.
     """
     duration = config.relaxation_times / rate
     step_size = min(config.max_step_size, config.langevin_step_per_temperature * temperature)

@@ -21,7 +21,7 @@ class Run(NamedTuple):
 
 
 def moving(start: Any) -> Any:
-    """A start for particles that move in float32: their noise outweighs its rounding, at a third of the time."""
+    """A start in float32, whose rounding is far below the particles' noise; it takes a third of the time."""
     return as_dtype(start, jnp.float32)
 
 

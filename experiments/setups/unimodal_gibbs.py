@@ -47,6 +47,7 @@ class Config:
             "num_flow_seeds",
             "num_published_seeds",
             "published_steps",
+            "num_saves",
             "num_particles",
         ):
             check_count(name, getattr(self, name))
