@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 .PHONY: help figures smoke test test-long test-slow test-types verify bench lint clean
 
 help:
-	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 40 minutes on 2 cores)"
-	@echo "make smoke      the same, tiny, into runs/ (about two minutes)"
+	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 20 minutes on 2 cores)"
+	@echo "make smoke      the same, tiny, into runs/, two at a time (about a minute)"
 	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
 	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"
 	@echo "make test-types  the test suite with the annotations of arrays checked: shapes, types"
