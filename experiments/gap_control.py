@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ import numpy as np
 import optax
 
 import ctflow as ct
-from ctflow._base.checks import check_count, check_positive
+from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow._base.resources import check_pairs
 from ctflow.couplings import MIN_BANDWIDTH
 from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
@@ -57,6 +57,8 @@ class Config:
     sigmas: tuple[float, ...] = (0.0, 0.5)
     """Heterogeneity of the pairing; the first is where a control should change nothing."""
     dims: tuple[int, ...] = (3, 8)
+    controls: tuple[str, ...] = CONTROLS
+    """What is added to J^Sym."""
     strengths: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0)
     temperatures: tuple[float, ...] = (0.07, 0.15, 0.3, 0.6)
     """Of the schedules: fixed there; annealed from the last down to each; learned from each."""
@@ -74,6 +76,10 @@ class Config:
             check_positive(name, getattr(self, name))
         for d in self.dims:
             check_count("dims", d, minimum=2)
+        for name in self.controls:
+            check_choice("controls", name, CONTROLS)
+        if not self.controls:
+            raise ValueError("controls must not be empty")
         for name in ("sigmas", "strengths"):
             values = getattr(self, name)
             if not values or min(values) < 0:
@@ -88,6 +94,7 @@ PRESETS = {
     "paper": Config(),
     "smoke": Config(
         dims=(3,),
+        controls=("divergence", "energy distance"),
         strengths=(0.0, 0.1, 1.0),
         temperatures=(0.07, 0.6),
         num_seeds=1,
@@ -120,26 +127,42 @@ def control(name: str, temperature: float) -> Energy:
     )
 
 
-def case(config: Config, sigma: float, seed: int, start: str, d: int) -> tuple[np.ndarray, Any, Any]:
+class Case(NamedTuple):
     """Probabilities of the pairs [n, n] and the two clouds [n, d] that a run sets out from."""
-    n, key = config.num_particles, jax.random.fold_in(jax.random.key(config.seed), seed)
-    keys = jax.random.split(key, 5)
-    theta = VonMisesMixture().sample(keys[0], (n,))
-    phi = VonMisesMixture().sample(keys[1], (n,)) + sigma * jax.random.normal(keys[2], (n,))
-    pi = ct.couplings.from_latents(theta, phi, bandwidth=max(sigma, MIN_BANDWIDTH), dtype=float)
+
+    law: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+def draw_cases(config: Config) -> dict[tuple[float, int, str, int], Case]:
+    """The case of every σ, seed, start and d. Runs share them: balancing a law costs more than a run."""
+    cases = {}
+    for sigma, seed in product(config.sigmas, range(config.num_seeds)):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed), 5)
+        n = config.num_particles
+        theta = VonMisesMixture().sample(keys[0], (n,))
+        phi = VonMisesMixture().sample(keys[1], (n,)) + sigma * jax.random.normal(keys[2], (n,))
+        pi = ct.couplings.from_latents(theta, phi, bandwidth=max(sigma, MIN_BANDWIDTH), dtype=float)
+        law = np.asarray(pi.weights).reshape(n, n)
+        for start, d in product(STARTS, config.dims):
+            clouds = start_clouds(start, keys[3:], (theta, phi), d)
+            cases[sigma, seed, start, d] = Case(law, *map(np.asarray, clouds))
+    return cases
+
+
+def start_clouds(start: str, keys: Any, latents: tuple[Any, Any], d: int) -> list[Any]:
+    """Two clouds [n, d]: near their latents on a great circle, or in opposite cones."""
+    n = latents[0].size
     if start == "same place":
-        flat = [
-            jnp.pad(jnp.stack([jnp.cos(a), jnp.sin(a)], axis=1), ((0, 0), (0, d - 2))) for a in (theta, phi)
-        ]
-        noise = [NOISE * jax.random.normal(k, (n, d)) for k in keys[3:]]
-        x, y = (ct.sphere.normalize(z + e) for z, e in zip(flat, noise, strict=True))
-    else:
-        pole = jnp.eye(d)[-1]
-        x, y = (
-            ct.sphere.von_mises_fisher(k, side * pole, CONCENTRATION, n)
-            for k, side in zip(keys[3:], (1, -1), strict=True)
-        )
-    return np.asarray(pi.weights).reshape(n, n), x, y
+        flat = [jnp.pad(jnp.stack([jnp.cos(a), jnp.sin(a)], axis=1), ((0, 0), (0, d - 2))) for a in latents]
+        noise = [NOISE * jax.random.normal(k, (n, d)) for k in keys]
+        return [ct.sphere.normalize(z + e) for z, e in zip(flat, noise, strict=True)]
+    pole = jnp.eye(d)[-1]
+    return [
+        ct.sphere.von_mises_fisher(k, side * pole, CONCENTRATION, n)
+        for k, side in zip(keys, (1, -1), strict=True)
+    ]
 
 
 def recall(law: Any, clouds: ct.Pair, k: int) -> Any:
@@ -172,7 +195,16 @@ def look(law: Any, clouds: ct.Pair, temperature: Any) -> dict[str, Any]:
     }
 
 
-def run_control(config: Config, name: str, d: int, checkpoint: Path | None) -> dict[str, np.ndarray]:
+class Ended(NamedTuple):
+    """Runs that have ended: what names them, their laws [runs, n, n], clouds and last temperatures [runs]."""
+
+    labels: dict[str, np.ndarray]
+    law: np.ndarray
+    ends: ct.Pair
+    temperature: np.ndarray
+
+
+def run_control(config: Config, name: str, d: int, cases: dict[Any, Case], checkpoint: Path | None) -> Ended:
     """One control at every strength, σ, seed and start."""
     cells = list(product(config.sigmas, config.strengths, range(config.num_seeds), STARTS))
     penalty = control(name, config.temperature)
@@ -182,18 +214,18 @@ def run_control(config: Config, name: str, d: int, checkpoint: Path | None) -> d
         strength, law, x, y = inputs
         pi = ct.couplings.complete(law)
         energy = ct.energies.symmetric(pi, temperature=config.temperature) + strength * penalty
-        state = ct.evolve(energy, flow, flow.init(ct.Pair(x, y)), num_steps=config.num_steps)
-        return look(law, state.clouds, jnp.asarray(config.temperature))
+        return ct.evolve(energy, flow, flow.init(ct.Pair(x, y)), num_steps=config.num_steps).clouds
 
-    cases = [case(config, sigma, seed, start, d) for sigma, _, seed, start in cells]
-    law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
+    picked = [cases[sigma, seed, start, d] for sigma, _, seed, start in cells]
+    law, x, y = (np.stack(part) for part in zip(*picked, strict=True))
     strengths = np.array([strength for _, strength, _, _ in cells])
-    found = ct.sweep(
+    ends = ct.sweep(
         one, (strengths, law, x, y), progress=f"{name}, d = {d}", **resumed_in(checkpoint, f"{name} {d}")
     )
     sigma, strength, seed, start = (np.array(part) for part in zip(*cells, strict=True))
     labels = {"control": np.full(len(cells), name), "d": np.full(len(cells), d), "sigma": sigma}
-    return {**labels, "strength": strength, "seed": seed, "start": start, **found}
+    labels |= {"strength": strength, "seed": seed, "start": start}
+    return Ended(labels, law, ends, np.full(len(cells), config.temperature))
 
 
 def temperatures(config: Config, schedule: str, tau: float) -> np.ndarray:
@@ -206,7 +238,7 @@ def temperatures(config: Config, schedule: str, tau: float) -> np.ndarray:
     return np.full(STAGES, tau)
 
 
-def run_schedules(config: Config, d: int, checkpoint: Path | None) -> dict[str, np.ndarray]:
+def run_schedules(config: Config, d: int, cases: dict[Any, Case], checkpoint: Path | None) -> Ended:
     """No penalty: temperatures fixed, annealed from hot, heated from cold, or learned by descent in log τ."""
     sigma = max(config.sigmas)
     cells = list(product(SCHEDULES, config.temperatures, range(config.num_seeds), STARTS))
@@ -234,25 +266,42 @@ def run_schedules(config: Config, d: int, checkpoint: Path | None) -> dict[str, 
             return jax.lax.scan(step, begin, length=config.num_steps // STAGES)
 
         (state, log_tau), _ = jax.lax.scan(stage, (flow.init(ct.Pair(x, y)), log_taus[0]), log_taus)
-        return look(law, state.clouds, jnp.exp(log_tau))
+        return state.clouds, jnp.exp(log_tau)
 
-    cases = [case(config, sigma, seed, start, d) for _, _, seed, start in cells]
-    law, x, y = (np.stack(part) for part in zip(*cases, strict=True))
+    picked = [cases[sigma, seed, start, d] for _, _, seed, start in cells]
+    law, x, y = (np.stack(part) for part in zip(*picked, strict=True))
     log_taus = np.log([temperatures(config, schedule, tau) for schedule, tau, _, _ in cells])
     rates = np.array([0.03 if schedule == "learned" else 0.0 for schedule, *_ in cells])
     inputs = (log_taus, rates, law, x, y)
-    found = ct.sweep(one, inputs, progress=f"schedules, d = {d}", **resumed_in(checkpoint, f"schedules {d}"))
+    ends, last = ct.sweep(
+        one, inputs, progress=f"schedules, d = {d}", **resumed_in(checkpoint, f"schedules {d}")
+    )
     schedule, tau, seed, start = (np.array(part) for part in zip(*cells, strict=True))
     labels = {"schedule": schedule, "d": np.full(len(cells), d), "asked": tau, "seed": seed, "start": start}
-    return {**labels, **found}
+    return Ended(labels, law, ends, last)
+
+
+def measured(runs: list[Ended]) -> list[dict[str, np.ndarray]]:
+    """The labels and measures of several lots of runs in one dimension, by one program for all."""
+    stacks = [(run.law, run.ends, run.temperature) for run in runs]
+    inputs = jax.tree.map(lambda *parts: np.concatenate(parts), *stacks)
+    found = ct.sweep(lambda one: look(*one), inputs)
+    last = np.cumsum([len(run.temperature) for run in runs])[:-1]
+    parts = {name: np.split(values, last) for name, values in found.items()}
+    return [run.labels | {name: of[i] for name, of in parts.items()} for i, run in enumerate(runs)]
 
 
 def run(config: Config, checkpoint: Path | None = None) -> Result:
     """Every control, then every schedule."""
     with jax.enable_x64(True):
         check_pairs(config.num_particles, max(config.dims))
-        controls = [run_control(config, name, d, checkpoint) for d in config.dims for name in CONTROLS]
-        schedules = [run_schedules(config, d, checkpoint) for d in config.dims]
+        cases = draw_cases(config)
+        controls, schedules = [], []
+        for d in config.dims:
+            held = [run_control(config, name, d, cases, checkpoint) for name in config.controls]
+            *tables, timed_table = measured([*held, run_schedules(config, d, cases, checkpoint)])
+            controls += tables
+            schedules.append(timed_table)
     runs, timed = (
         {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
         for tables in (controls, schedules)

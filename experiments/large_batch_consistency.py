@@ -97,7 +97,8 @@ def against_limit(config: Config, critic: str, seed: int) -> list[dict]:
     rng = np.random.default_rng([config.seed, seed])
     members = config.reference_size
     both = partial(values_and_gradients, config, critic, problem)
-    (value, gradient), _ = both(jnp.ones((1, members), jnp.float32))
+    # As many counts as in the draws, since another shape would be another program.
+    (value, gradient), _ = both(jnp.ones((config.limit_draws, members), jnp.float32))
     limit, limit_value = np.asarray(gradient[0]).ravel(), float(value[0])
     rows = []
     for size in config.limit_batch_sizes:

@@ -15,6 +15,7 @@ full rank.
     python experiments/multimodal_toy.py --preset paper --out figures
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,20 +101,25 @@ def measures(energy: ct.energies.Symmetric, clouds: ct.Pair) -> dict[str, Any]:
     }
 
 
+def measuring(population: Population) -> Callable[[Any, Any], dict[str, Any]]:
+    """`measures` at the σ of an index, as one program for all runs under a population."""
+    return jax.jit(lambda which, clouds: measures(population.energy(which), clouds))
+
+
 def rows_of(
-    config: Config, population: Population, method: str, runs: Any, clouds: Any, encoders: Any
+    config: Config, population: Population, look: Any, method: str, runs: Any, clouds: Any, encoders: Any
 ) -> list:
     """A table row for each run of one method.
 
     Args:
         config: the settings.
         population: the law that the clouds are weighted by.
+        look: its `measuring`.
         method: its name.
         runs: (index of σ, seed) of every run.
         clouds: from the index of a run to its clouds.
         encoders: [runs, 2, 2, 2], or None where there are none.
     """
-    look = jax.jit(lambda which, clouds: measures(population.energy(which), clouds))
     rows = []
     for index, (which, seed) in enumerate(runs):
         sigma = config.sigmas[which]
@@ -148,6 +154,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
 def _run(config: Config, checkpoint: Path | None) -> Result:
     grid = Population(config, config.grid_points, np.float32)
     fine, same_grid = (Population(config, n, np.float64) for n in (512, config.grid_points))
+    look, look_on_grid = measuring(fine), measuring(same_grid)
 
     runs = [(which, seed) for seed in range(config.num_seeds) for which in range(len(config.sigmas))]
     which, seed = np.array(runs, np.int32).T
@@ -163,7 +170,7 @@ def _run(config: Config, checkpoint: Path | None) -> Result:
         progress="toy: minibatches",
         **resumed_in(checkpoint, "minibatches"),
     )
-    rows = rows_of(config, fine, METHODS[0], runs, of_encoders(paths[:, -1]), paths[:, -1])
+    rows = rows_of(config, fine, look, METHODS[0], runs, of_encoders(paths[:, -1]), paths[:, -1])
 
     ends = ct.sweep(
         lambda inputs: train_on_population(config, grid, inputs)[-1],
@@ -171,7 +178,7 @@ def _run(config: Config, checkpoint: Path | None) -> Result:
         progress="toy: population",
         **resumed_in(checkpoint, "population"),
     )
-    rows += rows_of(config, fine, METHODS[1], runs, of_encoders(ends), ends)
+    rows += rows_of(config, fine, look, METHODS[1], runs, of_encoders(ends), ends)
 
     few = slice(config.num_particle_seeds * len(config.sigmas))
     points = ct.sweep(
@@ -186,12 +193,12 @@ def _run(config: Config, checkpoint: Path | None) -> Result:
             x, y = ct.sphere.normalize(jnp.asarray(moved[index], float))
             return same_grid.clouds(runs[index][0], x, y)
 
-        rows += rows_of(config, same_grid, method, runs[few], clouds, None)
+        rows += rows_of(config, same_grid, look_on_grid, method, runs[few], clouds, None)
 
     table = columns(rows)
     shown = int(np.argmin(_by_sigma(config, table, METHODS[0], "collapsed").sum(axis=0)))
     arrays = showcase(config, paths, shown)
-    summary = summarize(config, table, data_alone(config, fine))
+    summary = summarize(config, table, data_alone(config, fine, look))
     facts = {
         "shown_seed": shown,
         "num_bins": config.num_bins,
@@ -206,11 +213,11 @@ def _by_sigma(config: Config, table: dict, method: str, name: str) -> np.ndarray
     return column.reshape(-1, len(config.sigmas)).T
 
 
-def data_alone(config: Config, population: Population) -> list[dict]:
+def data_alone(config: Config, population: Population, look: Any) -> list[dict]:
     """The measures of the two modalities' latents themselves, as if both encoders were the identity."""
     identity, rows = np.stack([np.eye(2)] * 2), []
     for which in range(len(config.sigmas)):
-        row = measures(population.energy(which), population.images(which, jnp.asarray(identity)))
+        row = look(which, population.images(which, jnp.asarray(identity)))
         information = population.energy(which).coupling.mutual_information()
         rows.append(
             {

@@ -12,6 +12,8 @@ alone.
 import json
 import shlex
 import sys
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,9 +24,11 @@ import tyro
 from tqdm import tqdm
 
 from ctflow import io
-from ctflow._base.checks import check_choice
-from ctflow.experiment import Result, draw, guarded, load, run_and_save
+from ctflow._base.checks import check_choice, check_count
+from ctflow._base.resources import seconds_in_words
+from ctflow.experiment import Result, draw, guarded, is_done, load, run_and_save
 from experiments import headlines
+from experiments.together import run_together
 
 EXPERIMENTS = (
     "large_batch_consistency",
@@ -36,6 +40,11 @@ EXPERIMENTS = (
     "theory",
 )
 PRESETS = ("paper", "smoke")
+SECONDS = {
+    "paper": dict(zip(EXPERIMENTS, (20, 90, 60, 200, 180, 170, 400), strict=True)),
+    "smoke": dict(zip(EXPERIMENTS, (8, 12, 10, 8, 12, 9, 12), strict=True)),
+}
+"""What each experiment takes on two cores: the first estimate of the time left, until a run says better."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Options:
     out: Annotated[Path, tyro.conf.arg(help="folders and README.md go here")] = Path("runs")
     resume: Annotated[bool, tyro.conf.arg(help="go on where an earlier call was interrupted")] = False
     force: Annotated[bool, tyro.conf.arg(help="run even if memory may not do")] = False
+    jobs: Annotated[int, tyro.conf.arg(help="experiments at a time; above 1, each in its own process")] = 1
     check: Annotated[bool, tyro.conf.arg(help="run nothing: compare the results in --out")] = False
     accept: Annotated[bool, tyro.conf.arg(help="run nothing: commit the headlines of --out")] = False
 
@@ -304,30 +314,66 @@ def page(folder: Path, preset: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def time_left(expected: dict[str, float], done: Collection[str], elapsed: float) -> float:
+    """Seconds that the experiments not in `done` need, at the pace of those that are."""
+    finished = sum(expected[name] for name in done)
+    return (sum(expected.values()) - finished) * (elapsed / finished if finished else 1.0)
+
+
 def reproduce(options: Options) -> None:
     """Run, draw and sum up everything."""
     check_choice("--preset", options.preset, PRESETS)
+    check_count("--jobs", options.jobs)
     io.prepare_folder(options.out)
-    with tqdm(EXPERIMENTS, unit="experiment", position=0) as bar:
-        for name in bar:
-            bar.set_description(name)
-            module, folder = module_of(name), options.out / name
-            config = module.PRESETS[options.preset]
-            io.prepare_folder(folder)
-            result = run_and_save(
-                folder,
-                module.run,
-                config,
-                preset=options.preset,
-                resume=options.resume,
-                force=options.force,
+    expected = {
+        name: seconds / options.jobs
+        for name, seconds in SECONDS[options.preset].items()
+        if not (options.resume and is_done(options.out / name, module_of(name).PRESETS[options.preset]))
+    }
+    done, started = [], time.perf_counter()
+    print(f"{len(EXPERIMENTS)} experiments: about {seconds_in_words(time_left(expected, done, 0))} in all")
+    with tqdm(total=len(EXPERIMENTS), unit="experiment", position=0) as bar:
+        for name in run_one_by_one(options, bar) if options.jobs == 1 else run_several(options):
+            if name in expected:
+                done.append(name)
+            left = seconds_in_words(time_left(expected, done, time.perf_counter() - started))
+            bar.update()
+            tqdm.write(
+                f"{bar.n} of {len(EXPERIMENTS)} experiments done, {name} last: about {left} left in all"
             )
-            draw(folder, module.plot, result)
     with io.atomic(options.out / "README.md") as file:
         file.write(page(options.out, options.preset).encode())
     print(f"wrote {options.out / 'README.md'}")
     if options.preset == "paper":
         compare(options.out)
+
+
+def run_one_by_one(options: Options, bar: Any) -> Iterator[str]:
+    """Run and draw the experiments in this process; yield the name of each one that is done."""
+    for name in EXPERIMENTS:
+        bar.set_description(name)
+        module, folder = module_of(name), options.out / name
+        io.prepare_folder(folder)
+        result = run_and_save(
+            folder,
+            module.run,
+            module.PRESETS[options.preset],
+            preset=options.preset,
+            resume=options.resume,
+            force=options.force,
+        )
+        draw(folder, module.plot, result)
+        yield name
+
+
+def run_several(options: Options) -> Iterator[str]:
+    """The same in processes of their own, the longest first."""
+    flags = [f"--{flag}" for flag in ("resume", "force") if getattr(options, flag)]
+    shared = ["--preset", options.preset, "--out", str(options.out), *flags]
+    names = sorted(EXPERIMENTS, key=lambda name: -SECONDS[options.preset][name])
+    here = Path(__file__).parent
+    commands = {name: [sys.executable, str(here / f"{name}.py"), *shared] for name in names}
+    return run_together(commands, options.out, options.jobs)
 
 
 def compare(folder: Path) -> bool:

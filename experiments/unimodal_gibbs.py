@@ -45,11 +45,11 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float, che
     """All seeds of one temperature and start; particles do not interact, so they run as one cloud.
 
     Returns:
-        The seeds' clouds at the end, [seeds, n, 3], the solution, which keeps 40 clouds, and its timing.
+        The seeds' clouds at the end, [seeds, n, 3], the solution with the clouds it saved, and its timing.
     """
     duration = config.relaxation_times / rate
     step_size = min(config.max_step_size, config.langevin_step_per_temperature * temperature)
-    num_steps = 40 * int(np.ceil(duration / step_size / 40))
+    num_steps = config.num_saves * int(np.ceil(duration / step_size / config.num_saves))
     setting = 2 * config.temperatures.index(temperature) + STARTS.index(kind)
     key_start, key_noise = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), setting))
     start = start_cloud(config, kind, key_start, config.num_seeds * config.num_particles)
@@ -59,7 +59,7 @@ def run_langevin(config: Config, temperature: float, kind: str, rate: float, che
         ct.flows.Langevin(step_size),
         num_steps=num_steps,
         key=key_noise,
-        save_every=num_steps // 40,
+        save_every=num_steps // config.num_saves,
         save=lambda cloud: cloud,
         **resumed_in(checkpoint, f"Langevin {temperature:g} {kind}"),
     )

@@ -26,6 +26,13 @@ def test_mixture_is_the_formula(key, two_wells):
     np.testing.assert_allclose(weighted(jnp.asarray(z)), exact, rtol=1e-13)
 
 
+def test_mixture_of_many_means_is_the_formula_too(key):
+    """Cosines with few means are summed one by one, with many by a matrix product."""
+    z, means = (np.asarray(ct.sphere.uniform(k, 20, 3)) for k in jax.random.split(key))
+    mixture = potentials.VonMisesFisherMixture(means, concentration=2.0)
+    np.testing.assert_allclose(mixture(jnp.asarray(z)), -np.log(np.exp(2 * z @ means.T).mean(axis=1)) / 2)
+
+
 def test_ring_is_flat_along_its_valley():
     ring = potentials.Ring(np.eye(3)[2], level=0.6, stiffness=5.0)
     phi = jnp.linspace(0, 6, 9)

@@ -84,7 +84,10 @@ def lowest_curvatures(laws: np.ndarray, taus: np.ndarray, clouds: np.ndarray) ->
             sides = ((z + u) / length, (z - u) / length)
             return energy(ct.Pair(*(ct.WeightedCloud(side, weights) for side in sides)))
 
-        hessian = jax.hessian(apart)(jnp.zeros((n, d - 1))).reshape(n * (d - 1), -1)
+        # Row by row: all rows at once take a matrix [n, n] for each of n(d-1) displacements, beyond a cache.
+        _, curvature = jax.linearize(jax.grad(apart), jnp.zeros((n, d - 1)))
+        units = jnp.eye(n * (d - 1)).reshape(-1, n, d - 1)
+        hessian = jax.lax.map(curvature, units).reshape(n * (d - 1), -1)
         return jnp.linalg.eigvalsh(hessian)[0]
 
     return sweep(lowest, (np.asarray(laws, np.float64), np.asarray(taus, np.float64), clouds, tangents))

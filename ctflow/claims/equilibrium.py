@@ -15,7 +15,7 @@ from scipy import special, stats
 import ctflow as ct
 from ctflow.claims.evidence import Evidence, at_least, sphere, within
 from ctflow.claims.fields import cluster, potential_at
-from ctflow.claims.langevin import langevin
+from ctflow.claims.langevin import langevin, measured, moving
 from ctflow.storage.tables import columns
 
 TITLE = "one equilibrium, from every start"
@@ -144,13 +144,16 @@ def _unequal_wells(n: int, repeats: int, seed: int):
     def first_well(cloud):
         return ct.clouds.mean(cloud, (ct.clouds.points(cloud) @ (means[0] - means[1]) > 0).astype(float))
 
+    save = measured(first_well)
     for repeat in range(repeats):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed + 1), repeat), 3)
-        start = np.concatenate(
-            [
-                ct.sphere.von_mises_fisher(k, jnp.asarray(m), 1 / tau, n // 2)
-                for k, m in zip(keys, means, strict=False)
-            ]
+        start = moving(
+            jnp.concatenate(
+                [
+                    ct.sphere.von_mises_fisher(k, jnp.asarray(m), 1 / tau, n // 2)
+                    for k, m in zip(keys, means, strict=False)
+                ]
+            )
         )
         for name, kind in (
             ("Wasserstein-Fisher-Rao", ct.flows.WassersteinFisherRao(step, kernel)),
@@ -163,7 +166,7 @@ def _unequal_wells(n: int, repeats: int, seed: int):
                 num_steps=960,
                 key=keys[2],
                 save_every=24,
-                save=first_well,
+                save=save,
             )
             curves[name].append(solution.saved)
             times = np.asarray(solution.times)

@@ -36,6 +36,8 @@ class Config:
     langevin_step_per_temperature: float = 0.05
     """Langevin steps are at most this times τ. The curvature of U/τ in a well is k = 1/τ, so h·k <= 0.05: the
     variance there is off by (hk)²/8 = 0.03 %, the cap mass by 0.0001, a fortieth of its standard error."""
+    num_saves: int = 40
+    """Clouds kept along a Langevin run: points of the relaxation curve, frames of the animation."""
     closeup_temperature: float = 0.2
     seed: int = 0
 
@@ -45,6 +47,7 @@ class Config:
             "num_flow_seeds",
             "num_published_seeds",
             "published_steps",
+            "num_saves",
             "num_particles",
         ):
             check_count(name, getattr(self, name))
@@ -58,11 +61,12 @@ class Config:
 PRESETS = {
     "paper": Config(),
     "smoke": Config(
-        temperatures=(1.0, 0.2),
+        temperatures=(0.2,),
         num_seeds=3,
         num_flow_seeds=1,
         num_published_seeds=1,
         published_steps=300,
+        num_saves=10,
         num_particles=256,
         max_flow_time=2.0,
     ),

@@ -1,5 +1,6 @@
 """Measures of held-out pairs, written out."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -42,3 +43,16 @@ def test_partners_of_a_class_are_drawn_evenly_among_its_other_images():
     np.testing.assert_allclose(law[0, 1], 0.3 / 12)
     np.testing.assert_allclose(law[11, 5:11], 0.3 / 12 / 6)
     assert law[0, 2] == 0
+
+
+def test_partners_are_searched_as_by_numpy():
+    """Levels between, on and beyond the entries of rows that stay level for a while."""
+    rng = np.random.default_rng(0)
+    table = np.cumsum(rng.random((5, 9)) * (rng.random((5, 9)) < 0.5), axis=1)
+    rows = rng.integers(0, 5, 60)
+    levels = np.concatenate(
+        [rng.uniform(-0.1, 1.1 * table.max(), 30), table[rows[30:], rng.integers(0, 9, 30)]]
+    )
+    found = setup._searched(jnp.asarray(table), jnp.asarray(rows), jnp.asarray(levels))
+    expected = [np.searchsorted(table[row], level) for row, level in zip(rows, levels, strict=True)]
+    np.testing.assert_array_equal(found, expected)

@@ -1,12 +1,14 @@
 """The summary page, and that finished settings are recognised."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
 
 from ctflow import experiment, io
 from experiments import multimodal_toy, reproduce
+from experiments.together import run_together
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +53,45 @@ def test_headlines_agree_with_themselves_and_a_shifted_one_is_named(tmp_path, ca
     assert "headlines agree with the committed ones" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="1"):
         reproduce.main(["--check", "--out", str(tmp_path)])
+
+
+def test_time_left_is_that_of_the_rest_at_the_pace_of_what_is_done():
+    expected = {"a": 10.0, "b": 30.0, "c": 60.0}
+    assert reproduce.time_left(expected, [], 0.0) == 100
+    assert reproduce.time_left(expected, ["a"], 20.0) == 180  # half as fast as expected
+    assert reproduce.time_left(expected, ["a", "b", "c"], 50.0) == 0
+    for of in reproduce.SECONDS.values():
+        assert set(of) == set(reproduce.EXPERIMENTS)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_processes_run_together_and_each_leaves_a_log(tmp_path):
+    """The first waits for a file that the second writes, so they run at once; the third begins after."""
+    first = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\nprint('went')"
+    commands = {"a": first, "b": "open('go', 'w'); print('told')", "c": "print('last')"}
+    commands = {
+        name: python(f"import os; os.chdir({str(tmp_path)!r})\n{code}") for name, code in commands.items()
+    }
+    assert sorted(run_together(commands, tmp_path, 2)) == ["a", "b", "c"]
+    logs = {name: (tmp_path / f"{name}.log").read_text() for name in commands}
+    assert logs == {"a": "went\n", "b": "told\n", "c": "last\n"}
+
+
+def test_a_process_that_fails_is_named_and_the_others_are_told_to_stop(tmp_path):
+    waits = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))\n"
+    waits += "open(sys.argv[1], 'w')\ntime.sleep(60)"
+    fails = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)\n"
+    fails += "sys.exit('error: no room')"
+    ready = str(tmp_path / "ready")
+    commands = {
+        "long": [*python(waits), ready],
+        "bad": [*python(fails), ready],
+        "never": python("open('never', 'w')"),
+    }
+    with pytest.raises(ValueError, match=r"bad ended with exit code 1: error: no room; see .*bad\.log"):
+        list(run_together(commands, tmp_path, 2))
+    assert (tmp_path / "long.log").read_text() == "saved\n"
+    assert not (tmp_path / "never.log").exists()
