@@ -209,7 +209,21 @@ def _angle(cosine):
 
 @squared_angle.defjvp
 def _squared_angle_jvp(primals, tangents):
-    angle, sine = _angle(primals[0])
+    return squared_angle(primals[0]), -2 * _angle_over_sine(primals[0]) * tangents[0]
+
+
+@jax.custom_jvp
+def _angle_over_sine(cosine):
+    """θ/sin θ, which is 1 at θ = 0 and capped near θ = π."""
+    angle, sine = _angle(cosine)
     floor = jnp.sqrt(jnp.finfo(angle.dtype).eps)
-    ratio = jnp.where(angle < floor, 1, angle / jnp.maximum(sine, floor))
-    return angle**2, -2 * ratio * tangents[0]
+    return jnp.where(angle < floor, 1, angle / jnp.maximum(sine, floor))
+
+
+@_angle_over_sine.defjvp
+def _angle_over_sine_jvp(primals, tangents):
+    """In the cosine, (cos θ · θ/sin θ - 1)/sin²θ: -1/3 at θ = 0, where this is 0/0."""
+    angle, sine = _angle(primals[0])
+    ratio, floor = _angle_over_sine(primals[0]), jnp.finfo(angle.dtype).eps ** 0.25
+    slope = (jnp.cos(angle) * ratio - 1) / jnp.maximum(sine, floor) ** 2
+    return ratio, jnp.where(angle < floor, -1 / 3, slope) * tangents[0]

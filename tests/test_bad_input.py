@@ -349,7 +349,7 @@ CASES = {
     ),
     "direction": (
         lambda: ct.energies.CrossEntropy(KERNEL, direction="13"),
-        "direction must be one of 12, 21; got '13'",
+        "direction must be one of 12, 21, both; got '13'",
     ),
     "estimator": (
         lambda: ct.diagnostics.energy_distance(X, Y, estimator="w"),

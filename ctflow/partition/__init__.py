@@ -30,6 +30,7 @@ from ctflow.partition.plan import (
     Degrees,
     Explanation,
     Planned,
+    attempts_in,
     check_kernel,
     check_memory,
     check_sums,
@@ -164,7 +165,7 @@ def _values(
     x, y, q = _checked(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
-    fallbacks = not isinstance(kernel, Planned) or kernel.fallbacks
+    only = kernel.only if isinstance(kernel, Planned) else None
     kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
@@ -176,11 +177,20 @@ def _values(
     settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
     sides = Side(x, q if itself else p), None if itself else Side(y, q)
     arguments = *sides, as_dtype(kernel, x.dtype)
-    if not fallbacks or (attempts and mesh is None and is_concrete(arguments)):
-        # Eagerly, the fallbacks are compiled only if they are needed.
-        found = _sum(settings._replace(fallbacks=False), method, *arguments)
-        if not fallbacks or all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves(found)):
-            return found
+    exact = choose_method(n, m, d, x.dtype, spectral=False, mesh=mesh)
+
+    def one_attempt(number: int) -> tuple[Array, Array | None]:
+        if number >= len(attempts):
+            return _sum(settings._replace(degrees=()), exact if attempts else method, *arguments)
+        here = settings._replace(degrees=attempts[number : number + 1], fallbacks=False)
+        return _sum(here, method, *arguments)
+
+    if only is not None:
+        return one_attempt(only)
+    if attempts and is_concrete(arguments):  # an attempt is compiled only if the one before fails
+        found = map(one_attempt, range(len(attempts)))
+        proven = (a for a in found if all(bool(jnp.isfinite(b).all()) for b in jax.tree.leaves(a)))
+        return next(proven, None) or one_attempt(len(attempts))
     return _sum(settings, method, *arguments)
 
 
@@ -284,8 +294,7 @@ def _checked_weights(weights: Any, n: int, dtype: Any, exclude_self: bool) -> Ar
 
 def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
     """(degree, dtype) of each spectral attempt: first in the points' dtype, then in float64."""
-    own = (degrees.narrow, jnp.dtype(dtype).name)
-    return (own,) if dtype == jnp.float64 else (own, (degrees.wide, "float64"))
+    return tuple(zip((degrees.narrow, degrees.wide), attempts_in(dtype), strict=False))
 
 
 def _hints(
@@ -344,7 +353,9 @@ def _sum(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kerne
     elif method == "spectral":
         both = [(x, x if y is None else y), (y, x)][: 1 + settings.columns]
         one = settings._replace(columns=False)
-        at_x, at_y = [_divided(spectral_values, one, *pair, kernel)[0] for pair in both] + [None] * (2 - len(both))
+        at_x, at_y = [_divided(spectral_values, one, *pair, kernel)[0] for pair in both] + [None] * (
+            2 - len(both)
+        )
     else:
         at_x, at_y = _divided(exact_values, settings, x, y, kernel)
     if settings.exclude_self:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ctflow import sphere
 from ctflow.kernels import Kernel

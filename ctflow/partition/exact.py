@@ -158,7 +158,10 @@ def present(tangents: Any, kernel: Kernel) -> Any:
     """The tangents (of x, of y, of the kernel) with None for those that are zero by construction."""
     *sides, d_kernel = jax.tree.map(lambda a: None if _is_zero(a) else a, tangents, is_leaf=_is_zero)
     if jax.tree.leaves(d_kernel):
-        filled = [jnp.zeros_like(a) if _is_zero(d) else d for a, d in zip(*map(_leaves, (kernel, tangents[2])), strict=True)]
+        filled = [
+            jnp.zeros_like(a) if _is_zero(d) else d
+            for a, d in zip(*map(_leaves, (kernel, tangents[2])), strict=True)
+        ]
         return (*sides, jax.tree.unflatten(jax.tree.structure(kernel), filled))
     return (*sides, None)
 

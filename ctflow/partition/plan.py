@@ -61,8 +61,9 @@ class Planned(Kernel):
         degrees: degree in the points' dtype and in float64, multiples of 8, or None for exact sums.
         rtol: as in `log_partition`.
         mesh: as in `log_partition`.
-        fallbacks: whether a spectral sum without a proof is repeated, in the same program. Otherwise it is
-            NaN, and the caller must notice: the program is half as long.
+        only: the number of the only attempt of a spectral sum: 0 in the points' dtype, then in float64, then
+            exact. An attempt without a proof is NaN, which the caller must notice. By default all attempts
+            are in the program, each used where the one before is not proven.
     """
 
     kernel: Kernel
@@ -70,7 +71,7 @@ class Planned(Kernel):
     degrees: tuple[int, int] | None = static(default=None)
     rtol: float | None = static(default=None)
     mesh: Mesh | None = static(default=None)
-    fallbacks: bool = static(default=True)
+    only: int | None = static(default=None)
 
     def __post_init__(self):
         for degree in self.degrees or ():
@@ -114,26 +115,40 @@ def planned(
     return jax.tree.map(plan, tree, is_leaf=_is_kernel)
 
 
-def without_fallbacks(tree: Any) -> Any:
-    """The tree (an energy) with spectral sums that are NaN where they are not proven."""
-    return jax.tree.map(
-        lambda node: replace(node, fallbacks=False) if has_fallbacks(node) else node, tree, is_leaf=_is_kernel
-    )
+def stages(energy: Any, dtype: Any) -> list[Any]:
+    """The energy with one attempt of every spectral sum after the other in place of all: the last is exact.
+
+    A sum whose attempt is not proven is NaN. The list is the energy itself if it has no spectral sums.
+    """
+    kernels = jax.tree.leaves(energy, is_leaf=_is_kernel)
+    if not any(isinstance(k, Planned) and k.degrees is not None and k.only is None for k in kernels):
+        return [energy]
+
+    def at(number: int) -> Any:
+        return jax.tree.map(
+            lambda node: replace(node, only=number) if isinstance(node, Planned) else node,
+            energy,
+            is_leaf=_is_kernel,
+        )
+
+    return [at(number) for number in range(len(attempts_in(dtype)) + 1)]
 
 
-def has_fallbacks(tree: Any) -> bool:
-    """Whether the tree's programs contain fallbacks that `without_fallbacks` would leave out."""
-    kernels = jax.tree.leaves(tree, is_leaf=_is_kernel)
-    return any(isinstance(k, Planned) and k.degrees is not None and k.fallbacks for k in kernels)
-
-
-def proven(program: Callable[..., Any], energy: Any, *arguments: Any) -> Any:
-    """`program(energy, *arguments)`, where the fallbacks of its sums are compiled only if one is needed."""
-    if has_fallbacks(energy) and is_concrete(energy, arguments):
-        found = program(without_fallbacks(energy), *arguments)
+def proven(program: Callable[..., Any], energy: Any, clouds: Any) -> Any:
+    """`program(energy, clouds)`, where an attempt of its sums is compiled only if the one before fails."""
+    if not is_concrete(energy, clouds):
+        return program(energy, clouds)
+    found = None
+    for stage in stages(energy, jax.tree.leaves(clouds)[0].dtype):
+        found = program(stage, clouds)
         if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found)):
-            return found
-    return program(energy, *arguments)
+            break
+    return found
+
+
+def attempts_in(dtype: Any) -> tuple[str, ...]:
+    """The dtypes in which a spectral sum is attempted before it is taken exactly: the points' own, then float64."""
+    return ("float64",) if dtype == jnp.float64 else (jnp.dtype(dtype).name, "float64")
 
 
 def _is_kernel(node: Any) -> bool:

@@ -108,7 +108,7 @@ def _over_tiles(tiling: Tiling, tile: Any, x: Any, y: Any, sums: tuple[Any, Any]
     Args:
         tiling: the tiles.
         tile: adds one tile to the sums. `kept` is a mask [rows, columns] of the pairs that count, None for
-            all. The tile's share in the sums of its columns is `above`, 0 or 1.
+            all. In a half, `above` says whether the tile counts for its columns too; otherwise it is None.
         x: arrays [n, …] along the rows.
         y: arrays [m, …] along the columns.
         sums: arrays [n, …] and [m, …] to add to.
@@ -120,7 +120,7 @@ def _over_tiles(tiling: Tiling, tile: Any, x: Any, y: Any, sums: tuple[Any, Any]
         counts = [count | 1 for count in counts]  # then every two blocks are at one distance round the circle
     sizes = [-(-size // count) for size, count in zip((n, m), counts, strict=True)]
 
-    def run(row, column, of_rows, of_columns, above=1):
+    def run(row, column, of_rows, of_columns, above=None):
         kept = None if tiling.own is None else row.index[:, None] != column.index[None, :]
         return tile(row.arrays, column.arrays, kept, above, of_rows, of_columns)
 
@@ -171,6 +171,10 @@ def _over_half(run: Any, rows: _Blocks, columns: _Blocks, of_rows: Any, of_colum
     return jax.lax.scan(at_distance, (of_rows, of_columns), distances)[0]
 
 
+def _share(weights: Array, above: Any) -> Array:
+    return weights if above is None else weights * jnp.asarray(above, weights.dtype)
+
+
 def _scores(kernel: Kernel, x: Array, y: Array) -> Array:
     return log_kernel_at(kernel, jnp.matmul(x, y.T, precision="highest"))
 
@@ -216,7 +220,7 @@ def add_tiles(
             pull = slopes, y.points
         of_rows = _added(of_rows, scores, y.weights, kept, 1, pull)
         if of_columns is not None:
-            of_columns = _added(of_columns, scores, x.weights * above, kept, 0)
+            of_columns = _added(of_columns, scores, _share(x.weights, above), kept, 0)
         return of_rows, of_columns
 
     return _over_tiles(tiling, tile, x, y, sums)
@@ -288,7 +292,7 @@ def add_tangents(
         at_rows = along(scores, d_scores, of_x, y.weights, d_y.weights, kept, 1)
         if of_y is None:
             return at_rows, None
-        weights, d_weights = jax.tree.map(lambda w: w * above, (x.weights, d_x.weights))
+        weights, d_weights = jax.tree.map(lambda w: _share(w, above), (x.weights, d_x.weights))
         return at_rows, along(scores, d_scores, of_y, weights, d_weights, kept, 0)
 
     again = jax.checkpoint(contributions, prevent_cse=False)

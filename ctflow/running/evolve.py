@@ -15,9 +15,8 @@ from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy
 from ctflow.flows import Flow, State
 from ctflow.partition import planned
-from ctflow.partition.plan import has_fallbacks, without_fallbacks
+from ctflow.partition.plan import stages
 from ctflow.running import checks as run_checks
-
 
 # How many runs of a sweep the program that is being traced will serve.
 runs_of_sweep: ContextVar[int] = ContextVar("runs_of_sweep", default=1)
@@ -81,9 +80,7 @@ def evolve(
     return _evolve(energy, flow, state, num_steps=num_steps, save_every=save_every, save=save)
 
 
-def prepared(
-    energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None, num_steps: int
-) -> tuple[Any, Flow]:
+def prepared(energy: Any, flow: Flow, clouds: Any, mesh: Mesh | None, num_steps: int) -> tuple[Any, Flow]:
     """Energy and flow with kernel sums planned, while temperatures are numbers, and in the clouds' dtype.
 
     The sums are planned for as many evaluations as there are steps, in all runs of a sweep.
@@ -140,19 +137,27 @@ def _advance(energy: Any, flow: Flow, state: State, count: Any) -> State:
 def advance(energy: Any, flow: Flow, state: State, count: int) -> State:
     """Take `count` steps, or as many as come out finite.
 
-    The steps are taken without the fallbacks of spectral sums. A step that needs them comes out as NaN and is
-    taken again with them, in another program, which is compiled then.
+    The steps are taken with the first attempt of spectral sums alone. A step in which one is not proven comes
+    out as NaN, and is taken again with the next attempt, in another program, which is compiled then.
     """
-    lean, target = without_fallbacks(energy), int(state.step) + count
-    state = _advance(lean, flow, state, count)
-    while has_fallbacks(energy) and not state.finite:
-        state = _advance(energy, flow, state._replace(finite=jnp.ones((), bool)), 1)
-        if not state.finite:
+    first, *others = stages(energy, _dtype(state))
+    target = int(state.step) + count
+    state = _advance(first, flow, state, count)
+    while others and not state.finite:
+        for stage in others:
+            state = _advance(stage, flow, state._replace(finite=jnp.ones((), bool)), 1)
+            if state.finite:
+                break
+        else:
             break
-        state = _advance(lean, flow, state, target - int(state.step))
+        state = _advance(first, flow, state, target - int(state.step))
     return state
+
+
+def _dtype(state: State) -> Any:
+    return jax.tree.leaves(points(state.clouds))[0].dtype
 
 
 def advance_bytes(energy: Any, flow: Flow, state: State) -> int:
     """The memory that the steps need, from their compiled program."""
-    return program_bytes(_advance.lower(without_fallbacks(energy), flow, state, 1).compile())
+    return program_bytes(_advance.lower(stages(energy, _dtype(state))[0], flow, state, 1).compile())

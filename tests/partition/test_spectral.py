@@ -230,19 +230,6 @@ def test_a_new_temperature_of_the_same_degree_does_not_trace_anew():
     assert _sum._cache_size() == before + 1
 
 
-@pytest.mark.parametrize("method", ["tiled", "spectral"])
-def test_what_is_not_supported_says_so(method):
-    x = uniform(0, 20, 3)
-
-    def total(x):
-        return ct.log_partition(x, x, kernels.Exponential(0.5), method=method).sum()
-
-    with pytest.raises(NotImplementedError, match="first derivatives only"):
-        jax.grad(lambda x: (jax.grad(total)(x) ** 2).sum())(x)
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(total, (x,), (x,))
-
-
 @pytest.mark.parametrize("method", ["dense", "tiled", "spectral"])
 def test_only_what_is_asked_for_is_computed(method):
     """A gradient in x alone comes with the value: no second pass over the pairs."""
