@@ -5,6 +5,7 @@ J_τ = (1/τ)∫U dq - H_×(q, ρ̃), where ρ̃ = Γ/V is the kernel-smoothed d
 H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). Energies do not depend on time; flows move the clouds.
 """
 
+import math
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "CrossEntropy",
     "Energy",
     "Function",
+    "InBatch",
     "LogVolume",
     "Potential",
     "Scaled",
@@ -346,6 +348,55 @@ class Symmetric(Energy):
         check_kernel(self.kernel)
         information = jnp.asarray(self.coupling.mutual_information(), dtype)
         return -information - self.kernel.log_volume(d, dtype)
+
+
+class InBatch(Energy):
+    """The InfoNCE loss of one batch of pairs (x_i, y_i): every other row of the batch is a negative.
+
+    With `negatives="other"` it is CLIP's loss (arXiv 2103.00020), the mean over both directions of
+    -⟨x_i, y_i⟩/τ + log Σ_j e^{⟨x_i, y_j⟩/τ}. It equals J^Sym + log V + log n for the paired coupling and the
+    kernel `Exponential(τ)`. With `negatives="all"` it is SimCLR's (arXiv 2002.05709): each of the 2n rows is
+    an anchor, against all rows but itself. The n × n scores are never stored beyond 1024 rows.
+
+    Args:
+        temperature: τ > 0.
+        negatives: `other`, the rows of the other cloud, or `all`, the rows of both.
+        method: of the sums, as in `ct.log_partition`.
+        rtol: of the sums, as in `ct.log_partition`.
+    """
+
+    _: KW_ONLY
+    temperature: Real = positive()
+    negatives: str = static(default="other")
+    method: str = static(default="auto")
+    rtol: float | None = static(default=None)
+
+    def __post_init__(self):
+        check_choice("negatives", self.negatives, ("other", "all"))
+        check_sums(self.method, self.rtol)
+
+    def terms(self, clouds):
+        """`alignment`, and for `other` `log_sum_12` and `log_sum_21`, for `all` `log_sum`: means, in nats."""
+        (x, y), options = clouds, {"method": self.method, "rtol": self.rtol}
+        n, kernel = x.shape[0], Exponential(self.temperature)
+        alignment = {"alignment": -jnp.mean(jnp.sum(x * y, axis=1)) / self.temperature}
+        if self.negatives == "all":
+            z = jnp.concatenate([x, y])
+            others = log_partition(z, z, kernel, exclude_self=True, **options)
+            return alignment | {"log_sum": jnp.mean(others) + math.log(2 * n - 1)}
+        sums = log_partitions(x, y, kernel, **options)
+        names = "log_sum_12", "log_sum_21"
+        return alignment | {k: (jnp.mean(a) + math.log(n)) / 2 for k, a in zip(names, sums, strict=True)}
+
+    def check(self, clouds):
+        """Raise ValueError unless there are two clouds of as many points, of equal weight."""
+        _check_pair(clouds)
+        x, y = points(clouds)
+        if x.shape[0] != y.shape[0] or any(isinstance(cloud, WeightedCloud) for cloud in clouds):
+            raise ValueError(
+                "a batch is two clouds of n paired rows without weights, got "
+                f"{described(clouds)}; for other couplings and weights use ct.energies.symmetric"
+            )
 
 
 def unimodal(

@@ -11,9 +11,11 @@ from ctflow._base.annotations import Real
 from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
 from ctflow.clouds import check_clouds, described, is_pair, points, weights, with_points
 from ctflow.couplings import Coupling, check_coupling
+from ctflow.energies import InBatch
 
 __all__ = [
     "gradient",
+    "in_batch",
     "loss",
 ]
 
@@ -56,6 +58,20 @@ def loss(
     positives = jnp.sum(x[coupling.rows] * y[coupling.cols], axis=-1) / temperature
     denominator = jnp.logaddexp(negatives, positives) if positive_in_denominator else negatives
     return jnp.sum(jnp.asarray(coupling.weights, x.dtype) * (denominator - positives))
+
+
+def in_batch(clouds: Any, *, temperature: Real, negatives: str = "other") -> Float[Array, ""]:
+    """The loss of one batch of pairs (x_i, y_i), in nats: the energy `ct.energies.InBatch` of these clouds.
+
+    Args:
+        clouds: `ct.Pair(x, y)`, n rows each.
+        temperature: τ > 0.
+        negatives: `other` for CLIP's loss, `all` for SimCLR's.
+
+    Raises:
+        ValueError: not a Pair of as many rows each, points off the sphere, numbers out of range.
+    """
+    return InBatch(temperature=temperature, negatives=negatives)(clouds)
 
 
 def gradient(key: Array, clouds: Any, coupling: Coupling, **options: Any) -> Any:

@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import ctflow as ct
 from ctflow import infonce
+from tests.draws import uniform
 
 
 def setting(tau=0.5, n=30):
@@ -96,3 +98,36 @@ def test_clouds_are_checked_by_value_and_gradient_alike(function):
     for message, clouds in wrong.items():
         with pytest.raises(ValueError, match=message):
             function(jax.random.key(0), clouds, pi, num_negatives=2, **options)
+
+
+@pytest.mark.parametrize("n", [7, 300])
+def test_the_loss_of_a_batch_is_clips_and_simclrs(n):
+    x, y, tau = uniform(0, n, 5), uniform(1, n, 5), 0.3
+    scores = np.asarray(x @ y.T) / tau
+    of_rows, of_columns = special.logsumexp(scores, axis=1), special.logsumexp(scores, axis=0)
+    clip = np.mean(of_rows + of_columns) / 2 - np.mean(np.diag(scores))
+    pair = ct.Pair(x, y)
+    np.testing.assert_allclose(ct.infonce.in_batch(pair, temperature=tau), clip, rtol=1e-12)
+    energy = ct.energies.symmetric(ct.couplings.paired(n), temperature=tau)
+    volume = ct.energies.LogVolume(energy.kernel)
+    np.testing.assert_allclose(energy(pair) + volume(pair) + np.log(n), clip, rtol=1e-12)
+
+    z = np.concatenate([x, y])
+    every = z @ z.T / tau
+    np.fill_diagonal(every, -np.inf)
+    partner = np.roll(np.arange(2 * n), n)
+    simclr = np.mean(special.logsumexp(every, axis=1) - every[np.arange(2 * n), partner])
+    of_batch = ct.energies.InBatch(temperature=tau, negatives="all")
+    np.testing.assert_allclose(of_batch(pair), simclr, rtol=1e-12)
+    assert list(of_batch.terms(pair)) == ["alignment", "log_sum"]
+
+
+def test_a_batch_needs_as_many_rows_of_both_kinds():
+    x, y = uniform(0, 7, 3), uniform(1, 8, 3)
+    with pytest.raises(ValueError, match="a batch is two clouds of n paired rows without weights"):
+        ct.infonce.in_batch(ct.Pair(x, y), temperature=0.3)
+    weighted = ct.WeightedCloud(x, jnp.full(7, 1 / 7))
+    with pytest.raises(ValueError, match="without weights"):
+        ct.infonce.in_batch(ct.Pair(weighted, x), temperature=0.3)
+    with pytest.raises(ValueError, match="negatives must be one of other, all; got 'both'"):
+        ct.infonce.in_batch(ct.Pair(x, x), temperature=0.3, negatives="both")

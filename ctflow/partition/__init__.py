@@ -73,11 +73,11 @@ def log_partition(
 ) -> Float[Array, " n"]:
     """L_i = log Σ_j w_j κ(x_i, y_j), the log partition field of the cloud y seen from x.
 
-    Differentiable in x, y, weights and the kernel's parameters, in every mode and to any order, in the memory
-    of the sum itself. The gradients in x and y are tangential, because L is a function on the sphere. A
-    gradient in x alone is computed together with the value, in one pass. If y is the array x itself, each pair
-    is visited once. After a spectral sum, second derivatives and forward mode in y, weights and kernel are
-    those of the exact sum, in tiles.
+    Differentiable in x, y, weights and the kernel's parameters, in every mode and to any order, in about the
+    memory of the sum itself. The gradients in x and y are tangential, because L is a function on the sphere.
+    A gradient in x alone is computed together with the value, in one pass. If y is the array x itself, the
+    exact sum in tiles visits each pair once. Second derivatives of a spectral sum, and its derivatives in y,
+    weights and kernel in forward mode, are those of the exact sum: O(n·m) in time.
 
     Args:
         x: points [n, d] on the sphere.
@@ -346,20 +346,20 @@ def _tangential_jvp(primals, tangents):
 @partial(jax.jit, static_argnums=(0, 1))
 def _sum(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kernel) -> Any:
     """The compiled part: the fields at x and, if asked for, at y, which is None for the cloud x itself."""
-    x, y = (None if z is None else z._replace(points=_tangential(z.points)) for z in (x, y))
+    x = x._replace(points=_tangential(x.points))
+    y = None if y is None else y._replace(points=_tangential(y.points))
+    other = x if y is None else y
     options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
     if method == "dense":
-        at_x, at_y = dense_values(x, x if y is None else y, kernel, **options)
+        at_x, at_y = dense_values(x, other, kernel, **options)
     elif method == "spectral":
-        both = [(x, x if y is None else y), (y, x)][: 1 + settings.columns]
         one = settings._replace(columns=False)
-        at_x, at_y = [_divided(spectral_values, one, *pair, kernel)[0] for pair in both] + [None] * (
-            2 - len(both)
-        )
+        at_x, _ = _divided(spectral_values, one, x, other, kernel)
+        at_y = _divided(spectral_values, one, other, x, kernel)[0] if settings.columns else None
     else:
         at_x, at_y = _divided(exact_values, settings, x, y, kernel)
     if settings.exclude_self:
-        at_x = at_x - _share_of_others(x if y is None else y)
+        at_x = at_x - _share_of_others(other)
         at_y = at_y if at_y is None else at_y - _share_of_others(x)
     return at_x, at_y
 
@@ -372,20 +372,20 @@ def _share_of_others(side: Side) -> Any:
 
 def _divided(values: Any, settings: Settings, x: Side, y: Side | None, kernel: Kernel) -> Any:
     """`values` for clouds of any size, with explicit weights; a mesh needs equal shares on its devices."""
-    needed = (settings.columns or y is None, True)
-    x, y = (side and _with_weights(side, some) for side, some in zip((x, y), needed, strict=True))
+    x = _with_weights(x) if settings.columns or y is None else x
+    y = None if y is None else _with_weights(y)
     if settings.mesh is None:
         return values(settings, x, y, kernel)
-    devices = settings.mesh.size
-    at_x, at_y = values(settings, *(side and _padded(side, devices) for side in (x, y)), kernel)
-    return at_x[: x.points.shape[0]], at_y if at_y is None else at_y[: y.points.shape[0]]
+    devices, m = settings.mesh.size, x.points.shape[0] if y is None else y.points.shape[0]
+    padded = _padded(x, devices), None if y is None else _padded(y, devices)
+    at_x, at_y = values(settings, *padded, kernel)
+    return at_x[: x.points.shape[0]], None if at_y is None else at_y[:m]
 
 
-def _with_weights(side: Side, needed: bool) -> Side:
+def _with_weights(side: Side) -> Side:
     n = side.points.shape[0]
-    if side.weights is not None or not needed:
-        return side
-    return side._replace(weights=jnp.full(n, 1 / n, side.points.dtype))
+    w = jnp.full(n, 1 / n, side.points.dtype) if side.weights is None else side.weights
+    return side._replace(weights=w)
 
 
 def _padded(side: Side, devices: int) -> Side:

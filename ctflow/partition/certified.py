@@ -1,8 +1,9 @@
-"""The spectral sums with their fallbacks, as functions that JAX differentiates in every mode and to any order.
+"""The spectral sums with their fallbacks, which JAX can differentiate in every mode and to any order.
 
-When a derivative is requested, the forward pass computes ∇_x L together with L. The backward pass computes the
-gradients in y, weights and kernel only if one of them is requested, and certifies them for the cotangent that
-it is given. Derivatives in these three in forward mode, and second derivatives, are those of the exact sum.
+When a derivative is requested, the forward pass computes ∇_x L together with L. The backward pass computes
+the gradients in y, weights and kernel only if one of them is requested, and certifies them for the cotangent
+that it is given. Derivatives in these three in forward mode, and second derivatives, are those of the exact
+sum.
 """
 
 from collections.abc import Callable
@@ -38,8 +39,9 @@ def attempt(
 
     def body(x, y, kernel):
         def spectral(degree, dtype):
-            options = {"gradient": gradient, "exclude_self": settings.exclude_self, "axis": settings.axis}
-            sums = spectral_sum(x, *y, kernel, degree=degree, dtype=dtype, **options)
+            options: dict[str, Any] = {"gradient": gradient, "degree": degree, "dtype": dtype}
+            options |= {"exclude_self": settings.exclude_self, "axis": settings.axis}
+            sums = spectral_sum(x, y.points, y.weights, kernel, **options)
             return _Forward(*sums[:3]), proves(sums.bound, settings.rtol)
 
         def exact():
@@ -57,11 +59,9 @@ def _pull(settings, of_kernel, x, y, kernel, value, field, cotangent, taken):
 
     def body(x, y, kernel, value, field, cotangent, taken):
         def spectral(degree, dtype):
-            pulled, bound = spectral_pull(
-                *(x, *y, kernel, field, cotangent),
-                **{"degree": degree, "dtype": dtype, "of_kernel": of_kernel},
-                **{"exclude_self": settings.exclude_self, "axis": settings.axis},
-            )
+            options: dict[str, Any] = {"of_kernel": of_kernel, "degree": degree, "dtype": dtype}
+            options |= {"exclude_self": settings.exclude_self, "axis": settings.axis}
+            pulled, bound = spectral_pull(x, y.points, y.weights, kernel, field, cotangent, **options)
             return (Side(*pulled[:2]), pulled[2]), proves(bound, settings.rtol)
 
         def exact():
@@ -101,7 +101,10 @@ def _one_by_one(settings: Settings, body: Callable[..., Any], takes: str, gives:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def spectral_values(settings: Settings, x: Side, y: Side, kernel: Kernel) -> tuple[Array, None]:
-    """L_i = log Σ_j w_j κ(x_i, y_j) by the first attempt that is proven; a mesh's size must divide n and m."""
+    """L_i = log Σ_j w_j κ(x_i, y_j), by the first attempt that is proven, and None for the fields at y.
+
+    A mesh's size must divide n and m.
+    """
     return attempt(settings, x.points, y, kernel, gradient=False)[0].value, None
 
 

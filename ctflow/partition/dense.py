@@ -21,7 +21,7 @@ def dense_values(x: Side, y: Side, kernel: Kernel, *, columns: bool, exclude_sel
     """
     if columns and max(x.points.shape[0], y.points.shape[0]) <= SMALL:
         options = {"columns": False, "exclude_self": exclude_self}
-        return tuple(dense_values(a, b, kernel, **options)[0] for a, b in ((x, y), (y, x)))
+        return dense_values(x, y, kernel, **options)[0], dense_values(y, x, kernel, **options)[0]
     # The matrix is [m, n] because a CPU vectorises sums over the first axis, but not over the last.
     scores = log_kernel_at(kernel, jnp.matmul(y.points, x.points.T, precision="highest"))
     if exclude_self:

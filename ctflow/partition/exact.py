@@ -18,7 +18,7 @@ from jaxtyping import Array
 from ctflow.kernels import Kernel
 from ctflow.partition.linear import linear
 from ctflow.partition.ring import exact_pull, exact_sums, exact_tangents
-from ctflow.partition.tiled import LogSum, Side, Tangents
+from ctflow.partition.tiled import Side, Tangents
 
 
 class Settings(NamedTuple):
@@ -75,7 +75,7 @@ def over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: s
     return jax.shard_map(body, mesh=settings.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-def _sums(settings: Settings, x: Side, y: Side | None, kernel: Kernel, *, gradient: bool = False) -> LogSum:
+def _sums(settings: Settings, x: Side, y: Side | None, kernel: Kernel, *, gradient: bool = False) -> Any:
     options = settings.options(y)
     half = options["half"]
 
@@ -127,7 +127,7 @@ def in_two_passes(settings: Settings, x: Side, y: Side, kernel: Kernel) -> tuple
 def exact_rates(
     settings: Settings, x: Side, y: Side | None, kernel: Kernel, values: Values, moved: tuple[Any, Any, Any]
 ) -> Values:
-    """The tangents of `exact_values` for the tangents `moved` of x, y and kernel, with None where there is none."""
+    """The tangents of `exact_values` for those of x, y and kernel, `moved`, with None where there is none."""
     options = settings.options(y)
     (d_x, d_y, d_kernel), half = moved, options["half"]
     y, d_y = (x, d_x) if y is None else (y, d_y)
@@ -158,11 +158,10 @@ def present(tangents: Any, kernel: Kernel) -> Any:
     """The tangents (of x, of y, of the kernel) with None for those that are zero by construction."""
     *sides, d_kernel = jax.tree.map(lambda a: None if _is_zero(a) else a, tangents, is_leaf=_is_zero)
     if jax.tree.leaves(d_kernel):
-        filled = [
-            jnp.zeros_like(a) if _is_zero(d) else d
-            for a, d in zip(*map(_leaves, (kernel, tangents[2])), strict=True)
-        ]
-        return (*sides, jax.tree.unflatten(jax.tree.structure(kernel), filled))
+        leaves, tree = jax.tree.flatten(kernel)
+        found = jax.tree.leaves(tangents[2], is_leaf=_is_zero)
+        filled = [jnp.zeros_like(a) if _is_zero(d) else d for a, d in zip(leaves, found, strict=True)]
+        return (*sides, jax.tree.unflatten(tree, filled))
     return (*sides, None)
 
 
@@ -174,10 +173,6 @@ def there(tangents: Any) -> Any:
 def chosen(which: Any, arguments: Any) -> Any:
     """The arguments that have a tangent, None for the others."""
     return jax.tree.map(lambda wanted, a: a if wanted else None, which, arguments)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return jax.tree.leaves(tree, is_leaf=_is_zero)
 
 
 def _is_zero(node: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -19,7 +20,7 @@ Map = Callable[..., list[Any]]
 
 
 class _Maps(NamedTuple):
-    """A linear map of leaves (*residuals, *tangents) and its transpose, as they run and as they are derived."""
+    """A linear map of leaves (*residuals, *tangents) and its transpose, as they run and as JAX has them."""
 
     run: Map
     transposed: Map
@@ -71,7 +72,7 @@ def _run(*leaves, maps, count):
 @_linear_p.def_abstract_eval
 def _shapes(*leaves, maps, count):
     given = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in leaves)
-    return [jax.core.ShapedArray(a.shape, a.dtype) for a in jax.eval_shape(maps.run, *given)]
+    return [ShapedArray(a.shape, a.dtype) for a in jax.eval_shape(maps.run, *given)]
 
 
 def _jvp(primals, tangents, *, maps, count):

@@ -24,7 +24,7 @@ DENSE_BYTES = 2**30
 BLOCK_SIZE = 512
 # Below this many points a sum in harmonics is never faster than an exact one.
 SPECTRAL_POINTS = 500
-# Seconds for value and gradient: of a pair of points, and of a point and a squared degree in harmonics; and for
+# CPU seconds for value and gradient, of a pair of points and of a point and a wave of the harmonics, and for
 # the compilation of a sum in harmonics. Measured on a CPU of two cores; only their ratios matter.
 PAIR_SECONDS, WAVE_SECONDS, COMPILE_SECONDS = 4e-9, 0.35e-9, 6.0
 # How often a sum is assumed to be taken if nothing is known.
@@ -147,7 +147,7 @@ def proven(program: Callable[..., Any], energy: Any, clouds: Any) -> Any:
 
 
 def attempts_in(dtype: Any) -> tuple[str, ...]:
-    """The dtypes in which a spectral sum is attempted before it is taken exactly: the points' own, then float64."""
+    """The dtypes in which a spectral sum is attempted: the points' own, then float64; then it is exact."""
     return ("float64",) if dtype == jnp.float64 else (jnp.dtype(dtype).name, "float64")
 
 

@@ -44,7 +44,7 @@ def exact_sums(
     block_size: int,
     axis: str | None,
 ) -> tuple[LogSum, LogSum | None]:
-    """The sums over the pairs of x and y of all devices: at x, with their gradient or not, and at y or None."""
+    """The sums over the pairs of x and y of all devices: at x, with or without gradient, and at y or None."""
     at_x = LogSum.nothing(x.points, gradient=gradient)
     at_y = LogSum.nothing(y.points) if columns else None
 

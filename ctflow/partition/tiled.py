@@ -1,10 +1,10 @@
 """The exact sums in tiles: the n × m matrix is never stored, in derivatives of any order neither.
 
 A tile holds the scores of a block of rows against a block of columns. `add_tiles` makes each tile once and
-sums it along its rows and, if requested, its columns. The cloud x against itself needs the tiles on and above
-the diagonal only. `tangents` is the derivative of these sums, linear in the tangents of their arguments; JAX
-derives the gradients (its transpose) and higher derivatives from it. There, too, each tile is made again where
-it is needed, and none is kept.
+sums it along its rows and, if requested, its columns. The cloud x against itself needs half of the tiles.
+`add_tangents` is the derivative of these sums, linear in the tangents of their arguments; JAX derives the
+gradients (its transpose) and higher derivatives from it. There, too, each tile is made again where it is
+needed, and none is kept.
 """
 
 import math
@@ -23,11 +23,11 @@ class Side(NamedTuple):
 
     Attributes:
         points: [n, d].
-        weights: [n], >= 0, with which its points enter the sums of the other side; None if those are not taken.
+        weights: [n], >= 0, with which its points enter the sums of the other side; None if there are none.
     """
 
-    points: Array
-    weights: Array | None
+    points: Any
+    weights: Any
 
 
 class LogSum(NamedTuple):
@@ -53,7 +53,8 @@ class LogSum(NamedTuple):
         """Both sums together, without a gradient."""
         top = jnp.maximum(self.top, other.top)
         shift = jnp.where(jnp.isfinite(top), top, 0)
-        return LogSum(top, sum(a.total * jnp.exp(a.top - shift) for a in (self, other)))
+        mine, others = (a.total * jnp.exp(a.top - shift) for a in (self, other))
+        return LogSum(top, mine + others)
 
     def value(self) -> Float[Array, " n"]:
         """The logarithms of the sums."""
@@ -91,9 +92,9 @@ def unblock(a: Array, n: int) -> Array:
 
 
 class _Blocks(NamedTuple):
-    """One side in blocks [k, size, …]: the global indices of its points, and arrays along them."""
+    """One side in blocks [k, size, …]: the global numbers of its points, and arrays along them."""
 
-    index: Array
+    number: Array
     arrays: Any
 
 
@@ -121,11 +122,11 @@ def _over_tiles(tiling: Tiling, tile: Any, x: Any, y: Any, sums: tuple[Any, Any]
     sizes = [-(-size // count) for size, count in zip((n, m), counts, strict=True)]
 
     def run(row, column, of_rows, of_columns, above=None):
-        kept = None if tiling.own is None else row.index[:, None] != column.index[None, :]
+        kept = None if tiling.own is None else row.number[:, None] != column.number[None, :]
         return tile(row.arrays, column.arrays, kept, above, of_rows, of_columns)
 
     rows, columns = map(_cut, (x, y), counts, sizes, (i0, j0))
-    of_rows, of_columns = (_cut(part, *cut, 0).arrays for part, *cut in zip(sums, counts, sizes, strict=True))
+    of_rows, of_columns = (cut.arrays for cut in map(_cut, sums, counts, sizes, (0, 0)))
     over = _over_half if tiling.half else _over_all
     of_rows, of_columns = over(run, rows, columns, of_rows, of_columns)
     return jax.tree.map(lambda a: unblock(a, n), of_rows), jax.tree.map(lambda a: unblock(a, m), of_columns)
@@ -152,7 +153,7 @@ def _over_half(run: Any, rows: _Blocks, columns: _Blocks, of_rows: Any, of_colum
 
     Block i meets blocks i, i + 1, … i + (k - 1)/2 modulo k, all i at the same distance one after the other.
     """
-    count = rows.index.shape[0]
+    count = rows.number.shape[0]
 
     @partial(jax.checkpoint, prevent_cse=False)
     def at_distance(sums, distance):
@@ -188,7 +189,7 @@ def _scores_and_slopes(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array
 def _added(
     sums: LogSum, scores: Array, weights: Array, kept: Any, axis: int, pull: tuple[Array, Array] | None = None
 ) -> LogSum:
-    """The sums with a tile's scores added along an axis; `pull` has the slopes and the other side's points."""
+    """The sums with a tile's scores added along an axis; `pull` is the slopes and the other side's points."""
     # Adding 0 or -inf to all scores of a point is faster than selecting those of points with weight.
     scores = scores + jnp.expand_dims(jnp.where(weights > 0, 0, -jnp.inf), 1 - axis)
     scores = scores if kept is None else jnp.where(kept, scores, -jnp.inf)
@@ -227,7 +228,7 @@ def add_tiles(
 
 
 class Tangents(NamedTuple):
-    """Tangents of the arguments of the sums: of x and y as `Side`s, and of the kernel; None where there is none."""
+    """Tangents of the arguments of the sums, with None where there is none."""
 
     x: Side
     y: Side
@@ -272,7 +273,8 @@ def add_tangents(
                 whole[i] = a
             return _scores(*whole)
 
-        return jax.jvp(scores, *zip(*(moved[i] for i in which), strict=True))
+        primals, tangents = (tuple(moved[i][k] for i in which) for k in (0, 1))
+        return jax.jvp(scores, primals, tangents)
 
     def along(scores, d_scores, value, weights, d_weights, kept, axis):
         # Only a point of weight (nearly) 0 reaches the cap, which keeps its share finite: 0 · inf is NaN.

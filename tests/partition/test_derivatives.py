@@ -23,7 +23,7 @@ def weights(n):
 
 
 def fields(which, kernel, **options):
-    """A number made of the sums at x over y, at both, or at x over x; with unequal weights of sums and points."""
+    """A number made of the sums at x over y, at both, or at x over x, with unequal weights."""
 
     def mixed(value):
         return jnp.vdot(jnp.cos(jnp.arange(len(value), dtype=value.dtype)), value)
@@ -163,7 +163,10 @@ def test_the_hessian_of_every_energy_is_the_derivative_of_its_gradient(name):
 def test_a_hessian_vector_product_needs_no_matrix():
     """At n = 16,384 in d = 8 the matrix alone would be 1 GiB."""
     z = jax.ShapeDtypeStruct((16_384, 8), jnp.float32)
-    for energy in (ENERGIES["unimodal"][1], ct.energies.SmoothedEntropy(kernels.Exponential(jnp.float32(0.1)))):
+    for energy in (
+        ENERGIES["unimodal"][1],
+        ct.energies.SmoothedEntropy(kernels.Exponential(jnp.float32(0.1))),
+    ):
         program = jax.jit(lambda z, v, energy=energy: jax.jvp(jax.grad(energy), (z,), (v,))[1])
         memory = program.lower(z, z).compile().memory_analysis()
         assert memory.temp_size_in_bytes < 40 * MIB

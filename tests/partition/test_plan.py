@@ -65,7 +65,6 @@ def test_harmonics_are_taken_where_they_are_worth_their_compilation():
         assert (kernels_of[-1].degrees is not None) is spectral
 
 
-
 def test_degrees_grow_as_the_kernel_sharpens():
     degrees = [
         ct.partition.explain(10_000, 10_000, 3, kernels.Exponential(t)).degree for t in (1, 0.1, 0.05, 0.01)
