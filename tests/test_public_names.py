@@ -20,9 +20,9 @@ SINCE = {
         "diagnostics": "alignment centroid_gap effective_rank energy_distance hubness mean_cosine "
         "mmd_squared recall uniformity",
         "embeddings": "as_embeddings open_embeddings open_pair",
-        "energies": "Alignment Between Component CrossEntropy Energy Function InBatch LogVolume Potential Scaled "
-        "SmoothedEntropy Sum Symmetric SymmetricDivergence as_energy check_energy directional log_density "
-        "positive pytree static symmetric symmetric_in_fields unimodal",
+        "energies": "Alignment Between Component CrossEntropy Energy Function InBatch LogVolume Potential "
+        "Scaled SmoothedEntropy Sum Symmetric SymmetricDivergence as_energy check_energy directional "
+        "log_density positive pytree static symmetric symmetric_in_fields unimodal",
         "flows": "Descent Flow GradientFlow Langevin PhysicalFlow State WassersteinFisherRao move velocity",
         "gibbs": "GibbsMeasure cap_fraction",
         "infonce": "gradient in_batch loss",

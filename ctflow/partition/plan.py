@@ -15,7 +15,7 @@ from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
 from ctflow.partition.series import CHUNK, coefficients, profile, wide
-from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES
+from ctflow.partition.spectral import GRADIENT_FACTOR
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
 # On a CPU a larger matrix leaves the cache, and tiles are faster; accelerators take one of so many bytes.
@@ -253,20 +253,33 @@ def choose_method(n: int, m: int, d: int, dtype: Any, *, spectral: bool, mesh: M
 
 
 def needed_bytes(
-    method: str, n: int, m: int, d: int, dtype: Any, *, block_size: int, degree: int, devices: int
+    method: str,
+    n: int,
+    m: int,
+    d: int,
+    dtype: Any,
+    *,
+    block_size: int,
+    degree: int,
+    devices: int,
+    columns: bool = False,
+    itself: bool = False,
 ) -> int:
-    """Predicted bytes per device for value and gradient together, in addition to the clouds."""
+    """Predicted bytes per device for value and gradients together, in addition to the clouds.
+
+    The factors are those of the compiled programs' buffers at large n.
+    """
     size = jnp.dtype(dtype).itemsize
     n, m = -(-n // devices), -(-m // devices)
-    points = 5 * (n + m) * (d + 3) * size
-    tiles = 6 * min(block_size, n) * min(block_size, m) * size
     if method == "dense":
-        return points + int(2.2 * n * m * size)
+        return int((3.1 if columns else 2.1) * n * m * size) + (n + m) * (d + 3) * size
+    tiles = 2 * min(block_size, n) * min(block_size, m) * size
     if method in ("tiled", "ring"):
-        return points + tiles
-    waves = 14 * min(max(n, m), CHUNK) * degree * size
-    probes = 3 * PROBES * devices * m * 8 + 2 * m * d * 8
-    return 2 * points + tiles + waves + probes + 4 * (degree + 1) ** 3 * 8
+        return int((5.6 if itself else 3.4) * (n + m) * d * size) + 3 * (n + m) * size + tiles
+    # Per point in float64 and per wave of a chunk; one phase has the points' arrays, another the waves'.
+    points = 300 * max(n, m) + 80 * min(n, m) if size == 4 else max(330 * n + 70 * m, 160 * m)
+    waves = (3 if d == 2 else 7) * min(max(n, m), CHUNK) * degree * 8
+    return max(points, waves) + tiles + (degree + 1) ** d * 8
 
 
 def check_memory(method: str, n: int, m: int, needed: int) -> None:
