@@ -53,8 +53,7 @@ class Kernel(Registered, abstract=True):
         For `Exponential` it equals log[Γ(d/2) (2τ)^{d/2-1} I_{d/2-1}(1/τ)].
         """
         check_count("d", d, minimum=2)
-        cosine, log_weight = (jnp.asarray(a, dtype) for a in _cosine_rule(d))
-        return jax.nn.logsumexp(self.log_kernel(cosine) + log_weight)
+        return _log_volume(self, d, dtype)
 
     def degree_coefficients(self, d: int, max_degree: int) -> np.ndarray:
         """Eigenvalues λ_ℓ of ρ ↦ ∫κ(·, w)ρ(w)dμ(w) / V for ℓ = 0 … max_degree; λ_0 = 1.
@@ -76,6 +75,12 @@ class Kernel(Registered, abstract=True):
             zonal = special.eval_gegenbauer(degrees, d / 2 - 1, cosine)
             zonal = zonal / special.eval_gegenbauer(degrees, d / 2 - 1, 1.0)
         return zonal @ density
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _log_volume(kernel: Kernel, d: int, dtype: Any) -> Float[Array, ""]:
+    cosine, log_weight = (jnp.asarray(a, dtype) for a in _cosine_rule(d))
+    return jax.nn.logsumexp(kernel.log_kernel(cosine) + log_weight)
 
 
 class Function(Kernel):

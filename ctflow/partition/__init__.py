@@ -30,6 +30,7 @@ from ctflow.partition.plan import (
     Degrees,
     Explanation,
     Planned,
+    all_finite,
     attempts_in,
     check_kernel,
     check_memory,
@@ -170,7 +171,7 @@ def _values(
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
-    sizes = {"block_size": block_size, "degree": degree, "devices": devices}
+    sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
     sizes |= {"columns": columns, "itself": itself}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
@@ -190,8 +191,7 @@ def _values(
         return one_attempt(only)
     if attempts and is_concrete(arguments):  # an attempt is compiled only if the one before fails
         found = map(one_attempt, range(len(attempts)))
-        proven = (a for a in found if all(bool(jnp.isfinite(b).all()) for b in jax.tree.leaves(a)))
-        return next(proven, None) or one_attempt(len(attempts))
+        return next(filter(all_finite, found), None) or one_attempt(len(attempts))
     return _sum(settings, method, *arguments)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -141,9 +142,14 @@ def proven(program: Callable[..., Any], energy: Any, clouds: Any) -> Any:
     found = None
     for stage in stages(energy, jax.tree.leaves(clouds)[0].dtype):
         found = program(stage, clouds)
-        if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found)):
+        if all_finite(found):
             break
     return found
+
+
+def all_finite(tree: Any) -> bool:
+    """Whether all numbers of a tree of arrays are finite; on the host, where nothing need be compiled."""
+    return all(np.isfinite(jax.device_get(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
 def attempts_in(dtype: Any) -> tuple[str, ...]:
@@ -193,6 +199,12 @@ def _numbers(kernel: Kernel) -> Kernel:
     return kernel if is_concrete(kernel) else jax.lax.stop_gradient(kernel)
 
 
+@partial(jax.jit, static_argnums=(1, 2))
+def _measured(kernel: Kernel, d: int, degree: int) -> tuple[Any, tuple[Any, Any]]:
+    """The kernel's coefficients, and its profile."""
+    return coefficients(kernel, d, degree), profile(kernel, d, degree)
+
+
 def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None) -> Degrees | None:
     """The lowest degrees whose truncation error is within `rtol` of the smallest expected field, or None.
 
@@ -204,8 +216,7 @@ def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: flo
         return None
     with jax.ensure_compile_time_eval(), wide():
         most = DEGREES[d][-1]
-        c = np.asarray(coefficients(kernel, d, most))
-        exact, exact_slope = (np.asarray(a) for a in profile(kernel, d, most))
+        c, (exact, exact_slope) = jax.tree.map(np.asarray, _measured(kernel, d, most))
     samples, level = zonal_samples(d, most), float(c[0])
     value_tail = np.abs(exact - np.cumsum(c[:, None] * samples.values, axis=0)).max(axis=1)
     slope_tail = np.abs(exact_slope - np.cumsum(c[:, None] * samples.slopes, axis=0)).max(axis=1)

@@ -37,7 +37,7 @@ def test_unknown_words_exit_two_without_a_traceback(words):
 
 def test_a_reader_that_goes_away_and_a_terminal_without_greek_are_no_errors():
     code = "from ctflow.cli import main; main()"
-    command = [sys.executable, "-c", code, "explain", "1000", "--temperature", "0.1"]
+    command = [sys.executable, "-c", code, "explain", "100000", "--temperature", "0.1"]
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
