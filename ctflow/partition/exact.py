@@ -97,8 +97,8 @@ def exact_values(settings: Settings, x: Side, y: Side | None, kernel: Kernel) ->
 def _exact_values_jvp(settings, primals, tangents):
     x, y, kernel = primals
     moved = d_x, d_y, d_kernel = present(tangents, kernel)
-    along_x = d_x.weights is None and d_y in (None, Side(None, None)) and d_kernel is None
-    if settings.one_pass and y is not None and not settings.columns and along_x:
+    in_points = not jax.tree.leaves((d_x.weights, d_y, d_kernel))
+    if settings.one_pass and y is not None and not settings.columns and in_points:
         value, slope = exact_value_and_slope(settings, x, y, kernel)
         return (value, None), (jnp.sum(slope * d_x.points, axis=1), None)
     values = exact_values(settings, x, y, kernel)

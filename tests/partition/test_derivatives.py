@@ -187,3 +187,17 @@ def test_a_flow_is_differentiated_in_both_modes():
     np.testing.assert_allclose(backwards(0.05, start), (value, rate), rtol=1e-9)
     ends = [backwards(0.05 + h, start)[0] for h in (-1e-4, 1e-4)]
     np.testing.assert_allclose(rate, (ends[1] - ends[0]) / 2e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["tiled", "spectral"])
+def test_jacobians_forwards_and_backwards_agree(method):
+    """The reverse one batches the transpose of the sum over the rows of its value."""
+    x, y = uniform(0, 5, 3), uniform(1, 12, 3)
+    planned = ct.partition.Planned(kernels.Exponential(0.3), degrees=(24, 24), only=0)
+
+    def value(y):
+        kernel = planned if method == "spectral" else KERNELS["exponential"]
+        return ct.log_partition(x, y, kernel, method=method, block_size=4)
+
+    forwards, backwards = jax.jit(jax.jacfwd(value))(y), jax.jit(jax.jacrev(value))(y)
+    np.testing.assert_allclose(forwards, backwards, atol=1e-8)
