@@ -160,6 +160,7 @@ def explain(
     dtype: Literal["float32", "float64"] = "float32",
     method: Literal["auto", "dense", "tiled", "spectral", "ring"] = "auto",
     devices: int = 1,
+    evaluations: int = 100,
 ) -> None:
     """Print how a sum over all pairs would be computed: method, degree, error bound, memory.
 
@@ -171,10 +172,12 @@ def explain(
         dtype: floating-point type of the points.
         method: method of summation, or auto.
         devices: number of devices that share the clouds.
+        evaluations: how often the sum will be taken, such as the steps of a run; harmonics must be worth
+            their compilation.
     """
     import ctflow as ct
 
-    options = {"method": method, "devices": devices}
+    options = {"method": method, "devices": devices, "evaluations": evaluations}
     with refusals("ctflow explain"):
         kernel = ct.kernels.Exponential(temperature)
         print(ct.partition.explain(n, n if m is None else m, d, kernel, dtype, **options))

@@ -390,7 +390,7 @@ def explain(
     degree = degrees.narrow if method == "spectral" and degrees is not None else None
     reasons = {
         "spectral": "harmonics on the circle and S², O(n)",
-        "dense": "the matrix is small or the dimension high",
+        "dense": "the matrix is small",
         "tiled": "exact, in tiles",
         "ring": "exact, the columns pass from device to device",
     }
