@@ -27,6 +27,7 @@ from ctflow.partition.plan import (
     BLOCK_SIZE,
     DEGREES,
     EVALUATIONS,
+    TRACED_EVALUATIONS,
     Degrees,
     Explanation,
     Planned,
@@ -167,7 +168,8 @@ def _values(
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
     only = kernel.only if isinstance(kernel, Planned) else None
-    kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method)
+    evaluations = EVALUATIONS if is_concrete(x, y, q) else TRACED_EVALUATIONS
+    kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method, evaluations)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
@@ -299,7 +301,15 @@ def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
 
 
 def _hints(
-    kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Mesh | None, method: str
+    kernel: Kernel,
+    n: int,
+    m: int,
+    d: int,
+    dtype: Any,
+    rtol: float | None,
+    mesh: Mesh | None,
+    method: str,
+    evaluations: int = EVALUATIONS,
 ) -> tuple[Kernel, Degrees | None, float | None, Mesh | None]:
     """The unwrapped kernel, its degrees (None if unused), rtol and mesh; a `Planned` kernel gives them."""
     if isinstance(kernel, Planned):
@@ -310,7 +320,7 @@ def _hints(
     if method == "spectral":
         degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
     elif method == "auto":
-        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, mesh, EVALUATIONS)
+        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, mesh, evaluations)
     return kernel, degrees, rtol, mesh
 
 

@@ -28,8 +28,8 @@ SPECTRAL_POINTS = 500
 # CPU seconds for value and gradient, of a pair of points and of a point and a wave of the harmonics, and for
 # the compilation of a sum in harmonics. Measured on a CPU of two cores; only their ratios matter.
 PAIR_SECONDS, WAVE_SECONDS, COMPILE_SECONDS = 4e-9, 0.35e-9, 6.0
-# How often a sum is assumed to be taken if nothing is known.
-EVALUATIONS = 100
+# How often a sum is assumed to be taken if nothing is known: outside and inside a compiled function.
+EVALUATIONS, TRACED_EVALUATIONS = 100, 10_000
 # Only these degrees are used, so that a new temperature rarely needs a new compilation.
 DEGREES = {2: (8, 16, 32, 64, 128, 256), 3: (8, 16, 24, 32, 40, 48, 64, 80)}
 # Default tolerances of L for a spectral sum, set by the round-off that it has in each precision.
@@ -353,7 +353,8 @@ def explain(
 ) -> Explanation:
     """Say how `log_partition` would sum n points against m on S^{d-1}, without running it.
 
-    A run of `solve` takes as many evaluations as steps, and `log_partition` itself assumes the default.
+    A run of `solve` takes as many evaluations as steps. `log_partition` itself assumes the default, and
+    10,000 inside a function that JAX traces, which is compiled in order to be called often.
 
     Args:
         n: number of points x.

@@ -47,6 +47,10 @@ def test_harmonics_are_taken_where_they_are_worth_their_compilation():
     assert methods(510, (200, 100_000)) == ["dense", "spectral"]
     assert methods(5000, (1, 200)) == ["tiled", "spectral"]
     assert methods(100_000, (1,)) == ["spectral"]
+    # What JAX traces will be called often.
+    z = jax.ShapeDtypeStruct((800, 3), jnp.float32)
+    traced = jax.make_jaxpr(lambda x, y: ct.log_partition(x, y, KERNEL))(z, z)
+    assert max(np.prod(shape, dtype=int) for shape in shapes(traced.jaxpr)) < 800 * 800  # no matrix
     # A run counts its steps, and a sweep those of all its runs.
     kernels_of = []
 
