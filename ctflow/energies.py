@@ -33,7 +33,8 @@ from ctflow.energy import (
 )
 from ctflow.kernels import Exponential, Kernel, as_kernel
 from ctflow.partition import log_partition, log_partitions
-from ctflow.partition.plan import check_kernel, check_sums, unplanned
+from ctflow.partition.plan import check_kernel, check_sums
+from ctflow.partition.staged import unplanned
 from ctflow.potentials import as_potential, check_parameters, evaluate
 
 __all__ = [
@@ -187,8 +188,8 @@ class CrossEntropy(_Smoothed):
 
     Args:
         kernel: smooths cloud b.
-        direction: `12` for a = x, b = y; `21` for the other way; `both` for the sum of the two, which takes
-            about as long as one.
+        direction: `12` for a = x, b = y; `21` for the other way; `both` for the sum of the two, from one
+            pass over the pairs.
         method: of the sums, as in `ct.log_partition`.
         rtol: of the sums, as in `ct.log_partition`.
     """
@@ -356,7 +357,7 @@ class InBatch(Energy):
     With `negatives="other"` it is CLIP's loss (arXiv 2103.00020), the mean over both directions of
     -⟨x_i, y_i⟩/τ + log Σ_j e^{⟨x_i, y_j⟩/τ}. It equals J^Sym + log V + log n for the paired coupling and the
     kernel `Exponential(τ)`. With `negatives="all"` it is SimCLR's (arXiv 2002.05709): each of the 2n rows is
-    an anchor, against all rows but itself. The n × n scores are never stored beyond 1024 rows.
+    an anchor, against all rows but itself. On a CPU the scores of more than 1024 rows are never stored.
 
     Args:
         temperature: τ > 0.

@@ -22,7 +22,8 @@ from ctflow._base.pytree import Registered, converted, positive, static
 from ctflow.clouds import Clouds, Pair, WeightedCloud, check_clouds, points, weights, with_points
 from ctflow.energies import log_density
 from ctflow.kernels import Kernel, as_kernel
-from ctflow.partition.plan import check_kernel, proven
+from ctflow.partition.plan import check_kernel
+from ctflow.partition.staged import proven
 
 __all__ = [
     "Descent",

@@ -1,7 +1,5 @@
 """Choose the method of a sum and predict its memory and error, before anything runs."""
 
-from collections.abc import Callable
-from dataclasses import KW_ONLY, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,10 +9,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
-from ctflow._base.pytree import check_registered, static
+from ctflow._base.pytree import check_registered
 from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel, as_kernel
-from ctflow.partition.harmonics import DEGREE_STEP, zonal_samples
+from ctflow.partition.harmonics import zonal_samples
 from ctflow.partition.series import CHUNK, coefficients, profile, wide
 from ctflow.partition.spectral import GRADIENT_FACTOR
 
@@ -51,119 +49,9 @@ class Degrees(NamedTuple):
     tail: float
 
 
-class Planned(Kernel):
-    """A kernel together with the degrees and options of its sums, chosen beforehand.
-
-    Under `jax.jit` a temperature is a tracer, so no degree can be derived from it. This wrapper carries the
-    degrees instead. `solve` and `evolve` wrap every kernel of an energy by themselves.
-
-    Args:
-        kernel: the kernel itself.
-        degrees: degree in the points' dtype and in float64, multiples of 8, or None for exact sums.
-        rtol: as in `log_partition`.
-        mesh: as in `log_partition`.
-        only: the number of the only attempt of a spectral sum: 0 in the points' dtype, then in float64, then
-            exact. An attempt without a proof is NaN, which the caller must notice. By default all attempts
-            are in the program, each used where the one before is not proven.
-    """
-
-    kernel: Kernel
-    _: KW_ONLY
-    degrees: tuple[int, int] | None = static(default=None)
-    rtol: float | None = static(default=None)
-    mesh: Mesh | None = static(default=None)
-    only: int | None = static(default=None)
-
-    def __post_init__(self):
-        for degree in self.degrees or ():
-            check_count("degrees", degree, minimum=DEGREE_STEP)
-            if degree % DEGREE_STEP:
-                raise ValueError(f"degrees must be multiples of {DEGREE_STEP}, got {self.degrees}")
-
-    def log_kernel(self, cosine):
-        """Log κ of the wrapped kernel."""
-        return self.kernel.log_kernel(cosine)
-
-    def log_volume(self, d, dtype=None):
-        """Log V of the wrapped kernel."""
-        return self.kernel.log_volume(d, dtype)
-
-    def degree_coefficients(self, d, max_degree):
-        """Eigenvalues of the wrapped kernel."""
-        return self.kernel.degree_coefficients(d, max_degree)
-
-
-def planned(
-    tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None, evaluations: int = EVALUATIONS
-) -> Any:
-    """Wrap each kernel of the tree (an energy) in `Planned`, if degrees for clouds [n, d] or a mesh apply.
-
-    Args:
-        tree: a pytree with kernels in it.
-        n: number of points of the largest cloud.
-        d: dimension of the ambient space.
-        dtype: of the points.
-        mesh: as in `log_partition`.
-        evaluations: how often the sums will be taken; harmonics must be worth their compilation.
-    """
-
-    def plan(node: Any) -> Any:
-        if not isinstance(node, Kernel) or isinstance(node, Planned):
-            return node
-        chosen = worthwhile_degrees(node, n, n, d, dtype, None, mesh, evaluations)
-        return Planned(node, degrees=None if chosen is None else chosen[:2], mesh=mesh)
-
-    return jax.tree.map(plan, tree, is_leaf=_is_kernel)
-
-
-def stages(energy: Any, dtype: Any) -> list[Any]:
-    """The energy with one attempt of every spectral sum after the other in place of all: the last is exact.
-
-    A sum whose attempt is not proven is NaN. The list is the energy itself if it has no spectral sums.
-    """
-    kernels = jax.tree.leaves(energy, is_leaf=_is_kernel)
-    if not any(isinstance(k, Planned) and k.degrees is not None and k.only is None for k in kernels):
-        return [energy]
-
-    def at(number: int) -> Any:
-        return jax.tree.map(
-            lambda node: replace(node, only=number) if isinstance(node, Planned) else node,
-            energy,
-            is_leaf=_is_kernel,
-        )
-
-    return [at(number) for number in range(len(attempts_in(dtype)) + 1)]
-
-
-def proven(program: Callable[..., Any], energy: Any, clouds: Any) -> Any:
-    """`program(energy, clouds)`, where an attempt of its sums is compiled only if the one before fails."""
-    if not is_concrete(energy, clouds):
-        return program(energy, clouds)
-    found = None
-    for stage in stages(energy, jax.tree.leaves(clouds)[0].dtype):
-        found = program(stage, clouds)
-        if all_finite(found):
-            break
-    return found
-
-
-def all_finite(tree: Any) -> bool:
-    """Whether all numbers of a tree of arrays are finite; on the host, where nothing need be compiled."""
-    return all(np.isfinite(jax.device_get(leaf)).all() for leaf in jax.tree.leaves(tree))
-
-
 def attempts_in(dtype: Any) -> tuple[str, ...]:
     """The dtypes in which a spectral sum is attempted: the points' own, then float64; then it is exact."""
     return ("float64",) if dtype == jnp.float64 else (jnp.dtype(dtype).name, "float64")
-
-
-def _is_kernel(node: Any) -> bool:
-    return isinstance(node, Kernel)
-
-
-def unplanned(kernel: Kernel) -> Kernel:
-    """The kernel itself, without the plan that it may carry."""
-    return kernel.kernel if isinstance(kernel, Planned) else kernel
 
 
 def check_sums(method: str, rtol: float | None) -> None:
@@ -236,14 +124,17 @@ def choose_degrees(kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: flo
 
 
 def worthwhile_degrees(
-    kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, mesh: Any, evaluations: int
+    kernel: Kernel, n: int, m: int, d: int, dtype: Any, rtol: float | None, several: bool, evaluations: int
 ) -> Degrees | None:
-    """The degrees of `choose_degrees`, or None if harmonics are not worth their compilation."""
+    """The degrees of `choose_degrees`, or None if harmonics are not worth their compilation.
+
+    Over `several` devices they always are: they pass moments on, and not points.
+    """
 
     def pay(degree: int) -> bool:
         waves = degree ** (d - 1) * (n + m)
         saved = evaluations * (PAIR_SECONDS * n * m - WAVE_SECONDS * waves)
-        return mesh is not None or saved > COMPILE_SECONDS
+        return several or saved > COMPILE_SECONDS
 
     if min(n, m) < SPECTRAL_POINTS or d not in DEGREES or not pay(DEGREES[d][0]):
         return None
@@ -379,9 +270,9 @@ def explain(
     kernel = as_kernel(kernel)
     check_kernel(kernel)
     check_choice("dtype", jnp.dtype(dtype).name, tuple(RTOL))
-    asked, several = method, True if devices > 1 else None
+    asked = method
     if method == "auto":
-        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, several, evaluations)
+        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, devices > 1, evaluations)
         method = choose_method(n, m, d, dtype, spectral=degrees is not None, mesh=None)
         method = "ring" if devices > 1 and method != "spectral" else method
     else:

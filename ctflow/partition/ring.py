@@ -14,8 +14,13 @@ from ctflow.kernels import Kernel
 from ctflow.partition.tiled import LogSum, Side, Tangents, Tiling, add_tangents, add_tiles
 
 
-def _round(axis: str, hop: Any, of_rows: Any, travelling: Any) -> tuple[Any, Any]:
-    """Let `travelling` go round: `hop(owner, of_rows, travelling)` returns both anew."""
+def _round(axis: str | None, hop: Any, of_rows: Any, travelling: Any) -> tuple[Any, Any]:
+    """Let `travelling` go round: `hop(places, of_rows, travelling)` returns both anew.
+
+    `places` are the ranks of this device and of the one that the columns belong to.
+    """
+    if axis is None:
+        return hop((0, 0), of_rows, travelling)
     rank, size = jax.lax.axis_index(axis), jax.lax.axis_size(axis)
     onwards = [(i, (i + 1) % size) for i in range(size)]
 
@@ -54,10 +59,7 @@ def exact_sums(
         at_x, at_y = add_tiles((at_x, at_y), x, y, kernel, tiling)
         return at_x, (y, at_y)
 
-    if axis is None:
-        at_x, (_, at_y) = meet((0, 0), at_x, (y, at_y))
-    else:
-        at_x, (_, at_y) = _round(axis, meet, at_x, (y, at_y))
+    at_x, (_, at_y) = _round(axis, meet, at_x, (y, at_y))
     return at_x, at_y
 
 
@@ -84,10 +86,7 @@ def exact_tangents(
         at_x, at_y = add_tangents((at_x, at_y), x, y, kernel, (of_x, of_y), moved, tiling)
         return at_x, (y, of_y, d_y, at_y)
 
-    if axis is None:
-        at_x, (*_, at_y) = meet((0, 0), at_x, (y, of_y, tangents.y, at_y))
-    else:
-        at_x, (*_, at_y) = _round(axis, meet, at_x, (y, of_y, tangents.y, at_y))
+    at_x, (*_, at_y) = _round(axis, meet, at_x, (y, of_y, tangents.y, at_y))
     return at_x, at_y
 
 
@@ -106,8 +105,8 @@ def exact_pull(
 ) -> Tangents:
     """The transpose of `exact_tangents`: the gradients in those arguments that `asked` has arrays for.
 
-    JAX's own transpose would keep the columns of all devices, one copy per hop. Here each block's gradient
-    travels with it.
+    JAX's own transpose, which second derivatives take, keeps the columns of all devices. Here each block's
+    gradient travels with it.
     """
     (of_x, of_y), (of_rows, of_columns) = values, cotangents
     empty = jax.tree.map(jnp.zeros_like, asked)
@@ -125,8 +124,5 @@ def exact_pull(
         return found, (y, of_y, of_columns, d_y)
 
     found, travelling = (empty.x, empty.kernel), (y, of_y, of_columns, empty.y)
-    if axis is None:
-        (d_x, d_kernel), (*_, d_y) = meet((0, 0), found, travelling)
-        return Tangents(d_x, d_y, d_kernel)
     (d_x, d_kernel), (*_, d_y) = _round(axis, meet, found, travelling)
-    return Tangents(d_x, d_y, jax.lax.psum(d_kernel, axis))
+    return Tangents(d_x, d_y, d_kernel if axis is None else jax.lax.psum(d_kernel, axis))

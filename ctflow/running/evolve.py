@@ -15,7 +15,7 @@ from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy
 from ctflow.flows import Flow, State
 from ctflow.partition import planned
-from ctflow.partition.plan import stages
+from ctflow.partition.staged import stages
 from ctflow.running import checks as run_checks
 
 # How many runs of a sweep the program that is being traced will serve.

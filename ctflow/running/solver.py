@@ -18,7 +18,7 @@ from ctflow._base.resources import check_fits, seconds_in_words, tree_bytes
 from ctflow.clouds import Clouds
 from ctflow.energy import as_energy, check_energy, report
 from ctflow.flows import Flow, State
-from ctflow.partition.plan import proven
+from ctflow.partition.staged import proven
 from ctflow.running import checks as run_checks
 from ctflow.running.divergence import advice, has_diverged, is_late
 from ctflow.running.evolve import advance, advance_bytes, prepared, shard

@@ -10,7 +10,7 @@ from scipy import special
 import ctflow as ct
 from ctflow import kernels
 from ctflow._base.resources import in_words
-from ctflow.partition import plan
+from ctflow.partition import plan, staged
 from ctflow.partition.plan import SPECTRAL_POINTS
 from ctflow.running import evolve
 from tests.draws import uniform
@@ -160,6 +160,8 @@ def test_a_traced_temperature_needs_a_plan_for_harmonics():
         jax.jit(lambda t: ct.log_partition(x, x, kernels.Exponential(t), method="spectral"))(0.5)
     with pytest.raises(ValueError, match="degrees must be multiples of 8"):
         ct.partition.Planned(KERNEL, degrees=(10, 20))
+    with pytest.raises(ValueError, match="only must be an integer >= 0, got -1"):
+        ct.partition.Planned(KERNEL, degrees=(8, 16), only=-1)
     with pytest.raises(ValueError, match="rtol must be finite and > 0"):
         ct.log_partition(x, x, KERNEL, rtol=-1.0)
 
@@ -200,6 +202,18 @@ def test_a_step_without_a_proof_is_taken_again_and_the_run_goes_on(monkeypatch):
     assert sum(count for _, count in taken) == 24 == found.step
     np.testing.assert_array_equal(run("spectral", 5).clouds, found.clouds)
     np.testing.assert_allclose(found.clouds, run("tiled", 8).clouds, atol=1e-4)
+
+
+def test_only_sums_without_a_choice_of_attempt_are_staged():
+    chosen, free, exact = (
+        ct.partition.Planned(KERNEL, degrees=degrees, only=only)
+        for degrees, only in (((8, 16), 1), ((8, 16), None), (None, None))
+    )
+    found = staged.stages((chosen, free, exact), np.dtype(np.float32))
+    assert [[kernel.only for kernel in kernels] for kernels in found] == [
+        [1, number, None] for number in (0, 1, 2)
+    ]
+    assert staged.stages((chosen, exact), np.dtype(np.float32)) == [(chosen, exact)]
 
 
 def test_bytes_in_words():

@@ -1,0 +1,79 @@
+"""The compiled part of a sum, after all checks and decisions: its method, weights, padding and tangents."""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ctflow import sphere
+from ctflow.kernels import Kernel
+from ctflow.partition.certified import spectral_values
+from ctflow.partition.dense import dense_values
+from ctflow.partition.exact import Settings, exact_values
+from ctflow.partition.tiled import Side
+
+
+@jax.custom_jvp
+def _tangential(z: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """The identity on points; projects their tangents and gradients to the tangent space of the sphere."""
+    return z
+
+
+@_tangential.defjvp
+def _tangential_jvp(primals, tangents):
+    return primals[0], sphere.project_tangent(primals[0], tangents[0])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def take(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kernel) -> Any:
+    """The fields at x and, if asked for, at y, which is None for the cloud x itself."""
+    x = x._replace(points=_tangential(x.points))
+    y = None if y is None else y._replace(points=_tangential(y.points))
+    other = x if y is None else y
+    options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
+    if method == "dense":
+        at_x, at_y = dense_values(x, other, kernel, **options)
+    elif method == "spectral":
+        one = settings._replace(columns=False)
+        at_x, _ = _divided(spectral_values, one, x, other, kernel)
+        at_y = _divided(spectral_values, one, other, x, kernel)[0] if settings.columns else None
+    else:
+        at_x, at_y = _divided(exact_values, settings, x, y, kernel)
+    if settings.exclude_self:
+        at_x = at_x - _share_of_others(other)
+        at_y = at_y if at_y is None else at_y - _share_of_others(x)
+    return at_x, at_y
+
+
+def _share_of_others(side: Side) -> Any:
+    """Log(1 - w_i), by which the weights of the other points are renormalised."""
+    w = side.weights
+    return math.log1p(-1 / side.points.shape[0]) if w is None else jnp.log1p(-w)
+
+
+def _divided(values: Any, settings: Settings, x: Side, y: Side | None, kernel: Kernel) -> Any:
+    """`values` for clouds of any size, with explicit weights; a mesh needs equal shares on its devices."""
+    x = _with_weights(x) if settings.columns or y is None else x
+    y = None if y is None else _with_weights(y)
+    if settings.mesh is None:
+        return values(settings, x, y, kernel)
+    devices, m = settings.mesh.size, x.points.shape[0] if y is None else y.points.shape[0]
+    padded = _padded(x, devices), None if y is None else _padded(y, devices)
+    at_x, at_y = values(settings, *padded, kernel)
+    return at_x[: x.points.shape[0]], None if at_y is None else at_y[:m]
+
+
+def _with_weights(side: Side) -> Side:
+    n = side.points.shape[0]
+    w = jnp.full(n, 1 / n, side.points.dtype) if side.weights is None else side.weights
+    return side._replace(weights=w)
+
+
+def _padded(side: Side, devices: int) -> Side:
+    """The side with points of weight 0, to a multiple of the devices."""
+    short = -side.points.shape[0] % devices
+    points = jnp.pad(side.points, ((0, short), (0, 0)), mode="edge")
+    return Side(points, None if side.weights is None else jnp.pad(side.weights, (0, short)))
