@@ -32,7 +32,7 @@ from ctflow.energy import (
     terms_of,
 )
 from ctflow.kernels import Exponential, Kernel, as_kernel
-from ctflow.partition import log_partition, log_partitions
+from ctflow.partition import log_partition, log_partitions, mean_log_partition, mean_log_partitions
 from ctflow.partition.plan import check_kernel, check_sums
 from ctflow.partition.staged import unplanned
 from ctflow.potentials import as_potential, check_parameters, evaluate
@@ -127,16 +127,16 @@ class _Smoothed(Energy):
 
     def _mean_log_density(self, a: Any, b: Any, **options: Any) -> Scalar:
         """∫log ρ̃_b dq_a."""
-        options |= {"method": self.method, "rtol": self.rtol}
-        return mean(a, log_density(points(a), b, self.kernel, **options))
+        options |= {"method": self.method, "rtol": self.rtol, "weights": (_own_weights(a), _own_weights(b))}
+        found = mean_log_partition(x := points(a), points(b), self.kernel, **options)
+        return found - self.kernel.log_volume(x.shape[1], x.dtype)
 
     def _mean_log_densities_between(self, clouds: Any) -> dict[str, Scalar]:
         """∫log ρ̃_2 dq_1 and ∫log ρ̃_1 dq_2, keyed `12` and `21`, from one pass over the pairs."""
         (x, y), w = points(clouds), tuple(map(_own_weights, clouds))
-        fields = log_partitions(x, y, self.kernel, weights=w, method=self.method, rtol=self.rtol)
+        means = mean_log_partitions(x, y, self.kernel, weights=w, method=self.method, rtol=self.rtol)
         log_volume = self.kernel.log_volume(x.shape[1], x.dtype)
-        means = (mean(cloud, field) - log_volume for cloud, field in zip(clouds, fields, strict=True))
-        return dict(zip(("12", "21"), means, strict=True))
+        return {direction: found - log_volume for direction, found in zip(("12", "21"), means, strict=True)}
 
     def _mean_log_densities(self, clouds: Any) -> dict[str, Scalar]:
         """∫log ρ̃_b dq_a for every ordered pair of two clouds, keyed `ab`."""

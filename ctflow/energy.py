@@ -66,6 +66,7 @@ def _sum_of_terms(cls: Any) -> Any:
         except RecursionError:
             raise _calls_itself(cls, "terms", "__call__") from None
 
+    setattr(value, "sums_terms", True)  # noqa: B010
     return _checked(value, "__call__")
 
 
@@ -136,6 +137,13 @@ class Energy(Registered, abstract=True):
 
     def check(self, clouds: Any) -> None:
         """Raise ValueError if this energy does not accept such clouds."""
+
+    def _value_and_terms(self, clouds: Any) -> tuple[Scalar, dict[str, Scalar]]:
+        """Both, for checked clouds; a value that is the sum of the terms is not computed anew."""
+        terms = terms_of(self, clouds)
+        if getattr(_bare(type(self).__call__), "sums_terms", False):
+            return reduce(jnp.add, _scalars(f"{type(self).__name__}.terms", terms).values()), terms
+        return value_of(self, clouds), terms
 
     def __add__(self, other: Any) -> "Energy":
         if not isinstance(other, Energy) and not _is_function(other):
@@ -225,7 +233,9 @@ def _merged(parts: Iterable[dict[str, Scalar]]) -> dict[str, Scalar]:
 
 def report(energy: Energy, clouds: Any) -> dict[str, Scalar]:
     """The energy, as `energy`, and its terms."""
-    return {"energy": energy(clouds), **_merged([energy.terms(clouds)])}
+    value, terms = energy._value_and_terms(prepared(energy, clouds, "clouds"))
+    name = type(energy).__name__
+    return {"energy": _scalars(f"{name}.__call__", value), **_merged([_scalars(f"{name}.terms", terms)])}
 
 
 def _parts(energy: Energy) -> tuple[Energy, ...]:
@@ -244,6 +254,10 @@ class Sum(Energy):
     def terms(self, clouds):
         """The terms of every part; repeated names get a number."""
         return _merged(terms_of(part, clouds) for part in self.parts)
+
+    def _value_and_terms(self, clouds):
+        values, terms = zip(*(part._value_and_terms(clouds) for part in self.parts), strict=True)
+        return reduce(jnp.add, values), _merged(terms)
 
     def check(self, clouds):
         """Check every part."""
@@ -264,7 +278,14 @@ class Scaled(Energy):
 
     def terms(self, clouds):
         """The part's terms times the weight."""
-        return {name: self.weight * value for name, value in terms_of(self.part, clouds).items()}
+        return self._scaled(terms_of(self.part, clouds))
+
+    def _value_and_terms(self, clouds):
+        value, terms = self.part._value_and_terms(clouds)
+        return self.weight * value, self._scaled(terms)
+
+    def _scaled(self, terms: dict[str, Scalar]) -> dict[str, Scalar]:
+        return {name: self.weight * value for name, value in terms.items()}
 
     def check(self, clouds):
         """Check the part."""
@@ -295,7 +316,14 @@ class Component(Energy):
 
     def terms(self, clouds):
         """The part's terms, numbered by the cloud, from 1."""
-        return {f"{name}_{self.index + 1}": v for name, v in terms_of(self.part, clouds[self.index]).items()}
+        return self._numbered(terms_of(self.part, clouds[self.index]))
+
+    def _value_and_terms(self, clouds):
+        value, terms = self.part._value_and_terms(clouds[self.index])
+        return value, self._numbered(terms)
+
+    def _numbered(self, terms: dict[str, Scalar]) -> dict[str, Scalar]:
+        return {f"{name}_{self.index + 1}": value for name, value in terms.items()}
 
     def check(self, clouds):
         """Raise ValueError unless there is such a cloud and the part accepts it."""
@@ -324,8 +352,15 @@ class Between(Energy):
 
     def terms(self, clouds):
         """The part's terms, numbered by the clouds, from 1."""
+        return self._numbered(terms_of(self.part, self._pair(clouds)))
+
+    def _value_and_terms(self, clouds):
+        value, terms = self.part._value_and_terms(self._pair(clouds))
+        return value, self._numbered(terms)
+
+    def _numbered(self, terms: dict[str, Scalar]) -> dict[str, Scalar]:
         numbers = f"{self.first + 1}{self.second + 1}"
-        return {f"{name}_of_{numbers}": v for name, v in terms_of(self.part, self._pair(clouds)).items()}
+        return {f"{name}_of_{numbers}": value for name, value in terms.items()}
 
     def check(self, clouds):
         """Raise ValueError unless there are two such clouds and the part accepts them."""

@@ -182,7 +182,7 @@ def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 @lru_cache
 def _rule(k: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes [P, k] and weights [P] in the unit box."""
-    t, w = np.polynomial.legendre.leggauss(ORDER)
+    t, w = special.roots_legendre(ORDER)
     t, w = (t + 1) / 2, w / 2
     if k == 1:
         return t[:, None], w
@@ -192,7 +192,7 @@ def _rule(k: int) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache
 def _last_coefficients() -> np.ndarray:
     """Matrix [_TAIL, ORDER] that maps values at the nodes to the last Legendre coefficients."""
-    t, w = np.polynomial.legendre.leggauss(ORDER)
+    t, w = special.roots_legendre(ORDER)
     degree = np.arange(ORDER - _TAIL, ORDER)
     return (degree[:, None] + 0.5) * w * special.eval_legendre(degree[:, None], t)
 

@@ -21,7 +21,7 @@ def polar_rule(d: int, radius: float, count: int) -> tuple[np.ndarray, np.ndarra
     The weights integrate zonal functions against the uniform law of S^{d-1}: over [0, π] they sum to 1.
     The nodes are densest near both ends of the interval, so narrow kernels are resolved in any dimension.
     """
-    t, w = np.polynomial.legendre.leggauss(count)
+    t, w = special.roots_legendre(count)
     theta = radius * (t + 1) / 2
     return theta, np.log(radius / 2 * w) + _log_zone(d, theta)
 

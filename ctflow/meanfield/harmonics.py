@@ -42,7 +42,7 @@ class HarmonicGrid:
             self.nodes, self.weights = circle, np.full(phi.size, 1 / phi.size)
             columns = {degree: _waves(degree, phi) for degree in range(max_degree + 1)}
         else:
-            height, weight = np.polynomial.legendre.leggauss(count)
+            height, weight = special.roots_legendre(count)
             radius = np.sqrt(1 - height**2)
             rings = radius[:, None, None] * circle
             self.nodes = np.concatenate(

@@ -52,6 +52,8 @@ __all__ = [
     "explain",
     "log_partition",
     "log_partitions",
+    "mean_log_partition",
+    "mean_log_partitions",
     "planned",
     "value_and_gradient",
 ]
@@ -145,6 +147,77 @@ def log_partitions(
     return at_x, at_y
 
 
+def mean_log_partition(
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, "m d"],
+    kernel: Kernel,
+    *,
+    weights: tuple[Any, Any] = (None, None),
+    exclude_self: bool = False,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
+) -> Float[Array, ""]:
+    """Σ_i p_i L_i, the mean over the cloud x of the log partition field L of the cloud y.
+
+    The same number as the mean of `log_partition`. In harmonics its gradients take less time and half the
+    compilation, and are certified in forward mode too. The energies of `ct.energies` are sums of such means.
+
+    Args:
+        x: points [n, d] on the sphere.
+        y: points [m, d] on the same sphere.
+        kernel: as in `log_partition`.
+        weights: the weights p [n] of x in the mean and q [m] of y in the sum, each as in `log_partition`.
+        exclude_self: as in `log_partition`.
+        method: as in `log_partition`.
+        rtol: as in `log_partition`.
+        block_size: as in `log_partition`.
+        mesh: as in `log_partition`.
+
+    Raises:
+        ValueError: as in `log_partition`.
+        MemoryError: as in `log_partition`.
+    """
+    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
+    return _values(x, y, kernel, weights, exclude_self, columns=False, means=True, **options)[0]
+
+
+def mean_log_partitions(
+    x: Float[AnyArray, "n d"],
+    y: Float[AnyArray, "m d"],
+    kernel: Kernel,
+    *,
+    weights: tuple[Any, Any] = (None, None),
+    exclude_self: bool = False,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Σ_i p_i L_i and Σ_j q_j K_j, the means of both fields of `log_partitions`.
+
+    Args:
+        x: points [n, d] on the sphere.
+        y: points [m, d] on the same sphere.
+        kernel: as in `log_partition`.
+        weights: the weights p [n] of x and q [m] of y, each as in `log_partition`.
+        exclude_self: as in `log_partitions`.
+        method: as in `log_partition`.
+        rtol: as in `log_partition`.
+        block_size: as in `log_partition`.
+        mesh: as in `log_partition`.
+
+    Raises:
+        ValueError: as in `log_partition`.
+        MemoryError: as in `log_partition`.
+    """
+    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
+    at_x, at_y = _values(x, y, kernel, weights, exclude_self, columns=True, means=True, **options)
+    assert at_y is not None
+    return at_x, at_y
+
+
 def _values(
     x: Any,
     y: Any,
@@ -153,16 +226,17 @@ def _values(
     exclude_self: bool,
     *,
     columns: bool,
+    means: bool = False,
     method: str,
     rtol: float | None,
     block_size: int,
     mesh: Mesh | None,
 ) -> tuple[Array, Array | None]:
-    """The fields at x and, with `columns`, at y, after all checks and decisions."""
+    """The fields at x and, with `columns`, at y, or their means, after all checks and decisions."""
     check_sums(method, rtol)
     check_count("block_size", block_size)
-    kernel, itself = as_kernel(kernel), y is x and not columns
     p, q = weights
+    kernel, itself = as_kernel(kernel), y is x and not columns and (p is q or not means)
     x, y, q = _checked(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
@@ -177,7 +251,8 @@ def _values(
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
-    settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
+    rtol = tolerance(rtol, x.dtype)
+    settings = Settings(columns, exclude_self, block_size, mesh, attempts, rtol, means=means)
     sides = Side(x, q if itself else p), None if itself else Side(y, q)
     arguments = *sides, as_dtype(kernel, x.dtype)
     exact = choose_method(n, m, d, x.dtype, spectral=False, mesh=mesh)

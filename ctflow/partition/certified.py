@@ -24,67 +24,102 @@ from ctflow.partition.spectral import no_field, proves, spectral_pull, spectral_
 from ctflow.partition.tiled import Side, Tangents
 
 
-class _Forward(NamedTuple):
-    """The result of a pass: L [n], its gradient in x [n, d] or None, and `Sums.field`."""
+class Forward(NamedTuple):
+    """The result of a pass: L [n], its gradient in x [n, d] or None, `Sums.field` and `Sums.divided`."""
 
     value: Array
     gradient: Array | None
     field: tuple[Array, ...]
+    divided: Array | None = None
+
+
+class _Spectral(NamedTuple):
+    """A run in harmonics, with whether it is proven."""
+
+    settings: Settings
+    degree: int
+    dtype: str
+
+    def _options(self) -> dict[str, Any]:
+        own = self._asdict()
+        settings = own.pop("settings")
+        return own | {"exclude_self": settings.exclude_self, "axis": settings.axis}
+
+    def forward(self, x: Array, y: Side, kernel: Kernel, *, gradient: bool, cotangent: Any = None) -> Any:
+        """The sum; with the cotangent of `backward`, if it is known, the moments that it needs."""
+        arguments = x, y.points, y.weights, kernel
+        sums = spectral_sum(*arguments, gradient=gradient, cotangent=cotangent, **self._options())
+        return Forward(*sums[:3], sums.divided), proves(sums.bound, self.settings.rtol)
+
+    def backward(
+        self, x: Array, y: Side, kernel: Kernel, done: Forward, cotangent: Array, *, of_kernel: bool
+    ) -> Any:
+        """Gradients in y and, if requested, in the kernel."""
+        arguments = x, y.points, y.weights, kernel, done.field, cotangent
+        options = self._options() | {"of_kernel": of_kernel, "divided": done.divided}
+        pulled, bound = spectral_pull(*arguments, **options)
+        return (Side(*pulled[:2]), pulled[2]), proves(bound, self.settings.rtol)
+
+
+class _Exact(NamedTuple):
+    """The run in tiles, which needs no proof."""
+
+    settings: Settings
+
+    def forward(self, x: Array, y: Side, kernel: Kernel, *, gradient: bool, cotangent: Any = None) -> Any:
+        """As that of `_Spectral`."""
+        options = {"gradient": gradient, "columns": False, **self.settings.options(y)}
+        at_x, _ = exact_sums(Side(x, None), y, kernel, **options)
+        return Forward(at_x.value(), at_x.slope(), no_field(x)), True
+
+    def backward(
+        self, x: Array, y: Side, kernel: Kernel, done: Forward, cotangent: Array, *, of_kernel: bool
+    ) -> Any:
+        """As that of `_Spectral`."""
+        asked = Tangents(Side(None, None), y, kernel if of_kernel else None)
+        arguments = Side(x, None), y, kernel, (done.value, None), (cotangent, None), asked
+        return exact_pull(*arguments, **self.settings.options(y))[1:], True
+
+
+def runs(settings: Settings) -> list[_Spectral | _Exact]:
+    """The runs of a sum, in the order in which they are tried."""
+    return [*(_Spectral(settings, *each) for each in settings.degrees), _Exact(settings)]
 
 
 def attempt(
     settings: Settings, x: Array, y: Side, kernel: Kernel, *, gradient: bool
-) -> tuple[_Forward, Array]:
+) -> tuple[Forward, Array]:
     """The sum and the number of the run that gave it: an index into `degrees`, or len(degrees) if exact."""
 
     def body(x, y, kernel):
-        def spectral(degree, dtype):
-            options: dict[str, Any] = {"gradient": gradient, "degree": degree, "dtype": dtype}
-            options |= {"exclude_self": settings.exclude_self, "axis": settings.axis}
-            sums = spectral_sum(x, y.points, y.weights, kernel, **options)
-            return _Forward(*sums[:3]), proves(sums.bound, settings.rtol)
+        return first_proven(
+            settings, [partial(run.forward, x, y, kernel, gradient=gradient) for run in runs(settings)]
+        )
 
-        def exact():
-            options = {"gradient": gradient, "columns": False, **settings.options(y)}
-            at_x, _ = exact_sums(Side(x, None), y, kernel, **options)
-            return _Forward(at_x.value(), at_x.slope(), no_field(x)), True
-
-        return _first_proven(settings, [*(partial(spectral, *each) for each in settings.degrees), exact])
-
-    return _one_by_one(settings, body, "xy-", "x-")(x, y, kernel)
+    return one_by_one(settings, body, "xy-", "x-")(x, y, kernel)
 
 
-def _pull(settings, of_kernel, x, y, kernel, value, field, cotangent, taken):
+def _pull(settings, of_kernel, x, y, kernel, done, cotangent, taken):
     """Gradients in y, weights and, if requested, kernel, from the first proven run, from `taken` on."""
 
-    def body(x, y, kernel, value, field, cotangent, taken):
-        def spectral(degree, dtype):
-            options: dict[str, Any] = {"of_kernel": of_kernel, "degree": degree, "dtype": dtype}
-            options |= {"exclude_self": settings.exclude_self, "axis": settings.axis}
-            pulled, bound = spectral_pull(x, y.points, y.weights, kernel, field, cotangent, **options)
-            return (Side(*pulled[:2]), pulled[2]), proves(bound, settings.rtol)
+    def body(x, y, kernel, done, cotangent, taken):
+        arguments = x, y, kernel, done, cotangent
+        tried = [partial(run.backward, *arguments, of_kernel=of_kernel) for run in runs(settings)]
+        return first_proven(settings, tried, taken)[0]
 
-        def exact():
-            asked = Tangents(Side(None, None), y, kernel if of_kernel else None)
-            arguments = Side(x, None), y, kernel, (value, None), (cotangent, None), asked
-            return exact_pull(*arguments, **settings.options(y))[1:], True
-
-        runs = [partial(spectral, *attempt) for attempt in settings.degrees]
-        return _first_proven(settings, [*runs, exact], taken)[0]
-
-    return _one_by_one(settings, body, "xy-xxx-", "y-")(x, y, kernel, value, field, cotangent, taken)
+    return one_by_one(settings, body, "xy-xx-", "y-")(x, y, kernel, done, cotangent, taken)
 
 
-def _first_proven(
-    settings: Settings, runs: list[Callable[[], tuple[Any, Any]]], first: Any = 0
+def first_proven(
+    settings: Settings, tried: list[Callable[[], tuple[Any, Any]]], first: Any = 0
 ) -> tuple[Any, Array]:
     """Result and number of the first run, from `first` on, that is proven; the last run always counts."""
     if not settings.fallbacks:
-        result, proven = runs[0]()
+        result, proven = tried[0]()
         return jax.tree.map(lambda a: jnp.where(proven, a, jnp.nan), result), jnp.int32(0)
-    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(runs[-1])[0])
+    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(tried[-1])[0])
     state = empty, jnp.zeros((), bool), jnp.int32(0)
-    for number, run in enumerate(runs):
+    for number, run in enumerate(tried):
 
         def go(state, run=run, number=number):
             result, proven = run()
@@ -94,7 +129,7 @@ def _first_proven(
     return state[0], state[2]
 
 
-def _one_by_one(settings: Settings, body: Callable[..., Any], takes: str, gives: str) -> Callable[..., Any]:
+def one_by_one(settings: Settings, body: Callable[..., Any], takes: str, gives: str) -> Callable[..., Any]:
     """As `over_mesh`; `vmap` runs the instances one by one: batched, each would run all fallbacks."""
     return sequential_vmap(body) if settings.mesh is None else over_mesh(settings, body, takes, gives)
 
@@ -127,7 +162,8 @@ def _spectral_values_jvp(settings, primals, tangents):
 
     def transposed(residuals, cotangent):
         x, y, kernel, value, field, taken = residuals
-        found = _pull(settings, of_kernel, x.points, y, kernel, value, field, cotangent, taken)
+        done = Forward(value, None, field)
+        found = _pull(settings, of_kernel, x.points, y, kernel, done, cotangent, taken)
         return chosen(which, found)
 
     rate = rate + linear(forward, transposed, (x, y, kernel, value, field, taken), moved)
@@ -138,7 +174,7 @@ def _spectral_values_jvp(settings, primals, tangents):
 def _with_slope(settings, x, y, kernel):
     """L, its gradient in x, `Sums.field`, and the number of the attempt that gave them, as a float."""
     found, taken = attempt(settings, x.points, y, kernel, gradient=True)
-    return *found, taken.astype(x.points.dtype)
+    return *found[:3], taken.astype(x.points.dtype)
 
 
 @_with_slope.defjvp

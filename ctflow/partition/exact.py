@@ -33,6 +33,7 @@ class Settings(NamedTuple):
         rtol: largest proven error of L (a relative error of e^L) with which an attempt is accepted.
         fallbacks: whether a spectral sum that is not proven is repeated; otherwise it is NaN.
         one_pass: whether a gradient in x alone is summed together with the value.
+        means: whether the fields' means, with the weights of the points, are wanted in place of the fields.
     """
 
     columns: bool
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     rtol: float = 0.0
     fallbacks: bool = True
     one_pass: bool = True
+    means: bool = False
 
     @property
     def axis(self) -> str | None:
@@ -155,11 +157,11 @@ def exact_rates(
 
 
 def present(tangents: Any, kernel: Kernel) -> Any:
-    """The tangents (of x, of y, of the kernel) with None for those that are zero by construction."""
+    """The tangents (of sides, at last of the kernel) with None for those that are zero by construction."""
     *sides, d_kernel = jax.tree.map(lambda a: None if _is_zero(a) else a, tangents, is_leaf=_is_zero)
     if jax.tree.leaves(d_kernel):
         leaves, tree = jax.tree.flatten(kernel)
-        found = jax.tree.leaves(tangents[2], is_leaf=_is_zero)
+        found = jax.tree.leaves(tangents[-1], is_leaf=_is_zero)
         filled = [jnp.zeros_like(a) if _is_zero(d) else d for a, d in zip(leaves, found, strict=True)]
         return (*sides, jax.tree.unflatten(tree, filled))
     return (*sides, None)

@@ -16,6 +16,7 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -30,21 +31,37 @@ def _least(dtype: Any) -> float:
     return math.sqrt(float(limits.tiny) / float(limits.eps))
 
 
-def _powers(c: Float[Array, " n"], s: Float[Array, " n"], degree: int) -> tuple[Array, Array]:
-    """Cosines and sines [degree, n] of k·a for k = 1 … degree, from c = cos a and s = sin a."""
+_Wave = tuple[Array, Array]
+"""Cosine and sine of the same angles."""
 
-    def times(a, b):
-        return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
-    low = [(c, s)]
-    for k in range(2, DEGREE_STEP + 1):
-        low.append(times(low[k // 2 - 1], low[k - k // 2 - 1]))
-    high = [(jnp.ones_like(c), jnp.zeros_like(s)), low[-1]]
-    for k in range(2, degree // DEGREE_STEP):
-        high.append(times(high[k // 2], high[k - k // 2]))
-    low_table = [jnp.stack(part)[None] for part in zip(*low, strict=True)]
-    high_table = [jnp.stack(part)[:, None] for part in zip(*high[: degree // DEGREE_STEP], strict=True)]
-    return tuple(part.reshape(degree, -1) for part in times(high_table, low_table))  # pyright: ignore
+def _times(a: _Wave, b: _Wave) -> _Wave:
+    """Cosine and sine of the sums of angles."""
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def _powers(first: list[_Wave], degree: int) -> list[_Wave]:
+    """Cosines and sines [degree, n] of k·a for k = 1 … degree, from those [n] of several angles a.
+
+    Each is a product of a low power and one that is a multiple of `DEGREE_STEP`.
+    """
+
+    def powers(wave: _Wave, count: int) -> list[_Wave]:
+        found = [wave]
+        for k in range(2, count + 1):
+            found.append(_times(found[k // 2 - 1], found[k - k // 2 - 1]))
+        return found
+
+    wave = jnp.stack([c for c, _ in first]), jnp.stack([s for _, s in first])
+    low = powers(wave, DEGREE_STEP)
+    high = [(jnp.ones_like(wave[0]), jnp.zeros_like(wave[1])), *powers(low[-1], degree // DEGREE_STEP - 1)]
+    high = high[: degree // DEGREE_STEP]
+    low, high = (tuple(map(jnp.stack, zip(*each, strict=True))) for each in (low, high))
+    tables = [
+        _times([part[:, None, k] for part in high], [part[None, :, k] for part in low])
+        for k in range(len(first))
+    ]
+    return jax.tree.map(lambda a: a.reshape(degree, -1), tables)
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -56,13 +73,14 @@ class Circle(NamedTuple):
 
     degree: int
 
-    def _waves(self, z: Float[Array, "n 2"]) -> tuple[Array, Array]:
+    def waves(self, z: Float[Array, "n 2"]) -> tuple[Array, Array]:
+        """Cosines and sines of kφ [degree, n] at the points z, which the other methods take."""
         radius = jnp.maximum(jnp.sqrt(jnp.sum(z * z, axis=1)), _least(z.dtype))
-        return _powers(z[:, 0] / radius, z[:, 1] / radius, self.degree)
+        return _powers([(z[:, 0] / radius, z[:, 1] / radius)], self.degree)[0]
 
-    def moments(self, z: Float[Array, "n 2"], weights: Float[Array, " n"]) -> Array:
+    def moments(self, waves: tuple[Array, Array], weights: Float[Array, " n"]) -> Array:
         """Σ_j w_j (cos mφ_j, sin mφ_j) for m = 1 … degree, as one vector."""
-        return _matmul(jnp.concatenate(self._waves(z)), weights)
+        return _matmul(jnp.concatenate(waves), weights)
 
     def analyse(self, raw: Array, mass: Array) -> Array:
         """Harmonic moments [1, L + 1, 2] from `moments` and the total weight."""
@@ -73,17 +91,17 @@ class Circle(NamedTuple):
         """The `series` argument of `field`, from harmonic moments times coefficients."""
         return harmonic[0]
 
-    def field(self, z: Float[Array, "n 2"], series: Array) -> Float[Array, " n"]:
-        """Values of the series at the points z."""
-        c, s = self._waves(z)
+    def field(self, waves: tuple[Array, Array], series: Array) -> Float[Array, " n"]:
+        """Values of the series at the points."""
+        c, s = waves
         return series[0, 0] + _matmul(series[1:, 0], c) + _matmul(series[1:, 1], s)
 
-    def field_and_gradient(self, z: Float[Array, "n 2"], series: Array) -> tuple[Array, Array]:
-        """Values [n] of the series and its tangential gradient [n, 2] at the points z."""
-        c, s = self._waves(z)
-        order = jnp.arange(1, self.degree + 1, dtype=z.dtype)
+    def field_and_gradient(self, waves: tuple[Array, Array], series: Array) -> tuple[Array, Array]:
+        """Values [n] of the series and its tangential gradient [n, 2] at the points."""
+        c, s = waves
+        order = jnp.arange(1, self.degree + 1, dtype=c.dtype)
         slope = _matmul(order * series[1:, 1], c) - _matmul(order * series[1:, 0], s)
-        value = series[0, 0] + _matmul(series[1:, 0], c) + _matmul(series[1:, 1], s)
+        value = self.field(waves, series)
         return value, slope[:, None] * jnp.stack([-s[0], c[0]], axis=1)
 
 
@@ -108,19 +126,19 @@ class Sphere(NamedTuple):
 
     degree: int
 
-    def _angles(self, z: Float[Array, "n 3"]) -> _Angles:
+    def waves(self, z: Float[Array, "n 3"]) -> _Angles:
+        """The tables of waves at the points z, which the other methods take."""
         x, y, height = z[:, 0], z[:, 1], z[:, 2]
         flat = jnp.sqrt(x * x + y * y)
         away = jnp.maximum(flat, _least(z.dtype))
         radius = jnp.sqrt(away * away + height * height)
         at_pole = flat < away
-        polar = _powers(height / radius, away / radius, self.degree)
-        azimuth = _powers(jnp.where(at_pole, 1, x / away), jnp.where(at_pole, 0, y / away), self.degree)
+        azimuth = jnp.where(at_pole, 1, x / away), jnp.where(at_pole, 0, y / away)
+        polar, azimuth = _powers([(height / radius, away / radius), azimuth], self.degree)
         return _Angles(*polar, *azimuth)
 
-    def moments(self, z: Float[Array, "n 3"], weights: Float[Array, " n"]) -> Array:
+    def moments(self, a: _Angles, weights: Float[Array, " n"]) -> Array:
         """Weighted sums over the points of all double Fourier waves except the constant, as one vector."""
-        a = self._angles(z)
         waves = jnp.concatenate([a.cos_azimuth * a.scale(), a.sin_azimuth * a.scale()]) * weights[None, :]
         zonal = _matmul(a.cos_polar, weights)
         return jnp.concatenate([zonal, _matmul(waves, a.sin_polar.T).ravel()])
@@ -141,9 +159,8 @@ class Sphere(NamedTuple):
         zonal = _matmul(basis[0], harmonic[0, :, 0])
         return zonal, jnp.einsum("mkl,mlp->pmk", basis[1:, 1:], harmonic[1:], precision="highest")
 
-    def field(self, z: Float[Array, "n 3"], series: tuple[Array, Array]) -> Float[Array, " n"]:
-        """Values of the series at the points z."""
-        a = self._angles(z)
+    def field(self, a: _Angles, series: tuple[Array, Array]) -> Float[Array, " n"]:
+        """Values of the series at the points."""
         return self._value(a, *self._azimuthal(a, series))
 
     def _azimuthal(self, a: _Angles, series: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -154,15 +171,14 @@ class Sphere(NamedTuple):
     def _value(self, a: _Angles, zonal: Array, waves: Array) -> Array:
         return zonal + jnp.sum((a.cos_azimuth * waves[0] + a.sin_azimuth * waves[1]) * a.scale(), axis=0)
 
-    def field_and_gradient(self, z: Float[Array, "n 3"], series: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Values [n] of the series and its tangential gradient [n, 3] at the points z.
+    def field_and_gradient(self, a: _Angles, series: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Values [n] of the series and its tangential gradient [n, 3] at the points.
 
         Every sin kθ is O(sin θ), so dividing the sum by sin θ keeps full precision at the poles.
         """
-        a = self._angles(z)
         zonal, others = series
         height, waves = self._azimuthal(a, series)
-        order = jnp.arange(1, self.degree + 1, dtype=z.dtype)
+        order = jnp.arange(1, self.degree + 1, dtype=zonal.dtype)
         slopes = _matmul((others * order[None, None, :]).reshape(2 * self.degree, -1), a.cos_polar)
         slopes = slopes.reshape(2, self.degree, -1)
         cos, sin = a.cos_polar[0], a.sin_polar[0]

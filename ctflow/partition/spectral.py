@@ -32,6 +32,7 @@ from ctflow.partition.series import (
     BETWEEN_SAMPLES,
     coefficients,
     evaluate,
+    evaluate_and_divide,
     matmul,
     moments_of_points,
     relative_kernel,
@@ -69,12 +70,14 @@ class Sums(NamedTuple):
         field: f = e^L / κ(1) [n], to nearly float64 accuracy, as a sum of arrays in the points' dtype. The
             backward pass divides by f; for an isolated point, L in float32 would not be accurate enough.
         bound: error bounds for value and gradient before rounding to the points' dtype.
+        divided: moments of the measure Σ_i (g_i/f_i) δ_{x_i}, or None without a cotangent g.
     """
 
     value: Float[Array, " n"]
     gradient: Float[Array, "n d"] | None
     field: tuple[Array, ...]
     bound: Bound
+    divided: Array | None
 
 
 class PullBound(NamedTuple):
@@ -125,9 +128,14 @@ class _Waves(NamedTuple):
     @classmethod
     def of(cls, h: Harmonics, z: Array, weights: Array, dtype: Any, axis: str | None) -> "_Waves":
         """The quantities for points z [n, d] with float64 weights [n]; the waves are computed in `dtype`."""
+        return cls.given(moments_of_points(h, z.astype(dtype), weights.astype(dtype), axis), weights, axis)
+
+    @classmethod
+    def given(cls, moments: Array, weights: Array, axis: str | None) -> "_Waves":
+        """The quantities for points of these moments and float64 weights [n]."""
         sums = jnp.stack([jnp.sum(jnp.abs(weights)), jnp.sum(weights**2)])
         mass, square = sums if axis is None else jax.lax.psum(sums, axis)
-        return cls(moments_of_points(h, z.astype(dtype), weights.astype(dtype), axis), mass, jnp.sqrt(square))
+        return cls(moments, mass, jnp.sqrt(square))
 
     def reach(self) -> Array:
         """|M_ℓ| + spread [L + 1]: bounds a wave of degree ℓ, and its error divided by eps."""
@@ -249,6 +257,7 @@ def spectral_sum(
     gradient: bool,
     exclude_self: bool,
     axis: str | None,
+    cotangent: Float[Array, " n"] | None = None,
 ) -> Sums:
     """L_i, its tangential gradient in x if requested, and bounds on their errors.
 
@@ -262,6 +271,7 @@ def spectral_sum(
         gradient: whether to compute the gradient.
         exclude_self: leave out the pairs j = i.
         axis: mesh axis over which x and y are split, or None.
+        cotangent: g [n], if `spectral_pull` will be asked for the gradients of Σ_i g_i L_i; needs `gradient`.
     """
     (n, d), given = x.shape, x.dtype
     h = harmonics(d, degree)
@@ -270,14 +280,20 @@ def spectral_sum(
         c = coefficients(kernel, d, degree)
         unit_y, wide_weights = _unit(y), weights.astype(jnp.float64)
         waves = _Waves.of(h, y, wide_weights, dtype, axis)
-        result = evaluate(h, x.astype(dtype), waves.moments, c, gradient=gradient)
-        f, slope = as_dtype(result, jnp.float64)
-        steep = jnp.zeros_like(x, jnp.float64) if slope is None else slope
-        whole = result[0], jnp.zeros_like(x) if slope is None else result[1]
+        own, own_slope = jnp.zeros(n, jnp.float64), 0.0
         if exclude_self:
             unit_x = _unit(x)
             own, pull = jax.vjp(lambda x: _own(x, unit_y, wide_weights, kernel), unit_x)
-            f, steep = f - own, steep - sphere.project_tangent(unit_x, pull(jnp.ones_like(own))[0])
+            own_slope = sphere.project_tangent(unit_x, pull(jnp.ones_like(own))[0])
+        at_x, divided = (h, x.astype(dtype), waves.moments, c), None
+        if cotangent is None:
+            result = evaluate(*at_x, gradient=gradient)
+        else:
+            *result, divided = evaluate_and_divide(*at_x, own, cotangent.astype(jnp.float64), axis)
+        f, slope = as_dtype(result, jnp.float64)
+        whole = result[0], jnp.zeros_like(x) if slope is None else result[1]
+        steep = (jnp.zeros_like(x, jnp.float64) if slope is None else slope) - own_slope
+        f = f - own
 
         steepness = _length(steep)
         index = _probes(n, _largest(-f))
@@ -296,7 +312,7 @@ def spectral_sum(
         safe = jnp.where(f > 0, f, 1)
         value = (jnp.log(safe) + kernel.log_kernel(jnp.ones((), jnp.float64))).astype(given)
         tangent = None if slope is None else (steep / safe[:, None]).astype(given)
-        return Sums(value, tangent, _split(safe, given), bound)
+        return Sums(value, tangent, _split(safe, given), bound, divided)
 
 
 def _jacobian(function: Callable[[Array], Array], p: Array) -> Array:
@@ -327,7 +343,7 @@ def _pull_parameters(
 
     def seen(slope: Array) -> Array:
         series = as_dtype(h.synthesise(shares.moments * slope[None, :, None]), dtype)
-        return h.field(probes.astype(dtype), series).astype(jnp.float64)
+        return h.field(h.waves(probes.astype(dtype)), series).astype(jnp.float64)
 
     off = jax.lax.map(seen, slopes) - _jacobian(lambda p: side.field(as_kernel(p), probes), p)
     product = shares.reach() * columns.reach()
@@ -349,6 +365,7 @@ def spectral_pull(
     of_kernel: bool,
     exclude_self: bool,
     axis: str | None,
+    divided: Array | None = None,
 ) -> tuple[tuple[Float[Array, "m d"], Float[Array, " m"], Kernel | None], PullBound]:
     """Gradients of Σ_i g_i L_i in y, in weights and, if requested, in the kernel, with error bounds.
 
@@ -368,6 +385,7 @@ def spectral_pull(
         of_kernel: whether to compute the gradient in the kernel.
         exclude_self: as in `spectral_sum`.
         axis: as in `spectral_sum`.
+        divided: `Sums.divided` for this cotangent, if it is known.
     """
     d, given = x.shape[1], x.dtype
     h = harmonics(d, degree)
@@ -381,7 +399,10 @@ def spectral_pull(
         c = coefficients(kernel, d, degree)
         unit_x, (wide_weights, g) = _unit(x), as_dtype((weights, cotangent), jnp.float64)
         share = g / sum(as_dtype(field, jnp.float64))
-        shares = _Waves.of(h, x, share, dtype, axis)
+        if divided is None:
+            shares = _Waves.of(h, x, share, dtype, axis)
+        else:
+            shares = _Waves.given(divided, share, axis)
         result = evaluate(h, y.astype(dtype), shares.moments, c, gradient=True)
         d_weights, slope = as_dtype(result, jnp.float64)
         d_y, d_p = slope * wide_weights[:, None], jnp.zeros_like(p)

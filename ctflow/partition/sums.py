@@ -13,6 +13,7 @@ from ctflow.kernels import Kernel
 from ctflow.partition.certified import spectral_values
 from ctflow.partition.dense import dense_values
 from ctflow.partition.exact import Settings, exact_values
+from ctflow.partition.means import spectral_means
 from ctflow.partition.tiled import Side
 
 
@@ -29,23 +30,26 @@ def _tangential_jvp(primals, tangents):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def take(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kernel) -> Any:
-    """The fields at x and, if asked for, at y, which is None for the cloud x itself."""
+    """The fields at x and, if asked for, at y, which is None for the cloud x itself; or their means."""
     x = x._replace(points=_tangential(x.points))
     y = None if y is None else y._replace(points=_tangential(y.points))
     other = x if y is None else y
-    options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
-    if method == "dense":
-        at_x, at_y = dense_values(x, other, kernel, **options)
-    elif method == "spectral":
-        one = settings._replace(columns=False)
-        at_x, _ = _divided(spectral_values, one, x, other, kernel)
-        at_y = _divided(spectral_values, one, other, x, kernel)[0] if settings.columns else None
+    fields: list[tuple[Side, Side]] = [(x, other), (other, x)][: 1 + settings.columns]
+    if method == "spectral":
+        found = _spectral(settings._replace(columns=False), fields, kernel)
+    elif method == "dense":
+        options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
+        found = dense_values(x, other, kernel, **options)
     else:
-        at_x, at_y = _divided(exact_values, settings, x, y, kernel)
-    if settings.exclude_self:
-        at_x = at_x - _share_of_others(other)
-        at_y = at_y if at_y is None else at_y - _share_of_others(x)
-    return at_x, at_y
+        found = _divided(settings, x, y, kernel)
+    results = []
+    for (at, cloud), values in zip(fields, found, strict=False):
+        averaged = values.ndim == 0
+        if settings.exclude_self:
+            share = _share_of_others(cloud)
+            values = values - (_mean(at, share) if averaged else share)
+        results.append(_mean(at, values) if settings.means and not averaged else values)
+    return results[0], results[1] if settings.columns else None
 
 
 def _share_of_others(side: Side) -> Any:
@@ -54,15 +58,32 @@ def _share_of_others(side: Side) -> Any:
     return math.log1p(-1 / side.points.shape[0]) if w is None else jnp.log1p(-w)
 
 
-def _divided(values: Any, settings: Settings, x: Side, y: Side | None, kernel: Kernel) -> Any:
-    """`values` for clouds of any size, with explicit weights; a mesh needs equal shares on its devices."""
+def _mean(side: Side, values: Any) -> Any:
+    """The mean of values at the points of a cloud; of a number, the number itself."""
+    if jnp.ndim(values) == 0:
+        return values
+    return jnp.mean(values) if side.weights is None else jnp.sum(side.weights * values)
+
+
+def _spectral(settings: Settings, fields: list[tuple[Side, Side]], kernel: Kernel) -> Any:
+    """The sums in harmonics of each field, or their means."""
+    devices = 1 if settings.mesh is None else settings.mesh.size
+    padded = tuple(tuple(_padded(_with_weights(side), devices) for side in sides) for sides in fields)
+    if settings.means:
+        return spectral_means(settings, padded, kernel)
+    found = (spectral_values(settings, *sides, kernel)[0] for sides in padded)
+    return [values[: at.points.shape[0]] for values, (at, _) in zip(found, fields, strict=True)]
+
+
+def _divided(settings: Settings, x: Side, y: Side | None, kernel: Kernel) -> Any:
+    """The exact sums for clouds of any size, with explicit weights; a mesh needs equal shares."""
     x = _with_weights(x) if settings.columns or y is None else x
     y = None if y is None else _with_weights(y)
     if settings.mesh is None:
-        return values(settings, x, y, kernel)
+        return exact_values(settings, x, y, kernel)
     devices, m = settings.mesh.size, x.points.shape[0] if y is None else y.points.shape[0]
     padded = _padded(x, devices), None if y is None else _padded(y, devices)
-    at_x, at_y = values(settings, *padded, kernel)
+    at_x, at_y = exact_values(settings, *padded, kernel)
     return at_x[: x.points.shape[0]], None if at_y is None else at_y[:m]
 
 
@@ -75,5 +96,7 @@ def _with_weights(side: Side) -> Side:
 def _padded(side: Side, devices: int) -> Side:
     """The side with points of weight 0, to a multiple of the devices."""
     short = -side.points.shape[0] % devices
+    if not short:
+        return side
     points = jnp.pad(side.points, ((0, short), (0, 0)), mode="edge")
     return Side(points, None if side.weights is None else jnp.pad(side.weights, (0, short)))
