@@ -3,7 +3,7 @@
 import numpy as np
 from pairs_in_numpy import unit
 
-from ctflow.partition.spectral import PROBES
+from ctflow.partition.bounds import PROBES
 
 
 def cloud(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

@@ -30,8 +30,9 @@ from ctflow import plotting as pl
 from ctflow._base.pytree import pytree
 from ctflow.experiment import Result, columns, main
 from ctflow.kernels import squared_angle
+from ctflow.partition.bounds import GRADIENT_FACTOR, proves
 from ctflow.partition.plan import choose_degrees, tolerance
-from ctflow.partition.spectral import GRADIENT_FACTOR, proves, spectral_pull, spectral_sum
+from ctflow.partition.spectral import spectral_pull, spectral_sum
 
 KERNELS = ("Exponential", "ChordalGaussian", "GeodesicGaussian")
 # Few degrees, so that few programs are compiled; a case takes the next higher one of these.

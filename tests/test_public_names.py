@@ -31,7 +31,8 @@ SINCE = {
         "kernels": "ChordalGaussian Exponential Function GeodesicGaussian Kernel as_kernel",
         "latents": "VonMisesMixture wrap",
         "meanfield": "DensityFlow FokkerPlanck GradientFlow HarmonicGrid",
-        "partition": "Certificate certify explain log_partition log_partitions value_and_gradient",
+        "partition": "Certificate certify explain log_partition log_partitions "
+        "mean_log_partition mean_log_partitions value_and_gradient",
         "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
         "von_mises_fisher",

@@ -6,9 +6,7 @@ harmonics on the circle and S² in O(n + m) time; if it cannot prove its error s
 exactly. `ring` is `tiled` over the devices of a mesh; with a mesh, `spectral` adds the devices' moments.
 """
 
-import math
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,29 +15,23 @@ from jaxtyping import Array, Float
 
 from ctflow._base.annotations import AnyArray
 from ctflow._base.checks import check_count, is_concrete
-from ctflow.clouds import as_dtype, check_cloud, check_weights
+from ctflow.clouds import as_dtype, check_cloud
 from ctflow.kernels import Kernel, as_kernel
+from ctflow.partition.arguments import attempts_at, checked_arguments, checked_weights, method_for, plan_of
+from ctflow.partition.certificate import Certificate, certify
 from ctflow.partition.exact import Settings
 from ctflow.partition.plan import (
     BLOCK_SIZE,
-    DEGREES,
     EVALUATIONS,
     TRACED_EVALUATIONS,
-    Degrees,
     Explanation,
-    attempts_in,
-    check_kernel,
     check_memory,
     check_sums,
-    choose_degrees,
     choose_method,
     explain,
     needed_bytes,
-    no_degrees,
     tolerance,
-    worthwhile_degrees,
 )
-from ctflow.partition.spectral import proves, spectral_sum
 from ctflow.partition.staged import Planned, all_finite, planned
 from ctflow.partition.sums import take
 from ctflow.partition.tiled import Side
@@ -154,15 +146,13 @@ def mean_log_partition(
     *,
     weights: tuple[Any, Any] = (None, None),
     exclude_self: bool = False,
-    method: str = "auto",
-    rtol: float | None = None,
-    block_size: int = BLOCK_SIZE,
-    mesh: Mesh | None = None,
+    **options: Any,
 ) -> Float[Array, ""]:
     """Σ_i p_i L_i, the mean over the cloud x of the log partition field L of the cloud y.
 
-    The same number as the mean of `log_partition`. In harmonics its gradients take less time and half the
-    compilation, and are certified in forward mode too. The energies of `ct.energies` are sums of such means.
+    The number is that of `log_partition`, averaged in float64 if it was summed in harmonics. There, value and
+    gradients of the mean come from one pass, which takes less time and half the compilation, and they are
+    certified together, in forward mode too. The energies of `ct.energies` are made of such means.
 
     Args:
         x: points [n, d] on the sphere.
@@ -170,16 +160,12 @@ def mean_log_partition(
         kernel: as in `log_partition`.
         weights: the weights p [n] of x in the mean and q [m] of y in the sum, each as in `log_partition`.
         exclude_self: as in `log_partition`.
-        method: as in `log_partition`.
-        rtol: as in `log_partition`.
-        block_size: as in `log_partition`.
-        mesh: as in `log_partition`.
+        options: `method`, `rtol`, `block_size` and `mesh` of `log_partition`.
 
     Raises:
         ValueError: as in `log_partition`.
         MemoryError: as in `log_partition`.
     """
-    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
     return _values(x, y, kernel, weights, exclude_self, columns=False, means=True, **options)[0]
 
 
@@ -190,10 +176,7 @@ def mean_log_partitions(
     *,
     weights: tuple[Any, Any] = (None, None),
     exclude_self: bool = False,
-    method: str = "auto",
-    rtol: float | None = None,
-    block_size: int = BLOCK_SIZE,
-    mesh: Mesh | None = None,
+    **options: Any,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Σ_i p_i L_i and Σ_j q_j K_j, the means of both fields of `log_partitions`.
 
@@ -203,16 +186,12 @@ def mean_log_partitions(
         kernel: as in `log_partition`.
         weights: the weights p [n] of x and q [m] of y, each as in `log_partition`.
         exclude_self: as in `log_partitions`.
-        method: as in `log_partition`.
-        rtol: as in `log_partition`.
-        block_size: as in `log_partition`.
-        mesh: as in `log_partition`.
+        options: `method`, `rtol`, `block_size` and `mesh` of `log_partition`.
 
     Raises:
         ValueError: as in `log_partition`.
         MemoryError: as in `log_partition`.
     """
-    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
     at_x, at_y = _values(x, y, kernel, weights, exclude_self, columns=True, means=True, **options)
     assert at_y is not None
     return at_x, at_y
@@ -227,30 +206,30 @@ def _values(
     *,
     columns: bool,
     means: bool = False,
-    method: str,
-    rtol: float | None,
-    block_size: int,
-    mesh: Mesh | None,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
 ) -> tuple[Array, Array | None]:
     """The fields at x and, with `columns`, at y, or their means, after all checks and decisions."""
     check_sums(method, rtol)
     check_count("block_size", block_size)
     p, q = weights
     kernel, itself = as_kernel(kernel), y is x and not columns and (p is q or not means)
-    x, y, q = _checked(x, y, kernel, q, exclude_self)
+    x, y, q = checked_arguments(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
-    p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
+    p = None if p is None else checked_weights(p, n, x.dtype, exclude_self)
     only = kernel.only if isinstance(kernel, Planned) else None
     evaluations = EVALUATIONS if is_concrete(x, y, p, q) else TRACED_EVALUATIONS
-    kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method, evaluations)
-    method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
+    kernel, degrees, rtol, mesh = plan_of(kernel, n, m, d, x.dtype, rtol, mesh, method, evaluations)
+    method = method_for(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
     sizes |= {"columns": columns, "itself": itself}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
-    attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
+    attempts = attempts_at(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
     rtol = tolerance(rtol, x.dtype)
     settings = Settings(columns, exclude_self, block_size, mesh, attempts, rtol, means=means)
     sides = Side(x, q if itself else p), None if itself else Side(y, q)
@@ -284,134 +263,3 @@ def value_and_gradient(
     """
     value, pull = jax.vjp(lambda x: log_partition(x, y, kernel, **options), check_cloud("x", x))
     return value, pull(jnp.ones_like(value))[0]
-
-
-class Certificate(NamedTuple):
-    """Error bounds of a spectral sum on a cloud: of its first attempt within the tolerance, or of its last.
-
-    Attributes:
-        method: `spectral`, or the exact `tiled` if no attempt is within the tolerance.
-        dtype: dtype of the attempt.
-        degree: degree of its harmonics.
-        value: bound on the error of L before rounding to the points' dtype.
-        gradient: bound on the error of the gradient of L in x, in 1/radian.
-    """
-
-    method: str
-    dtype: str
-    degree: int
-    value: float
-    gradient: float
-
-
-def certify(
-    x: Float[AnyArray, "n d"],
-    y: Float[AnyArray, "m d"],
-    kernel: Kernel,
-    *,
-    weights: Float[AnyArray, " m"] | list[float] | None = None,
-    exclude_self: bool = False,
-    rtol: float | None = None,
-) -> Certificate:
-    """Bound the error of the spectral sum on these clouds, and say whether it would be used.
-
-    The bounds assume that the kernel has no feature between the angles at which it is sampled, see
-    `ctflow.partition.spectral`. The gradients in y, weights and kernel are checked in the backward pass.
-
-    The arguments are those of `log_partition`; none may be traced.
-
-    Raises:
-        ValueError: there is no spectral sum for this kernel and d.
-    """
-    kernel = as_kernel(kernel)
-    x, y, weights = _checked(x, y, kernel, weights, exclude_self)
-    (n, d), m = x.shape, y.shape[0]
-    kernel, degrees, rtol, _ = _hints(kernel, n, m, d, x.dtype, rtol, None, "spectral")
-    if degrees is None:
-        raise ValueError(no_degrees(kernel, d))
-    w = jnp.full(m, 1 / m, x.dtype) if weights is None else weights
-    certificate = Certificate("tiled", x.dtype.name, 0, math.inf, math.inf)
-    for degree, dtype in _attempts(degrees, x.dtype):
-        options = {"degree": degree, "dtype": dtype, "gradient": True, "exclude_self": exclude_self}
-        bound = _bound(x, y, w, as_dtype(kernel, x.dtype), **options)
-        value, gradient = float(bound.value), float(bound.gradient)
-        proven = bool(proves(bound, tolerance(rtol, x.dtype)))
-        certificate = Certificate("spectral" if proven else "tiled", dtype, degree, value, gradient)
-        if proven:
-            break
-    return certificate
-
-
-@partial(jax.jit, static_argnames=("degree", "dtype", "gradient", "exclude_self"))
-def _bound(x, y, weights, kernel, **options):
-    return spectral_sum(x, y, weights, kernel, axis=None, **options).bound
-
-
-def _checked(x: Any, y: Any, kernel: Kernel, weights: Any, exclude_self: bool) -> tuple[Array, Array, Any]:
-    """Return the clouds and weights as JAX arrays, or raise a ValueError that says what is wrong."""
-    check_kernel(kernel)
-    x, y = check_cloud("x", x), check_cloud("y", y)
-    (n, d), m = x.shape, y.shape[0]
-    if y.shape[1] != d:
-        raise ValueError(f"x and y must have the same d, got x {x.shape} and y {y.shape}")
-    if y.dtype != x.dtype:
-        raise ValueError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}; cast one")
-    if exclude_self and (n != m or n < 2):
-        raise ValueError(f"exclude_self needs x and y to be the same n >= 2 points, got n = {n}, m = {m}")
-    return x, y, None if weights is None else _checked_weights(weights, m, x.dtype, exclude_self)
-
-
-def _checked_weights(weights: Any, n: int, dtype: Any, exclude_self: bool) -> Array:
-    """Return weights [n] as a JAX array, or raise a ValueError that says what is wrong."""
-    weights = check_weights("weights", weights, n, dtype)
-    if exclude_self and is_concrete(weights) and bool((weights == 1).any()):
-        raise ValueError("weights must be < 1 with exclude_self, got 1; give another point a weight > 0")
-    return weights
-
-
-def _attempts(degrees: Degrees, dtype: Any) -> tuple[tuple[int, str], ...]:
-    """(degree, dtype) of each spectral attempt: first in the points' dtype, then in float64."""
-    return tuple(zip((degrees.narrow, degrees.wide), attempts_in(dtype), strict=False))
-
-
-def _hints(
-    kernel: Kernel,
-    n: int,
-    m: int,
-    d: int,
-    dtype: Any,
-    rtol: float | None,
-    mesh: Mesh | None,
-    method: str,
-    evaluations: int = EVALUATIONS,
-) -> tuple[Kernel, Degrees | None, float | None, Mesh | None]:
-    """The unwrapped kernel, its degrees (None if unused), rtol and mesh; a `Planned` kernel gives them."""
-    if isinstance(kernel, Planned):
-        degrees = None if kernel.degrees is None or d not in DEGREES else Degrees(*kernel.degrees, math.nan)
-        rtol = kernel.rtol if rtol is None else rtol
-        return kernel.kernel, degrees, rtol, kernel.mesh if mesh is None else mesh
-    degrees = None
-    if method == "spectral":
-        degrees = choose_degrees(kernel, n, m, d, dtype, rtol)
-    elif method == "auto":
-        degrees = worthwhile_degrees(kernel, n, m, d, dtype, rtol, mesh is not None, evaluations)
-    return kernel, degrees, rtol, mesh
-
-
-def _method(
-    method: str, kernel: Kernel, degrees: Any, n: int, m: int, d: int, dtype: Any, mesh: Mesh | None
-) -> str:
-    """The method to use, or a ValueError that says why the requested one is not available."""
-    if mesh is not None and len(mesh.axis_names) != 1:
-        raise ValueError(f"mesh must have one axis, got {mesh.axis_names}")
-    if method == "auto":
-        return choose_method(n, m, d, dtype, spectral=degrees is not None, mesh=mesh)
-    if method == "ring" and mesh is None:
-        raise ValueError("method='ring' needs mesh=, a jax.sharding.Mesh of one axis")
-    if method == "dense" and mesh is not None:
-        raise ValueError(
-            "method='dense' holds the matrix on one device; with a mesh use 'ring' or 'spectral'"
-        )
-    if method == "spectral" and degrees is None:
-        raise ValueError(no_degrees(kernel, d))
-    return method

@@ -17,10 +17,11 @@ from jaxtyping import Array
 
 from ctflow import sphere
 from ctflow.kernels import Kernel
+from ctflow.partition.bounds import proves
 from ctflow.partition.exact import Settings, chosen, exact_rates, in_two_passes, over_mesh, present, there
 from ctflow.partition.linear import linear
 from ctflow.partition.ring import exact_pull, exact_sums
-from ctflow.partition.spectral import no_field, proves, spectral_pull, spectral_sum
+from ctflow.partition.spectral import no_field, spectral_pull, spectral_sum
 from ctflow.partition.tiled import Side, Tangents
 
 

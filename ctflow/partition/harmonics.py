@@ -73,12 +73,12 @@ class Circle(NamedTuple):
 
     degree: int
 
-    def waves(self, z: Float[Array, "n 2"]) -> tuple[Array, Array]:
+    def waves(self, z: Float[Array, "n 2"]) -> Any:
         """Cosines and sines of kφ [degree, n] at the points z, which the other methods take."""
         radius = jnp.maximum(jnp.sqrt(jnp.sum(z * z, axis=1)), _least(z.dtype))
         return _powers([(z[:, 0] / radius, z[:, 1] / radius)], self.degree)[0]
 
-    def moments(self, waves: tuple[Array, Array], weights: Float[Array, " n"]) -> Array:
+    def moments(self, waves: Any, weights: Float[Array, " n"]) -> Array:
         """Σ_j w_j (cos mφ_j, sin mφ_j) for m = 1 … degree, as one vector."""
         return _matmul(jnp.concatenate(waves), weights)
 
@@ -91,12 +91,12 @@ class Circle(NamedTuple):
         """The `series` argument of `field`, from harmonic moments times coefficients."""
         return harmonic[0]
 
-    def field(self, waves: tuple[Array, Array], series: Array) -> Float[Array, " n"]:
+    def field(self, waves: Any, series: Array) -> Float[Array, " n"]:
         """Values of the series at the points."""
         c, s = waves
         return series[0, 0] + _matmul(series[1:, 0], c) + _matmul(series[1:, 1], s)
 
-    def field_and_gradient(self, waves: tuple[Array, Array], series: Array) -> tuple[Array, Array]:
+    def field_and_gradient(self, waves: Any, series: Array) -> tuple[Array, Array]:
         """Values [n] of the series and its tangential gradient [n, 2] at the points."""
         c, s = waves
         order = jnp.arange(1, self.degree + 1, dtype=c.dtype)
@@ -126,7 +126,7 @@ class Sphere(NamedTuple):
 
     degree: int
 
-    def waves(self, z: Float[Array, "n 3"]) -> _Angles:
+    def waves(self, z: Float[Array, "n 3"]) -> Any:
         """The tables of waves at the points z, which the other methods take."""
         x, y, height = z[:, 0], z[:, 1], z[:, 2]
         flat = jnp.sqrt(x * x + y * y)
@@ -137,7 +137,7 @@ class Sphere(NamedTuple):
         polar, azimuth = _powers([(height / radius, away / radius), azimuth], self.degree)
         return _Angles(*polar, *azimuth)
 
-    def moments(self, a: _Angles, weights: Float[Array, " n"]) -> Array:
+    def moments(self, a: Any, weights: Float[Array, " n"]) -> Array:
         """Weighted sums over the points of all double Fourier waves except the constant, as one vector."""
         waves = jnp.concatenate([a.cos_azimuth * a.scale(), a.sin_azimuth * a.scale()]) * weights[None, :]
         zonal = _matmul(a.cos_polar, weights)
@@ -159,19 +159,19 @@ class Sphere(NamedTuple):
         zonal = _matmul(basis[0], harmonic[0, :, 0])
         return zonal, jnp.einsum("mkl,mlp->pmk", basis[1:, 1:], harmonic[1:], precision="highest")
 
-    def field(self, a: _Angles, series: tuple[Array, Array]) -> Float[Array, " n"]:
+    def field(self, a: Any, series: tuple[Array, Array]) -> Float[Array, " n"]:
         """Values of the series at the points."""
         return self._value(a, *self._azimuthal(a, series))
 
-    def _azimuthal(self, a: _Angles, series: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _azimuthal(self, a: Any, series: tuple[Array, Array]) -> tuple[Array, Array]:
         zonal, others = series
         height = zonal[0] + _matmul(zonal[1:], a.cos_polar)
         return height, _matmul(others.reshape(2 * self.degree, -1), a.sin_polar).reshape(2, self.degree, -1)
 
-    def _value(self, a: _Angles, zonal: Array, waves: Array) -> Array:
+    def _value(self, a: Any, zonal: Array, waves: Array) -> Array:
         return zonal + jnp.sum((a.cos_azimuth * waves[0] + a.sin_azimuth * waves[1]) * a.scale(), axis=0)
 
-    def field_and_gradient(self, a: _Angles, series: tuple[Array, Array]) -> tuple[Array, Array]:
+    def field_and_gradient(self, a: Any, series: tuple[Array, Array]) -> tuple[Array, Array]:
         """Values [n] of the series and its tangential gradient [n, 3] at the points.
 
         Every sin kθ is O(sin θ), so dividing the sum by sin θ keeps full precision at the poles.

@@ -12,9 +12,9 @@ from ctflow._base.checks import check_choice, check_count, check_numbers, check_
 from ctflow._base.pytree import check_registered
 from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel, as_kernel
+from ctflow.partition.bounds import GRADIENT_FACTOR
 from ctflow.partition.harmonics import zonal_samples
 from ctflow.partition.series import chunk_size, coefficients, profile, wide
-from ctflow.partition.spectral import GRADIENT_FACTOR
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
 # On a CPU a larger matrix leaves the cache, and tiles are faster; accelerators take one of so many bytes.

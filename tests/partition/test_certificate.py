@@ -12,8 +12,8 @@ import ctflow as ct
 from ctflow import kernels
 from ctflow._base.pytree import pytree
 from ctflow.partition import spectral
+from ctflow.partition.bounds import GRADIENT_FACTOR, PROBES, Bound, PullBound, proves
 from ctflow.partition.plan import RTOL
-from ctflow.partition.spectral import GRADIENT_FACTOR, PROBES, Bound, PullBound, proves
 
 N = 240
 

@@ -9,9 +9,10 @@ import pytest
 
 import ctflow as ct
 from ctflow import kernels
+from ctflow.partition.bounds import GRADIENT_FACTOR
 from ctflow.partition.harmonics import harmonics, zonal_rule
 from ctflow.partition.plan import RTOL, choose_degrees
-from ctflow.partition.spectral import GRADIENT_FACTOR, spectral_sum
+from ctflow.partition.spectral import spectral_sum
 from tests.draws import uniform
 
 N = 600
