@@ -5,6 +5,7 @@ import io
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,19 +34,26 @@ def test_the_page_prints_its_table(page):
         assert float(found) == pytest.approx(float(told), rel=0.1)
 
 
-def test_adaptive_steps_follow_the_closed_form(page):
-    """In U = -⟨z, e⟩ at temperature τ, tan(θ/2) = tan(θ_0/2)·e^{-t/τ}; here for both clouds of a pair."""
-    pull = ct.energies.Potential(ct.potentials.Linear(np.eye(2)[0]), temperature=0.5)
-    energy = ct.energies.Component(pull, index=0) + 0.5 * ct.energies.Component(pull, index=1)
-    theta, times = np.array([0.3, 2.0, 3.0]), np.array([0.0, 0.2, 0.6])
-    z = jnp.asarray(np.stack([np.cos(theta), np.sin(theta)], axis=1))
-    start = ct.Pair(z, ct.WeightedCloud(z, jnp.array([0.5, 0.3, 0.2])))
-    found, num_steps = page[0]["follow"](energy, start, times, 1e-10)
-    for cloud, rate in zip(found, (2.0, 1.0), strict=True):
-        exact = 2 * np.arctan(np.tan(theta / 2) * np.exp(-rate * times[:, None]))
-        np.testing.assert_allclose(np.arctan2(cloud[..., 1], cloud[..., 0]), exact, atol=1e-9)
-        np.testing.assert_allclose(np.linalg.norm(cloud, axis=-1), 1, atol=1e-15)
-    assert num_steps < 50
+def test_adaptive_steps_follow_a_closed_form_and_take_a_pair_where_fine_steps_take_it(page):
+    """J^Sym moves two clouds. A third is in U = -⟨z, e⟩ at temperature 1: tan(θ/2) = tan(θ_0/2)·e^{-t}."""
+    kx, ky = jax.random.split(jax.random.key(4))
+    pi = ct.couplings.misaligned(jax.random.key(0), np.linspace(-2, 2, 16), sigma=0.3)
+    pull = ct.energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=1.0)
+    symmetric = ct.energies.symmetric(pi, temperature=0.2)
+    energy = ct.energies.Between(symmetric, first=0, second=1) + ct.energies.Component(pull, index=2)
+    theta = np.array([0.3, 2.0, 3.0])
+    third = jnp.asarray(np.stack([np.cos(theta), np.sin(theta), 0 * theta], axis=1))
+    weighted = ct.WeightedCloud(third, jnp.array([0.5, 0.3, 0.2]))
+    start = (ct.sphere.uniform(kx, 16, 3), ct.sphere.uniform(ky, 16, 3), weighted)
+    found, num_steps = page[0]["follow"](energy, start, [0.0, 0.5, 1.0], 1e-8)
+    assert 6 * num_steps + 1 < 300  # velocities
+    exact = 2 * np.arctan(np.tan(theta / 2) * np.exp(-np.array([[0.0], [0.5], [1.0]])))
+    np.testing.assert_allclose(np.arctan2(found[2][..., 1], found[2][..., 0]), exact, atol=1e-9)
+    fine = ct.flows.GradientFlow(1 / 1000, order=4)
+    end = ct.evolve(energy, fine, fine.init(start), num_steps=1000).clouds
+    for z, expected in zip(found, ct.clouds.points(end), strict=True):
+        np.testing.assert_allclose(np.linalg.norm(z, axis=-1), 1, atol=1e-15)
+        np.testing.assert_allclose(z[-1], expected, atol=3e-8)
 
 
 def test_adaptive_steps_refuse_a_cloud_off_the_sphere(page):
