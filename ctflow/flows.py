@@ -143,22 +143,69 @@ class PhysicalFlow(Flow, abstract=True):
 
 
 class GradientFlow(PhysicalFlow):
-    """Deterministic Wasserstein gradient flow dz/dt = velocity(E, z), by exponential Euler steps.
+    """Deterministic Wasserstein gradient flow dz/dt = velocity(E, z), by steps of order 1 or 4.
+
+    Order 1 takes exponential Euler steps and is the cheaper way to an equilibrium. Order 4 takes steps of the
+    classical Runge-Kutta method and is the cheaper way to accurate positions at a given time. It computes
+    four velocities per step, in R^d, where points off the sphere have the velocity of z/|z|; each step ends
+    with a projection to the sphere, which keeps the order (Hairer, Lubich, Wanner, Geometric Numerical
+    Integration, section IV.4). Take such steps by `solve` or `evolve`: outside `jit` each is compiled anew.
 
     Args:
-        step_size: time per step, > 0. The error is of first order in it. Steps are stable below 2 divided by
-            the fastest rate of the energy. Near the uniform law a smoothed entropy whose kernel has
-            temperature τ has rates of at most 4/(eτ), so steps below eτ/2 are stable; a potential adds its
-            own curvature.
+        step_size: time per step, > 0. The error at a given time falls as step_size^order. Steps are stable
+            below 2 (order 1) or 2.785 (order 4) divided by the fastest rate of the energy. Near the uniform
+            law a smoothed entropy whose kernel has temperature τ has rates of at most 4/(eτ), so steps of
+            order 1 below eτ/2 are stable; a potential adds its own curvature.
+        order: 1 or 4.
+
+    Raises:
+        ValueError: another order.
     """
 
     step_size: Real = positive()
-    stable_below = 2.0
+    order: int = static(default=1)
+
+    def __post_init__(self):
+        integer = isinstance(self.order, int | np.integer) and not isinstance(self.order, bool)
+        if not integer or self.order not in (1, 4):
+            raise ValueError(f"order must be 1 (Euler) or 4 (Runge-Kutta), got {self.order!r}")
+
+    @property
+    def stable_below(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The largest x = step_size · rate with |1 - x| < 1, or with |1 - x + x²/2 - x³/6 + x⁴/24| < 1."""
+        return 2.0 if self.order == 1 else 2.785
 
     def step(self, energy, state):
-        """Move along the velocity for the time `step_size`."""
-        displacement = jax.tree.map(lambda v: self.step_size * v, velocity(energy, state.clouds))
-        return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1)
+        """Follow the velocity for the time `step_size`."""
+        if self.order == 4:
+            clouds = _runge_kutta(energy, state.clouds, self.step_size)
+        else:
+            displacement = jax.tree.map(lambda v: self.step_size * v, velocity(energy, state.clouds))
+            clouds = move(state.clouds, displacement)
+        return state._replace(clouds=clouds, step=state.step + 1)
+
+
+def _runge_kutta(energy: Any, clouds: Clouds, time: Real) -> Any:
+    """One step of the classical method of order 4, as a loop over stages: one velocity is compiled."""
+    start = points(clouds)
+    dtype = jax.tree.leaves(start)[0].dtype
+
+    def ahead(displacement):
+        moved = jax.tree.map(jnp.add, start, displacement)
+        onto = jax.tree.map(lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True), moved)
+        return with_points(clouds, onto)
+
+    def stage(carry, times):
+        last, displacement = carry
+        until, weight = times
+        here = velocity(energy, ahead(jax.tree.map(lambda v: until * v, last)))
+        return (here, jax.tree.map(lambda s, v: s + weight * v, displacement, here)), None
+
+    at_rest = jax.tree.map(jnp.zeros_like, start)
+    times = jnp.asarray([[0, 1 / 6], [1 / 2, 1 / 3], [1 / 2, 1 / 3], [1, 1 / 6]], dtype)
+    times = times * jnp.asarray(time, dtype)
+    (_, displacement), _ = jax.lax.scan(stage, (at_rest, at_rest), times)
+    return ahead(displacement)
 
 
 class Langevin(PhysicalFlow):

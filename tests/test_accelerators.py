@@ -28,6 +28,7 @@ ENERGIES = {
 }
 FLOWS = {
     "gradient": ct.flows.GradientFlow(0.01),
+    "order 4": ct.flows.GradientFlow(0.01, order=4),
     "langevin": ct.flows.Langevin(0.01),
     "birth and death": ct.flows.WassersteinFisherRao(0.01, kernel=kernels.Exponential(0.2)),
     "descent": ct.flows.Descent(optax.adam(1e-2)),

@@ -7,6 +7,7 @@ from scipy import optimize, special, stats
 
 import ctflow as ct
 from ctflow import energies, flows, kernels
+from ctflow.running.evolve import advance
 
 velocity = jax.jit(flows.velocity)  # one program an energy's kind, whatever its numbers
 
@@ -90,17 +91,51 @@ def test_velocities_are_tangent_and_descend():
     np.testing.assert_allclose(slope, -dissipation, rtol=1e-10)
 
 
-def test_gradient_flow_follows_the_exact_solution_at_first_order():
-    # One point in U = -⟨z, e⟩ at τ = 1: dθ/dt = -sin θ, so tan(θ/2) = tan(θ_0/2)·e^{-t}.
-    energy = energies.Potential(ct.potentials.Linear(np.eye(2)[0]), temperature=1.0)
-    start = jnp.array([[np.cos(2.0), np.sin(2.0)]])
-    exact = 2 * np.arctan(np.tan(1.0) * np.exp(-1.0))
-    errors = []
-    for steps in (50, 100):
-        end = ct.solve(energy, start, flows.GradientFlow(1 / steps), num_steps=steps).clouds[0]
-        errors.append(abs(float(jnp.arctan2(end[1], end[0])) - exact))
-    assert errors[1] < 5e-3
-    np.testing.assert_allclose(errors[0] / errors[1], 2, rtol=0.05)
+@pytest.mark.parametrize(("order", "steps", "below"), [(1, 50, 1e-2), (4, 10, 1e-5)])
+def test_gradient_flow_follows_the_exact_solution_at_its_order(order, steps, below):
+    # Points in U = -⟨z, e⟩ at temperature τ: dθ/dt = -sin θ / τ, so tan(θ/2) = tan(θ_0/2)·e^{-t/τ}.
+    tau, time = 0.5, 0.6
+    energy = energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=tau)
+    theta, phi, weights = np.array([[0.3, 2.0, 3.0], [0.0, 1.0, 4.0], [0.5, 0.3, 0.2]])
+    weights = jnp.asarray(weights)
+
+    def at(angles):
+        return np.stack([np.cos(angles), *(np.sin(angles) * [np.cos(phi), np.sin(phi)])], axis=1)
+
+    exact = at(2 * np.arctan(np.tan(theta / 2) * np.exp(-time / tau)))
+    start, errors = ct.WeightedCloud(jnp.asarray(at(theta)), weights), []
+    for count in (steps, 2 * steps):
+        flow = flows.GradientFlow(time / count, order=order)
+        end = ct.evolve(energy, flow, flow.init(start), num_steps=count).clouds
+        errors.append(np.abs(end.points - exact).max())
+    assert errors[1] < below
+    np.testing.assert_allclose(errors[0] / errors[1], 2**order, rtol=0.06)
+
+
+def test_order_four_takes_a_pair_where_extrapolated_euler_steps_take_it():
+    energy, pair = coupled(16)
+
+    def end(steps, order=1):
+        flow = flows.GradientFlow(1 / steps, order)
+        return advance(energy, flow, flow.init(pair), steps).clouds  # one program for any number of steps
+
+    def farthest(a, b):
+        return max(float(np.linalg.norm(p - q, axis=1).max()) for p, q in zip(a, b, strict=True))
+
+    coarse, fine = end(10_000), end(20_000)
+    # The error of first order cancels.
+    limit = [2 * b - a for a, b in zip(coarse, fine, strict=True)]
+    assert farthest(fine, limit) > 1e-5
+    assert farthest(end(50, order=4), limit) == pytest.approx(
+        7.3e-6, rel=0.05
+    )  # as docs/physical-time.md says
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("order", [0, 2, 4.0, True, "4", None, jnp.asarray(4)])
+def test_an_order_that_there_is_not_is_refused(order):
+    with pytest.raises(ValueError, match=r"order must be 1 \(Euler\) or 4 \(Runge-Kutta\), got "):
+        flows.GradientFlow(0.1, order=order)
 
 
 def test_brownian_motion_decays_at_the_laplacians_rates():

@@ -17,6 +17,7 @@ ENERGY = ct.energies.unimodal(ct.potentials.Linear(np.eye(3)[0]), temperature=0.
 
 FLOWS = {
     "gradient": ct.flows.GradientFlow(0.02),
+    "order 4": ct.flows.GradientFlow(0.02, order=4),
     "langevin": ct.flows.Langevin(0.02),
     "wfr": ct.flows.WassersteinFisherRao(0.02, ct.kernels.Exponential(0.3)),
     "adam": ct.flows.Descent(optax.adam(0.02)),

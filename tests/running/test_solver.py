@@ -239,12 +239,18 @@ def test_a_cycle_of_two_is_found_from_its_gentle_state():
             ct.solve(energy, start, flow, num_steps=num_steps, save_every=num_steps)
 
 
-def test_steps_just_below_the_limit_settle():
+@pytest.mark.parametrize(
+    ("order", "below", "above", "limit"), [(1, 0.1993, 0.2007, "0.2"), (4, 0.277, 0.28, "0.2785")]
+)
+def test_steps_just_below_the_limit_settle(order, below, above, limit):
     energy = energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=0.1)
     start = ct.sphere.uniform(jax.random.key(0), 50, 3)
-    assert ct.solve(energy, start, flows.GradientFlow(0.1993), num_steps=4000, save_every=4000).status
-    with pytest.raises(ct.DivergedError, match=r"step_size=0\.2007 is too large.* above 0\.2 do not settle"):
-        ct.solve(energy, start, flows.GradientFlow(0.2007), num_steps=4000, save_every=4000)
+    settled = ct.solve(energy, start, flows.GradientFlow(below, order), num_steps=4000, save_every=4000)
+    np.testing.assert_allclose(settled.cloud[:, 0], 1, atol=1e-3)
+    with pytest.raises(
+        ct.DivergedError, match=rf"step_size={above}.* is too large.* above {limit} do not settle"
+    ):
+        ct.solve(energy, start, flows.GradientFlow(above, order), num_steps=4000, save_every=4000)
 
 
 def test_a_ridge_is_no_reason_to_refuse_a_law():
