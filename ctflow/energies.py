@@ -32,7 +32,7 @@ from ctflow.energy import (
     terms_of,
 )
 from ctflow.kernels import Exponential, Kernel, as_kernel
-from ctflow.partition import log_partition, log_partitions, mean_log_partition, mean_log_partitions
+from ctflow.partition import log_partition, mean_log_partition, mean_log_partitions
 from ctflow.partition.plan import check_kernel, check_sums
 from ctflow.partition.staged import unplanned
 from ctflow.potentials import as_potential, check_parameters, evaluate
@@ -383,11 +383,11 @@ class InBatch(Energy):
         alignment = {"alignment": -jnp.mean(jnp.sum(x * y, axis=1)) / self.temperature}
         if self.negatives == "all":
             z = jnp.concatenate([x, y])
-            others = log_partition(z, z, kernel, exclude_self=True, **options)
-            return alignment | {"log_sum": jnp.mean(others) + math.log(2 * n - 1)}
-        sums = log_partitions(x, y, kernel, **options)
+            others = mean_log_partition(z, z, kernel, exclude_self=True, **options)
+            return alignment | {"log_sum": others + math.log(2 * n - 1)}
+        sums = mean_log_partitions(x, y, kernel, **options)
         names = "log_sum_12", "log_sum_21"
-        return alignment | {k: (jnp.mean(a) + math.log(n)) / 2 for k, a in zip(names, sums, strict=True)}
+        return alignment | {name: (mean + math.log(n)) / 2 for name, mean in zip(names, sums, strict=True)}
 
     def check(self, clouds):
         """Raise ValueError unless there are two clouds of as many points, of equal weight."""

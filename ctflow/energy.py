@@ -138,7 +138,7 @@ class Energy(Registered, abstract=True):
     def check(self, clouds: Any) -> None:
         """Raise ValueError if this energy does not accept such clouds."""
 
-    def _value_and_terms(self, clouds: Any) -> tuple[Scalar, dict[str, Scalar]]:
+    def _value_and_terms(self, clouds: Any) -> tuple[Any, dict[str, Any]]:
         """Both, for checked clouds; a value that is the sum of the terms is not computed anew."""
         terms = terms_of(self, clouds)
         if getattr(_bare(type(self).__call__), "sums_terms", False):
@@ -284,7 +284,7 @@ class Scaled(Energy):
         value, terms = self.part._value_and_terms(clouds)
         return self.weight * value, self._scaled(terms)
 
-    def _scaled(self, terms: dict[str, Scalar]) -> dict[str, Scalar]:
+    def _scaled(self, terms: dict[str, Any]) -> dict[str, Any]:
         return {name: self.weight * value for name, value in terms.items()}
 
     def check(self, clouds):
@@ -322,7 +322,7 @@ class Component(Energy):
         value, terms = self.part._value_and_terms(clouds[self.index])
         return value, self._numbered(terms)
 
-    def _numbered(self, terms: dict[str, Scalar]) -> dict[str, Scalar]:
+    def _numbered(self, terms: dict[str, Any]) -> dict[str, Any]:
         return {f"{name}_{self.index + 1}": value for name, value in terms.items()}
 
     def check(self, clouds):
@@ -358,7 +358,7 @@ class Between(Energy):
         value, terms = self.part._value_and_terms(self._pair(clouds))
         return value, self._numbered(terms)
 
-    def _numbered(self, terms: dict[str, Scalar]) -> dict[str, Scalar]:
+    def _numbered(self, terms: dict[str, Any]) -> dict[str, Any]:
         numbers = f"{self.first + 1}{self.second + 1}"
         return {f"{name}_of_{numbers}": value for name, value in terms.items()}
 

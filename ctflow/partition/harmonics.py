@@ -13,6 +13,7 @@ or point: cos kθ for m = 0, sin kθ for odd m, sin θ·sin kθ for even m ≥ 2
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ _Wave = tuple[Array, Array]
 """Cosine and sine of the same angles."""
 
 
-def _times(a: _Wave, b: _Wave) -> _Wave:
+def _times(a: Sequence[Array], b: Sequence[Array]) -> _Wave:
     """Cosine and sine of the sums of angles."""
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
