@@ -19,6 +19,7 @@ from ctflow._base.annotations import AnyArray
 from ctflow._base.checks import check_count, is_concrete
 from ctflow.clouds import as_dtype, check_cloud, check_weights
 from ctflow.kernels import Kernel, as_kernel
+from ctflow.partition.dense import is_bounded
 from ctflow.partition.exact import Settings
 from ctflow.partition.plan import (
     BLOCK_SIZE,
@@ -166,7 +167,9 @@ def _values(
     x, y, q = _checked(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else _checked_weights(p, n, x.dtype, exclude_self)
-    only = kernel.only if isinstance(kernel, Planned) else None
+    is_planned = isinstance(kernel, Planned)
+    only = kernel.only if is_planned else None
+    bounded = kernel.bounded if is_planned else is_bounded(kernel, x.dtype)
     evaluations = EVALUATIONS if is_concrete(x, y, p, q) else TRACED_EVALUATIONS
     kernel, degrees, rtol, mesh = _hints(kernel, n, m, d, x.dtype, rtol, mesh, method, evaluations)
     method = _method(method, kernel, degrees, n, m, d, x.dtype, mesh)
@@ -177,7 +180,7 @@ def _values(
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
-    settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype))
+    settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype), bounded=bounded)
     sides = Side(x, q if itself else p), None if itself else Side(y, q)
     arguments = *sides, as_dtype(kernel, x.dtype)
     exact = choose_method(n, m, d, x.dtype, spectral=False, mesh=mesh)

@@ -33,6 +33,7 @@ class Settings(NamedTuple):
         rtol: largest proven error of L (a relative error of e^L) with which an attempt is accepted.
         fallbacks: whether a spectral sum that is not proven is repeated; otherwise it is NaN.
         one_pass: whether a gradient in x alone is summed together with the value.
+        bounded: whether one number scales all values of κ into the dtype's range (`dense.is_bounded`).
     """
 
     columns: bool
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     rtol: float = 0.0
     fallbacks: bool = True
     one_pass: bool = True
+    bounded: bool = False
 
     @property
     def axis(self) -> str | None:

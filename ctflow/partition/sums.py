@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ctflow import sphere
 from ctflow.kernels import Kernel
 from ctflow.partition.certified import spectral_values
-from ctflow.partition.dense import dense_values
+from ctflow.partition.dense import dense_values, weights_of
 from ctflow.partition.exact import Settings, exact_values
 from ctflow.partition.tiled import Side
 
@@ -35,7 +35,7 @@ def take(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kerne
     other = x if y is None else y
     options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
     if method == "dense":
-        at_x, at_y = dense_values(x, other, kernel, **options)
+        at_x, at_y = dense_values(x, other, kernel, bounded=settings.bounded, **options)
     elif method == "spectral":
         one = settings._replace(columns=False)
         at_x, _ = _divided(spectral_values, one, x, other, kernel)
@@ -67,9 +67,7 @@ def _divided(values: Any, settings: Settings, x: Side, y: Side | None, kernel: K
 
 
 def _with_weights(side: Side) -> Side:
-    n = side.points.shape[0]
-    w = jnp.full(n, 1 / n, side.points.dtype) if side.weights is None else side.weights
-    return side._replace(weights=w)
+    return side._replace(weights=weights_of(side))
 
 
 def _padded(side: Side, devices: int) -> Side:
