@@ -94,7 +94,9 @@ class Coupling:
         """E_π⟨x_i, y_j⟩, the mean cosine of the positive pairs."""
         weights = jnp.asarray(self.weights, x.dtype)
         if self.complete:
-            return jnp.sum(x * jnp.matmul(weights.reshape(self.shape), y, precision="highest"))
+            # On a CPU, products of small [d, n] with a matrix are up to six times as fast as those of [n, d].
+            x, y = jax.lax.optimization_barrier((x.T, y.T))
+            return jnp.sum(y * jnp.matmul(x, weights.reshape(self.shape), precision="highest"))
         return jnp.sum(weights * jnp.sum(x[self.rows] * y[self.cols], axis=-1))
 
     def mutual_information(self) -> Float[Array, ""]:
