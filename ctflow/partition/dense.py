@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ctflow._base.checks import is_concrete
+from ctflow._base.products import cosines
 from ctflow.clouds import as_dtype
 from ctflow.kernels import Kernel, log_kernel_at
 from ctflow.partition.tiled import Side
 
 # Up to so many points two matrices, each summed along its first axis, are faster than one summed along both.
 SMALL = 200
-# Up to this dimension it pays to store both clouds as [d, n].
-FLAT = 4
 
 
 def is_bounded(kernel: Kernel, dtype: Any) -> bool:
@@ -56,7 +55,7 @@ def dense_values(
         options = {"columns": False, "exclude_self": exclude_self, "bounded": False}
         return dense_values(x, y, kernel, **options)[0], dense_values(y, x, kernel, **options)[0]
     # The matrix is [m, n] because a CPU vectorises sums over the first axis, but not over the last.
-    scores = log_kernel_at(kernel, jnp.matmul(y.points, x.points.T, precision="highest"))
+    scores = log_kernel_at(kernel, cosines(y.points, x.points))
     if exclude_self:
         scores = jnp.where(jnp.eye(scores.shape[0], dtype=bool), -jnp.inf, scores)
     at_x = _log_sum(scores, y.weights, axis=0)
@@ -67,7 +66,7 @@ def _bounded_values(
     x: Side, y: Side, kernel: Kernel, *, columns: bool, exclude_self: bool
 ) -> tuple[Array, Any]:
     """The fields from κ itself, divided by one number; NaN if the kernel is not bounded after all."""
-    scores = log_kernel_at(kernel, _cosines(x.points, y.points))
+    scores = log_kernel_at(kernel, cosines(x.points, y.points))
     middle, width = jax.lax.stop_gradient(_middle_and_range(kernel, scores.dtype))
     middle = jnp.where(width <= _widest(scores.dtype), middle, jnp.nan)
     values = jnp.exp(scores - middle)
@@ -77,15 +76,6 @@ def _bounded_values(
     at_x = _log(jnp.matmul(values, weights_of(y), precision="highest"))
     at_y = _log(jnp.matmul(weights_of(x), values, precision="highest")) if columns else None
     return middle + at_x, None if at_y is None else middle + at_y
-
-
-def _cosines(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """⟨x_i, y_j⟩ from points stored as [d, n]: on a CPU the gradients then take up to a third of the time."""
-    y = jax.lax.optimization_barrier(y.T)  # otherwise XLA undoes the transposition
-    if x.shape[1] > FLAT:
-        return jnp.matmul(x, y, precision="highest")
-    x = jax.lax.optimization_barrier(x.T)
-    return jax.lax.dot_general(x, y, (((0,), (0,)), ((), ())), precision="highest")
 
 
 def weights_of(side: Side) -> Float[Array, " n"]:
