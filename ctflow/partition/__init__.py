@@ -176,7 +176,7 @@ def _values(
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
-    sizes |= {"columns": columns, "itself": itself}
+    sizes |= {"columns": columns, "itself": itself, "bounded": bounded}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
