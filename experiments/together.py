@@ -12,14 +12,15 @@ from ctflow._base.resources import processors
 def run_together(commands: Mapping[str, Sequence[str]], folder: Path, jobs: int) -> Iterator[str]:
     """Run commands by name, `jobs` at a time and in this order; yield each name when its process has ended.
 
-    Each process writes to FOLDER/NAME.log, and uses its share of the cores. After an interruption or a failure no further process begins, and
-    those that run are told to stop and waited for: they save what they have.
+    Each process writes to FOLDER/NAME.log, and uses its share of the cores. After an interruption or a
+    failure no further process begins, and those that run are told to stop and waited for: they save what
+    they have.
 
     Raises:
         ValueError: a process failed; the message has the last line of its log.
     """
     waiting, running = list(commands.items()), {}
-    # Two processes with a thread per core each would take turns, and their arrays the cache.
+    # Processes that each use all cores take more CPU time for the same work, since they share the caches.
     environment = {**os.environ, "NPROC": str(max(1, processors() // jobs))}
     try:
         while waiting or running:

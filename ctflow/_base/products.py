@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ctflow._base.annotations import AnyArray
+
 # Up to this dimension it pays to store both clouds as [d, n].
 _FLAT = 4
 
 
-def cosines(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+def cosines(x: Float[AnyArray, "n d"], y: Float[AnyArray, "m d"]) -> Float[Array, "n m"]:
     """⟨x_i, y_j⟩."""
     y = jax.lax.optimization_barrier(y.T)
     if x.shape[1] > _FLAT:
@@ -22,7 +24,7 @@ def cosines(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m
 
 
 def weighted_cosine(
-    matrix: Float[Array, "n m"], x: Float[Array, "n d"], y: Float[Array, "m d"]
+    matrix: Float[AnyArray, "n m"], x: Float[AnyArray, "n d"], y: Float[AnyArray, "m d"]
 ) -> Float[Array, ""]:
     """Σ_ij matrix_ij ⟨x_i, y_j⟩."""
     x, y = jax.lax.optimization_barrier((x.T, y.T))

@@ -180,7 +180,9 @@ def _values(
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = _attempts(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
-    settings = Settings(columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype), bounded=bounded)
+    settings = Settings(
+        columns, exclude_self, block_size, mesh, attempts, tolerance(rtol, x.dtype), bounded=bounded
+    )
     sides = Side(x, q if itself else p), None if itself else Side(y, q)
     arguments = *sides, as_dtype(kernel, x.dtype)
     exact = choose_method(n, m, d, x.dtype, spectral=False, mesh=mesh)

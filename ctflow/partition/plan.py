@@ -289,7 +289,7 @@ def explain(
         "tiled": "exact, in tiles",
         "ring": "exact, the columns pass from device to device",
     }
-    sizes = {"block_size": block_size, "degree": degree or 0, "devices": devices}
+    sizes: dict[str, Any] = {"block_size": block_size, "degree": degree or 0, "devices": devices}
     needed = needed_bytes(method, n, m, d, dtype, bounded=is_bounded(kernel, dtype), **sizes)
     exact = "ring" if devices > 1 else "tiled"
     steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact
