@@ -32,7 +32,7 @@ figures: $(VENV)/.ready
 	$(BIN)/python experiments/reproduce.py --preset $(PRESET) --out $(OUT) $(ARGS)
 
 smoke: $(VENV)/.ready
-	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs ARGS="--jobs 2 $(ARGS)"
+	@$(MAKE) --no-print-directory figures PRESET=smoke OUT=runs ARGS="$(ARGS)"
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest

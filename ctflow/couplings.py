@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_concrete, check_count, check_key, check_positive, is_concrete
+from ctflow._base.products import weighted_cosine
 from ctflow._base.pytree import assign, pytree, static
 from ctflow._base.sinkhorn import balance
 from ctflow.clouds import WeightedCloud, points
@@ -94,7 +95,7 @@ class Coupling:
         """E_π⟨x_i, y_j⟩, the mean cosine of the positive pairs."""
         weights = jnp.asarray(self.weights, x.dtype)
         if self.complete:
-            return jnp.sum(x * jnp.matmul(weights.reshape(self.shape), y, precision="highest"))
+            return weighted_cosine(weights.reshape(self.shape), x, y)
         return jnp.sum(weights * jnp.sum(x[self.rows] * y[self.cols], axis=-1))
 
     def mutual_information(self) -> Float[Array, ""]:

@@ -6,7 +6,7 @@ for every z), and one eigenvalue per degree of spherical harmonics (Funk-Hecke).
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,13 @@ def _cosine_rule(d: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Kernel(Registered, abstract=True):
-    """Base class of zonal kernels. A subclass defines `log_kernel` as a function of the cosine."""
+    """Base class of zonal kernels. A subclass defines `log_kernel` as a function of the cosine.
+
+    A subclass whose κ is monotone in the cosine may say so by `monotone = True`: sums over small clouds are
+    then about twice as fast.
+    """
+
+    monotone: ClassVar[bool] = False
 
     def log_kernel(self, cosine: Any) -> Any:
         """Log κ at cosines ⟨z, w⟩ in [-1, 1]."""
@@ -160,6 +166,7 @@ class Exponential(Kernel):
     """κ_τ(z, w) = exp(⟨z, w⟩/τ), the InfoNCE critic at temperature τ > 0."""
 
     temperature: Real = positive()
+    monotone = True
 
     def log_kernel(self, cosine):
         """⟨z, w⟩/τ."""
@@ -180,6 +187,7 @@ class GeodesicGaussian(Kernel):
     """κ_h(z, w) = exp(-θ²/2h²), θ the angle between z and w, bandwidth h > 0 in radians."""
 
     bandwidth: Real = positive()
+    monotone = True
 
     def log_kernel(self, cosine):
         """-θ²/2h² with θ = arccos⟨z, w⟩; its gradient is finite at coincident and antipodal points."""
@@ -190,6 +198,7 @@ class ChordalGaussian(Kernel):
     """κ_h(z, w) = exp(-‖z-w‖²/2h²), bandwidth h > 0: `Exponential(h²)` up to a constant factor."""
 
     bandwidth: Real = positive()
+    monotone = True
 
     def log_kernel(self, cosine):
         """-‖z-w‖²/2h² = (⟨z, w⟩ - 1)/h²."""

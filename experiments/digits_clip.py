@@ -51,6 +51,7 @@ from experiments.setups.digits_clip import (
     Law,
     PairLaws,
     Setting,
+    contrastive,
     digits,
     embed,
     initial_encoders,
@@ -103,7 +104,7 @@ def free_particles(config: Config, data: Digits, named: list[Law], checkpoint: P
 
     def one(inputs):
         which, temperature, x, y = inputs
-        energy = ct.energies.symmetric(laws.coupling(which), temperature=temperature)
+        energy = contrastive(config, laws.coupling(which), temperature)
         start = ct.Pair(x, y)
         end = ct.evolve(energy, descent, descent.init(start), num_steps=config.particle_steps).clouds
         return {

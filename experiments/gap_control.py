@@ -39,6 +39,7 @@ from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
 from ctflow.experiment import Result, columns, main, resumed_in
 from ctflow.latents import VonMisesMixture
+from ctflow.partition.dense import is_bounded
 from experiments.plots.gap_control import plot
 
 STARTS = ("same place", "opposite cones")
@@ -244,9 +245,13 @@ def run_schedules(config: Config, d: int, cases: dict[Any, Case], checkpoint: Pa
     cells = list(product(SCHEDULES, config.temperatures, range(config.num_seeds), STARTS))
     flow = ct.flows.Descent(optax.adam(config.learning_rate))
 
+    # A learned temperature stays well above a tenth of the lowest one.
+    bounded = is_bounded(ct.kernels.Exponential(min(config.temperatures) / 10), float)
+
     def at(log_tau: Any, law: Any) -> ct.energies.Symmetric:
         tau: Any = jnp.exp(log_tau)
-        return ct.energies.symmetric(ct.couplings.complete(law), temperature=tau)
+        kernel = ct.partition.Planned(ct.kernels.Exponential(tau), bounded=bounded)
+        return ct.energies.symmetric(ct.couplings.complete(law), temperature=tau, kernel=kernel)
 
     def level(log_tau, law, clouds):
         energy = at(log_tau, law)
@@ -258,7 +263,8 @@ def run_schedules(config: Config, d: int, cases: dict[Any, Case], checkpoint: Pa
         def step(carry, _):
             state, log_tau = carry
             state = ct.evolve(at(log_tau, law), flow, state, num_steps=1)
-            return (state, log_tau - rate * jax.grad(level)(log_tau, law, state.clouds)), None
+            slope = jax.lax.cond(rate > 0, jax.grad(level), lambda *_: 0.0, log_tau, law, state.clouds)
+            return (state, log_tau - rate * slope), None
 
         def stage(carry, log_tau):
             state, learned = carry

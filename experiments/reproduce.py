@@ -1,6 +1,6 @@
 """The whole numerical section: every experiment, every figure, and one table of claims.
 
-Runs the experiments one after the other, each into its own folder, and writes README.md beside them: claim,
+Runs the experiments, two at a time, each into its own folder, and writes README.md beside them: claim,
 published number, number found here, exact value where one is known, seconds. With `--resume` an experiment
 that has these settings already is only drawn again, and an interrupted one continues.
 At the end the headline numbers are compared with the committed ones (`headlines.py`); `--check` does that
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ctflow import io
 from ctflow._base.checks import check_choice, check_count
-from ctflow._base.resources import seconds_in_words
+from ctflow._base.resources import processors, seconds_in_words
 from ctflow.experiment import Result, draw, guarded, is_done, load, run_and_save
 from experiments import headlines
 from experiments.together import run_together
@@ -44,7 +44,7 @@ SECONDS = {
     "paper": dict(zip(EXPERIMENTS, (20, 170, 65, 160, 285, 170, 660), strict=True)),
     "smoke": dict(zip(EXPERIMENTS, (8, 12, 10, 8, 12, 9, 12), strict=True)),
 }
-"""What each experiment takes on two cores: the first estimate of the time left, until a run says better."""
+"""CPU seconds of each experiment: the first estimate of the time left, until a run says better."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Options:
     out: Annotated[Path, tyro.conf.arg(help="folders and README.md go here")] = Path("runs")
     resume: Annotated[bool, tyro.conf.arg(help="go on where an earlier call was interrupted")] = False
     force: Annotated[bool, tyro.conf.arg(help="run even if memory may not do")] = False
-    jobs: Annotated[int, tyro.conf.arg(help="experiments at a time; above 1, each in its own process")] = 1
+    jobs: Annotated[int, tyro.conf.arg(help="experiments at a time; above 1, each in its own process")] = 2
     check: Annotated[bool, tyro.conf.arg(help="run nothing: compare the results in --out")] = False
     accept: Annotated[bool, tyro.conf.arg(help="run nothing: commit the headlines of --out")] = False
 
@@ -326,7 +326,7 @@ def reproduce(options: Options) -> None:
     check_count("--jobs", options.jobs)
     io.prepare_folder(options.out)
     expected = {
-        name: seconds / options.jobs
+        name: seconds / processors()
         for name, seconds in SECONDS[options.preset].items()
         if not (options.resume and is_done(options.out / name, module_of(name).PRESETS[options.preset]))
     }

@@ -1,6 +1,7 @@
 """Checks of memory and disk space: a run that cannot fit is refused before it starts."""
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ from typing import Any
 import jax
 
 from ctflow._base.host_memory import host_bytes, in_words
+
+
+def processors() -> int:
+    """How many processor cores this process should use: NPROC, which XLA obeys too, or all."""
+    return int(os.environ.get("NPROC") or os.cpu_count() or 1)
 
 
 def total_bytes() -> int:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from ctflow._base.checks import check_choice
+from ctflow._base.resources import processors
 from ctflow.claims.evidence import Check, Evidence
 from ctflow.storage.identity import identity
 from ctflow.storage.resuming import as_json, from_json, in_order, resumable
@@ -98,7 +99,7 @@ def verify(
 
     made_of = None if checkpoint is None else identity(names=tuple(modules), quick=quick, seed=seed)
     # Much of a claim's time is compilation, which takes one core.
-    workers = min(len(modules) or 1, os.cpu_count() or 1)
+    workers = min(len(modules) or 1, processors())
     with resumable(checkpoint, made_of, unit="claims") as session:
         findings = [_finding(row) for row in from_json(session.found, _restored)]
         for finding in findings:

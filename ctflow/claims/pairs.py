@@ -10,6 +10,7 @@ from scipy import special
 
 import ctflow as ct
 from ctflow.kernels import Exponential
+from ctflow.partition import Planned
 from ctflow.running.sweep import sweep
 
 FLOW = ct.flows.Descent(optax.adam(1e-2))
@@ -47,9 +48,13 @@ def information(law: np.ndarray) -> float:
 
 
 def energy_of(kind: str, law: Any, tau: Any) -> Any:
-    """J^Sym (kind "symmetric") or J_{1→2} ("one-directional") for pairs with probabilities π [n, n]."""
+    """J^Sym (kind "symmetric") or J_{1→2} ("one-directional") for pairs with probabilities π [n, n].
+
+    `tau` may be traced, and is above 0.025 in every claim: a lower one gives NaN in float32.
+    """
     build = ct.energies.symmetric if kind == "symmetric" else ct.energies.directional
-    return build(ct.couplings.complete(law), temperature=tau)
+    kernel = Planned(Exponential(tau), bounded=True)
+    return build(ct.couplings.complete(law), temperature=tau, kernel=kernel)
 
 
 def level(kind: str, law: Any, log_tau: Any, clouds: Any) -> Any:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._base.checks import check_choice
+from ctflow._base.products import cosines
 from ctflow.clouds import Cloud, Pair, check_clouds, points, weights
 from ctflow.sphere import safe_norm
 
@@ -52,8 +53,7 @@ def _mean_distance(x: Any, y: Any) -> Float[Array, ""]:
     @jax.checkpoint
     def row(block):
         z, w = block
-        cosine = jnp.matmul(z, zy.T, precision="highest")
-        square = jnp.maximum(2 - 2 * cosine, 0)
+        square = jnp.maximum(2 - 2 * cosines(z, zy), 0)
         # The gradient of the square root at 0 is defined as 0.
         distance = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         return w @ (distance @ q)

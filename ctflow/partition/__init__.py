@@ -19,6 +19,7 @@ from ctflow.clouds import as_dtype, check_cloud
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.arguments import attempts_at, checked_arguments, checked_weights, method_for, plan_of
 from ctflow.partition.certificate import Certificate, certify
+from ctflow.partition.dense import is_bounded
 from ctflow.partition.exact import Settings
 from ctflow.partition.plan import (
     BLOCK_SIZE,
@@ -115,8 +116,8 @@ def log_partitions(
 
     They are those of `log_partition` for (x, y) and (y, x). Exact sums compute each pair's score once for
     both, and once again for the gradients; with `tiled` on a CPU they take between half and two thirds of the
-    time (d = 512 and d = 3). Harmonics, and matrices of up to 200 points, gain nothing. Derivatives are as in
-    `log_partition`.
+    time (d = 512 and d = 3). Harmonics gain nothing, nor do matrices of up to 200 points if the range of
+    log κ is unknown or large (`Planned`). Derivatives are as in `log_partition`.
 
     Args:
         x: points [n, d] on the sphere.
@@ -219,19 +220,21 @@ def _values(
     x, y, q = checked_arguments(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else checked_weights(p, n, x.dtype, exclude_self)
-    only = kernel.only if isinstance(kernel, Planned) else None
+    is_planned = isinstance(kernel, Planned)
+    only = kernel.only if is_planned else None
+    bounded = kernel.bounded if is_planned else is_bounded(kernel, x.dtype)
     evaluations = EVALUATIONS if is_concrete(x, y, p, q) else TRACED_EVALUATIONS
     kernel, degrees, rtol, mesh = plan_of(kernel, n, m, d, x.dtype, rtol, mesh, method, evaluations)
     method = method_for(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
-    sizes |= {"columns": columns, "itself": itself}
+    sizes |= {"columns": columns, "itself": itself, "bounded": bounded}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = attempts_at(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
     rtol = tolerance(rtol, x.dtype)
-    settings = Settings(columns, exclude_self, block_size, mesh, attempts, rtol, means=means)
+    settings = Settings(columns, exclude_self, block_size, mesh, attempts, rtol, means=means, bounded=bounded)
     sides = Side(x, q if itself else p), None if itself else Side(y, q)
     arguments = *sides, as_dtype(kernel, x.dtype)
     exact = choose_method(n, m, d, x.dtype, spectral=False, mesh=mesh)

@@ -34,6 +34,7 @@ class Settings(NamedTuple):
         fallbacks: whether a spectral sum that is not proven is repeated; otherwise it is NaN.
         one_pass: whether a gradient in x alone is summed together with the value.
         means: whether the fields' means, with the weights of the points, are wanted in place of the fields.
+        bounded: whether one number scales all values of κ into the dtype's range (`dense.is_bounded`).
     """
 
     columns: bool
@@ -45,6 +46,7 @@ class Settings(NamedTuple):
     fallbacks: bool = True
     one_pass: bool = True
     means: bool = False
+    bounded: bool = False
 
     @property
     def axis(self) -> str | None:

@@ -13,6 +13,7 @@ from ctflow._base.pytree import check_registered
 from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.bounds import GRADIENT_FACTOR
+from ctflow.partition.dense import is_bounded
 from ctflow.partition.harmonics import zonal_samples
 from ctflow.partition.series import chunk_size, coefficients, profile, wide
 
@@ -166,15 +167,17 @@ def needed_bytes(
     devices: int,
     columns: bool = False,
     itself: bool = False,
+    bounded: bool = False,
 ) -> int:
     """Predicted bytes per device for value and gradients together, in addition to the clouds.
 
-    The factors are those of the compiled programs' buffers at large n.
+    The factors are those of the compiled programs' buffers at large n. For `bounded` see `dense.is_bounded`.
     """
     size = jnp.dtype(dtype).itemsize
     n, m = -(-n // devices), -(-m // devices)
     if method == "dense":
-        return int((3.1 if columns else 2.1) * n * m * size) + (n + m) * (d + 3) * size
+        matrices = 1.4 if bounded else 3.1 if columns else 2.1
+        return int(matrices * n * m * size) + (n + m) * (d + 3) * size
     tiles = 2 * min(block_size, n) * min(block_size, m) * size
     if method in ("tiled", "ring"):
         return int((5.6 if itself else 3.4) * (n + m) * d * size) + 3 * (n + m) * size + tiles
@@ -286,7 +289,8 @@ def explain(
         "tiled": "exact, in tiles",
         "ring": "exact, the columns pass from device to device",
     }
-    needed = needed_bytes(method, n, m, d, dtype, block_size=block_size, degree=degree or 0, devices=devices)
+    sizes: dict[str, Any] = {"block_size": block_size, "degree": degree or 0, "devices": devices}
+    needed = needed_bytes(method, n, m, d, dtype, bounded=is_bounded(kernel, dtype), **sizes)
     exact = "ring" if devices > 1 else "tiled"
     steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact
     return Explanation(

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ctflow._base.checks import check_count, is_concrete
 from ctflow._base.pytree import static
 from ctflow.kernels import Kernel
+from ctflow.partition.dense import is_bounded
 from ctflow.partition.harmonics import DEGREE_STEP
 from ctflow.partition.plan import EVALUATIONS, attempts_in, worthwhile_degrees
 
@@ -30,6 +31,9 @@ class Planned(Kernel):
         only: the number of the only attempt of a spectral sum: 0 in the points' dtype, then in float64, then
             exact. An attempt without a proof is NaN, which the caller must notice. By default all attempts
             are in the program, each used where the one before is not proven.
+        bounded: whether the kernel is monotone in the cosine and the range of log κ small enough that a
+            dense sum needs only one exponential per pair (`Exponential`: τ > 0.025 in float32, τ > 0.0032 in
+            float64). A range that turns out larger gives NaN, which the caller must notice.
     """
 
     kernel: Kernel
@@ -38,6 +42,7 @@ class Planned(Kernel):
     rtol: float | None = static(default=None)
     mesh: Mesh | None = static(default=None)
     only: int | None = static(default=None)
+    bounded: bool = static(default=False)
 
     def __post_init__(self):
         if self.only is not None:
@@ -63,7 +68,7 @@ class Planned(Kernel):
 def planned(
     tree: Any, n: int, d: int, dtype: Any, *, mesh: Mesh | None = None, evaluations: int = EVALUATIONS
 ) -> Any:
-    """Wrap each kernel of the tree (an energy) in `Planned`, if degrees for clouds [n, d] or a mesh apply.
+    """Wrap each kernel of the tree (an energy) in `Planned`, for sums over clouds [n, d].
 
     Args:
         tree: a pytree with kernels in it.
@@ -78,7 +83,8 @@ def planned(
         if not isinstance(node, Kernel) or isinstance(node, Planned):
             return node
         chosen = worthwhile_degrees(node, n, n, d, dtype, None, mesh is not None, evaluations)
-        return Planned(node, degrees=None if chosen is None else chosen[:2], mesh=mesh)
+        degrees, bounded = None if chosen is None else chosen[:2], is_bounded(node, dtype)
+        return Planned(node, degrees=degrees, mesh=mesh, bounded=bounded)
 
     return jax.tree.map(plan, tree, is_leaf=_is_kernel)
 

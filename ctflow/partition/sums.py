@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from ctflow import sphere
 from ctflow.kernels import Kernel
 from ctflow.partition.certified import spectral_values
-from ctflow.partition.dense import dense_values
+from ctflow.partition.dense import dense_values, weights_of
 from ctflow.partition.exact import Settings, exact_values
 from ctflow.partition.means import spectral_means
 from ctflow.partition.tiled import Side
@@ -39,16 +39,14 @@ def take(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kerne
         found = _spectral(settings._replace(columns=False), fields, kernel)
     elif method == "dense":
         options = {"columns": settings.columns, "exclude_self": settings.exclude_self}
-        found = dense_values(x, other, kernel, **options)
+        found = dense_values(x, other, kernel, bounded=settings.bounded, **options)
     else:
         found = _divided(settings, x, y, kernel)
     results = []
     for (at, cloud), values in zip(fields, found, strict=False):
-        averaged = values.ndim == 0
-        if settings.exclude_self:
-            share = _share_of_others(cloud)
-            values = values - (_mean(at, share) if averaged else share)
-        results.append(_mean(at, values) if settings.means and not averaged else values)
+        shares = [values, _share_of_others(cloud)] if settings.exclude_self else [values]
+        parts = [_mean(at, a) for a in shares] if settings.means else shares
+        results.append(parts[0] - parts[1] if settings.exclude_self else parts[0])
     return results[0], results[1] if settings.columns else None
 
 
@@ -88,9 +86,7 @@ def _divided(settings: Settings, x: Side, y: Side | None, kernel: Kernel) -> Any
 
 
 def _with_weights(side: Side) -> Side:
-    n = side.points.shape[0]
-    w = jnp.full(n, 1 / n, side.points.dtype) if side.weights is None else side.weights
-    return side._replace(weights=w)
+    return side._replace(weights=weights_of(side))
 
 
 def _padded(side: Side, devices: int) -> Side:

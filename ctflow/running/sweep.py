@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow._base.checks import check_count
-from ctflow._base.resources import check_fits, program_bytes, seconds_in_words, tree_bytes
+from ctflow._base.resources import check_fits, processors, program_bytes, seconds_in_words, tree_bytes
 from ctflow.running.evolve import runs_of_sweep
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import identity
@@ -64,7 +64,7 @@ def sweep(
     batch_size = (4 if on_cpu else 256) if batch_size is None else batch_size
     check_count("batch_size", batch_size)
     batch_size = min(batch_size, runs)
-    workers = min(os.cpu_count() or 1, -(-runs // batch_size)) if on_cpu else 1
+    workers = min(processors(), -(-runs // batch_size)) if on_cpu else 1
 
     def batch(first: int) -> Any:
         # The last batch repeats its last run, so that its shape, and so the program, is the same.

@@ -11,6 +11,7 @@ import optax
 import ctflow as ct
 from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.couplings import Coupling
+from ctflow.partition.dense import is_bounded
 
 STARTS = ("overlapping", "opposed")
 NUM_IMAGES = 1797
@@ -176,6 +177,13 @@ class PairLaws:
         return ct.couplings.complete(self.matrices[which])
 
 
+def contrastive(config: Config, coupling: Coupling, temperature: Any) -> ct.energies.Symmetric:
+    """J^Sym at one of the temperatures of the settings, which may be traced."""
+    bounded = is_bounded(ct.kernels.Exponential(min(config.temperatures)), np.float32)
+    kernel = ct.partition.Planned(ct.kernels.Exponential(temperature), bounded=bounded)
+    return ct.energies.symmetric(coupling, temperature=temperature, kernel=kernel)
+
+
 def encode(encoder: dict, pixels: Any) -> jax.Array:
     """The outputs [k, dim] of a perceptron with one hidden layer, normalised."""
     return ct.sphere.normalize(_outputs(encoder, pixels))
@@ -221,7 +229,7 @@ def train(config: Config, data: Digits, laws: PairLaws, inputs: tuple) -> dict[s
     count = config.batch_size
     cumulative = jnp.cumsum(laws.n * laws.matrices[which], axis=1)
     paired = ct.couplings.paired(count, dtype=jnp.float32)
-    energy = ct.energies.symmetric(paired, temperature=temperature)
+    energy = contrastive(config, paired, temperature)
     divergence = ct.energies.SymmetricDivergence(energy.kernel)
 
     def clouds(encoders, *rows):
@@ -247,7 +255,7 @@ def train(config: Config, data: Digits, laws: PairLaws, inputs: tuple) -> dict[s
 
     steps = jnp.arange(config.num_steps).reshape(config.num_saves, -1)
     (encoders, _), path = jax.lax.scan(stretch, (start, optimizer.init(start)), steps)
-    whole = ct.energies.symmetric(laws.coupling(which), temperature=temperature)
+    whole = contrastive(config, laws.coupling(which), temperature)
     seen = whole(clouds(encoders, *[slice(laws.n)] * 2)) + whole.kernel.log_volume(config.dim, jnp.float32)
     return {"encoders": encoders, "path": path, "energy": seen}
 

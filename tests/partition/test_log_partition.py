@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 import ctflow as ct
 from ctflow import kernels
+from ctflow.partition.dense import is_bounded
 from tests.draws import uniform
 
 KERNELS = [kernels.Exponential(0.1), kernels.GeodesicGaussian(0.3), kernels.ChordalGaussian(0.2)]
@@ -180,3 +181,72 @@ def test_parameters_and_weights_of_any_precision_leave_the_points_alone(method, 
 
     value, gradient = jax.value_and_grad(total)(x)
     assert value.dtype == gradient.dtype == jnp.float32
+
+
+def both_fields(x, y, kernel, **options):
+    at_x, at_y = ct.partition.log_partitions(x, y, kernel, method="dense", **options)
+    return jnp.linspace(-1, 2, len(at_x)) @ at_x + jnp.linspace(3, 1, len(at_y)) @ at_y
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("d", [3, 6])  # points are stored in two ways
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
+def test_one_exponential_per_pair_gives_the_same_sums_and_gradients(kernel, d, weighted):
+    """Against the sums of a kernel whose range is not known, which subtract the largest score of each row."""
+    x, y, q = clouds(40, 23, d)
+    weights = (jnp.full(40, 1 / 40), q.at[0].set(0.0) / (1 - q[0])) if weighted else (None, None)
+    found = [
+        jax.value_and_grad(
+            lambda x, y, k, b=bounded: both_fields(x, y, ct.partition.Planned(k, bounded=b), weights=weights),
+            argnums=(0, 1, 2),
+        )(x, y, kernel)
+        for bounded in (True, False)
+    ]
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_sums_just_within_the_range_keep_their_digits_to_the_third_derivative(exclude_self):
+    """In float32 at the lowest temperature that counts as bounded, for a point far from all others."""
+    kernel = kernels.Exponential(0.0251)
+    z = jnp.concatenate([ct.sphere.normalize(jnp.array([[0.0, 0.01, -1.0]])), near_the_pole(30)])
+
+    def third(dtype, bounded):
+        planned = ct.partition.Planned(kernels.Exponential(dtype(0.0251)), bounded=bounded)
+        x, move = z.astype(dtype), jnp.roll(z, 1, axis=0).astype(dtype)
+
+        def value(t):
+            moved = ct.sphere.normalize(x + t * move)
+            return ct.log_partition(moved, moved, planned, method="dense", exclude_self=exclude_self)
+
+        along = [value]
+        for _ in range(3):
+            along.append(lambda t, f=along[-1]: jax.jvp(f, (t,), (jnp.ones_like(t),))[1])
+        return [f(jnp.zeros((), dtype)) for f in along]
+
+    assert is_bounded(kernel, jnp.float32)
+    assert not is_bounded(kernels.Exponential(0.0249), jnp.float32)
+    for found, exact in zip(third(jnp.float32, True), third(jnp.float64, False), strict=True):
+        np.testing.assert_allclose(found, exact, rtol=2e-4, atol=2e-4 * float(jnp.abs(exact).max()))
+
+
+def near_the_pole(n):
+    return ct.sphere.normalize(jnp.array([[0.0, 0.0, 1.0]]) + 0.1 * uniform(4, n, 3))
+
+
+def test_a_temperature_below_the_planned_range_gives_nan():
+    x, y, _ = clouds(9, 8, 3, jnp.float32)
+
+    @jax.jit
+    def at(tau):
+        return ct.log_partition(x, y, ct.partition.Planned(kernels.Exponential(tau), bounded=True))
+
+    assert jnp.isfinite(at(jnp.float32(0.03))).all()
+    assert jnp.isnan(at(jnp.float32(0.02))).all()
+
+
+def test_only_kernels_known_to_be_monotone_are_bounded():
+    assert is_bounded(kernels.GeodesicGaussian(0.5), jnp.float32)
+    assert not is_bounded(kernels.Function(lambda cosine: cosine), jnp.float32)
+    assert not jax.jit(lambda tau: jnp.asarray(is_bounded(kernels.Exponential(tau), float)))(0.5)

@@ -107,7 +107,8 @@ def test_predicted_memory_is_what_the_compiler_takes(method, n, d, which):
             return sum(map(jnp.sum, ct.partition.log_partitions(x, y, KERNEL, method=method)))
         return ct.log_partition(x, x if which == "itself" else y, KERNEL, method=method).sum()
 
-    assert 1 / 1.5 <= taken(total, z) / foretold(method, n, d, which) <= 1.5
+    bounded = method == "dense"
+    assert 1 / 1.5 <= taken(total, z) / foretold(method, n, d, which, bounded=bounded) <= 1.5
 
 
 @pytest.mark.long
@@ -128,10 +129,10 @@ def taken(total, z):
     return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
 
-def foretold(method, n, d, which):
-    sizes = {"block_size": plan.BLOCK_SIZE, "degree": 64, "devices": 1}
+def foretold(method, n, d, which, **options):
+    options |= {"block_size": plan.BLOCK_SIZE, "degree": 64, "devices": 1}
     return plan.needed_bytes(
-        method, n, n, d, jnp.float32, columns=which == "both", itself=which == "itself", **sizes
+        method, n, n, d, jnp.float32, columns=which == "both", itself=which == "itself", **options
     )
 
 
