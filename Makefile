@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 .PHONY: help figures smoke test test-long test-slow test-types verify bench lint clean
 
 help:
-	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 25 minutes on 2 cores)"
+	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 10 minutes on 2 cores)"
 	@echo "make smoke      the same, tiny, into runs/, two at a time (about a minute)"
 	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
 	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"

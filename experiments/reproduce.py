@@ -41,8 +41,8 @@ EXPERIMENTS = (
 )
 PRESETS = ("paper", "smoke")
 SECONDS = {
-    "paper": dict(zip(EXPERIMENTS, (20, 170, 65, 160, 285, 170, 660), strict=True)),
-    "smoke": dict(zip(EXPERIMENTS, (8, 12, 10, 8, 12, 9, 12), strict=True)),
+    "paper": dict(zip(EXPERIMENTS, (25, 150, 80, 130, 155, 120, 465), strict=True)),
+    "smoke": dict(zip(EXPERIMENTS, (13, 19, 12, 8, 9, 8, 3), strict=True)),
 }
 """CPU seconds of each experiment: the first estimate of the time left, until a run says better."""
 
