@@ -57,9 +57,11 @@ def _powers(first: list[_Wave], degree: int) -> list[_Wave]:
     low = powers(wave, DEGREE_STEP)
     high = [(jnp.ones_like(wave[0]), jnp.zeros_like(wave[1])), *powers(low[-1], degree // DEGREE_STEP - 1)]
     high = high[: degree // DEGREE_STEP]
-    low, high = (tuple(map(jnp.stack, zip(*each, strict=True))) for each in (low, high))
+    low, high = (
+        [jnp.stack(part, axis=1) for part in zip(*each, strict=True)] for each in (low, high)
+    )  # [angles, powers, n]
     tables = [
-        _times([part[:, None, k] for part in high], [part[None, :, k] for part in low])
+        _times([part[k][:, None] for part in high], [part[k][None] for part in low])
         for k in range(len(first))
     ]
     return jax.tree.map(lambda a: a.reshape(degree, -1), tables)

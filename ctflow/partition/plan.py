@@ -15,7 +15,7 @@ from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.bounds import GRADIENT_FACTOR
 from ctflow.partition.dense import is_bounded
 from ctflow.partition.harmonics import zonal_samples
-from ctflow.partition.series import chunk_size, coefficients, profile, wide
+from ctflow.partition.series import CHUNK, coefficients, profile, wide
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
 # On a CPU a larger matrix leaves the cache, and tiles are faster; accelerators take one of so many bytes.
@@ -183,7 +183,7 @@ def needed_bytes(
         return int((5.6 if itself else 3.4) * (n + m) * d * size) + 3 * (n + m) * size + tiles
     # Per point in float64 and per wave of a chunk; one phase has the points' arrays, another the waves'.
     points = 300 * max(n, m) + 80 * min(n, m) if size == 4 else max(330 * n + 70 * m, 160 * m)
-    waves = (3 if d == 2 else 7) * min(max(n, m), chunk_size()) * degree * 8
+    waves = (3 if d == 2 else 7) * min(max(n, m), CHUNK) * degree * 8
     return max(points, waves) + tiles + (degree + 1) ** d * 8
 
 

@@ -12,8 +12,7 @@ from ctflow.kernels import Kernel, log_kernel_at
 from ctflow.partition.harmonics import Harmonics, zonal_rule, zonal_samples
 from ctflow.partition.tiled import blocks, unblock
 
-# Number of points whose waves are in memory at the same time: a CPU's cache holds those of fewer points.
-CHUNK = {"cpu": 4096, "others": 16_384}
+CHUNK = 16_384  # number of points whose waves are in memory at the same time
 # Bounds sup/(max over samples): with 8 samples per period, a wave exceeds them by <= 1/cos(π/8) = 1.08.
 BETWEEN_SAMPLES = 1.1
 
@@ -57,15 +56,10 @@ def truncation(kernel: Kernel, d: int, c: Array) -> tuple[Array, Array]:
     )
 
 
-def chunk_size() -> int:
-    """The largest number of points whose waves are in memory at the same time."""
-    return CHUNK["cpu" if jax.default_backend() == "cpu" else "others"]
-
-
 def in_chunks(function: Any, *arrays: Array, start: Any = None) -> tuple[Any, Any]:
-    """Scan `function(carry, *chunk)` over equal chunks of the leading axis, each at most `chunk_size()`."""
+    """Scan `function(carry, *chunk)` over equal chunks of the leading axis, of at most CHUNK entries each."""
     n = arrays[0].shape[0]
-    count = -(-n // chunk_size())
+    count = -(-n // CHUNK)
     size = -(-n // count)
     carry, out = jax.lax.scan(lambda c, chunk: function(c, *chunk), start, [blocks(a, size) for a in arrays])
     return carry, jax.tree.map(lambda a: unblock(a, n), out)
