@@ -37,6 +37,7 @@ COLUMNS = (
     *("table", "method", "d", "n", "tau", "dtype", "seconds", "cpu_seconds", "compile_seconds"),
     *(
         "times_faster_than_dense",
+        "times_faster_than_separate",
         "peak_mib",
         "exponent",
         "error_value",
@@ -75,7 +76,17 @@ class Config:
     """Of a comparison of `tiled` and `spectral`; None leaves it out."""
     smooth_temperature: float = 0.05
     """Of the large clouds, of the growth with n, and of the spectral sum's memory."""
-    growth_sizes: tuple[int, ...] = (1_000, 3_162, 10_000, 31_623, 100_000, 316_228, 1_000_000)
+    growth_sizes: tuple[int, ...] = (1_000, 3_162, 10_000, 31_623, 100_000, 316_228, 1_000_000, 10_000_000)
+    pairs: tuple[tuple[str, int, int], ...] = (
+        ("dense", 512, 3),
+        ("tiled", 4_096, 3),
+        ("tiled", 4_096, 32),
+        ("tiled", 4_096, 512),
+        ("spectral", 10_000, 3),
+        ("spectral", 100_000, 3),
+        ("spectral", 100_000, 2),
+    )
+    """(method, n, d) of what one pass for both fields, or for a cloud with itself, is measured at."""
     largest_dense: int = 10_000
     """Where the growth of `dense` ends."""
     largest_tiled: int = 31_623
@@ -114,6 +125,7 @@ PRESETS = {
         wide_dimensions=(64,),
         large_size=None,
         growth_sizes=(500, 2_000),
+        pairs=(("dense", 256, 3), ("tiled", 500, 8)),
         largest_dense=2_000,
         largest_tiled=2_000,
         memory_tiled_size=2_000,
@@ -287,6 +299,39 @@ def growth_methods(config: Config, n: int) -> tuple[str, ...]:
     return tuple(method for method in METHODS if n <= largest.get(method, n))
 
 
+def pair_rows(config: Config, method: str, n: int, d: int) -> list[Row]:
+    """Both fields of two clouds, and the field of a cloud with itself, against two sums and two clouds.
+
+    Measured are the mean of each field and its gradients, of which the energies are made.
+    """
+    x, y = clouds(n, d, config.seed)
+    tau, device = config.wide_temperature, device_name()
+    kernel = ct.kernels.Exponential(tau)
+    mean = partial(ct.partition.mean_log_partition, kernel=kernel, method=method)
+
+    def two_sums(x, y):
+        fields = (ct.log_partition(a, b, kernel, method=method) for a, b in ((x, y), (y, x)))
+        return sum(map(jnp.mean, fields))
+
+    def both(x, y):
+        return sum(ct.partition.mean_log_partitions(x, y, kernel, method=method))
+
+    compared = {
+        "both fields": {"two sums": two_sums, "one pass": both},
+        "a cloud with itself": {"its copy": mean, "one pass": lambda x, _: mean(x, x)},
+    }
+    rows = []
+    for table, functions in compared.items():
+        slopes = {name: jax.jit(jax.value_and_grad(f, (0, 1))) for name, f in functions.items()}
+        calls = {name: lambda f=f: jax.block_until_ready(f(x, y)) for name, f in slopes.items()}
+        timings = measure(calls, 3 * config.repeats)
+        first = next(iter(timings.values())).cpu_seconds
+        for name, timing in timings.items():
+            numbers = {"times_faster_than_separate": first / timing.cpu_seconds, "device": device}
+            rows.append(row(table, f"{method}, {name}", d, n, tau, **timing._asdict(), **numbers))
+    return rows
+
+
 def add_exponents(rows: list[Row]) -> None:
     """Put b of the least-squares fit log t = a + b log n into a method's growth rows."""
     for method in METHODS:
@@ -457,12 +502,13 @@ def accuracy_jobs(config: Config) -> list[Callable[[], list[Row]]]:
 
 
 def run(config: Config, checkpoint: Path | None = None) -> Result:
-    """All four tables, as one."""
+    """All tables, as one."""
     for name in COMPETITORS:
         if importlib.util.find_spec(name) is None:
             print(f"{name} is not installed: left out")
     # Memory first: once this process computes, it holds most of an accelerator's memory for itself.
-    jobs = [*memory_jobs(config), *method_jobs(config), *growth_jobs(config), *accuracy_jobs(config)]
+    pairs = [partial(pair_rows, config, *setting) for setting in config.pairs]
+    jobs = [*memory_jobs(config), *method_jobs(config), *pairs, *growth_jobs(config), *accuracy_jobs(config)]
     rows = [r for job in tqdm(jobs, desc="log partition", unit="setting") for r in job()]
     add_exponents(rows)
     table = {name: np.array([r[name] for r in rows], dtype=object) for name in COLUMNS}

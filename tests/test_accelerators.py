@@ -25,6 +25,7 @@ ENERGIES = {
     "divergence": (2, ct.energies.SymmetricDivergence(kernels.GeodesicGaussian(0.6))),
     "batch": (2, ct.energies.InBatch(temperature=0.3, negatives="all")),
     "volume": (2, ct.energies.LogVolume(KERNEL)),
+    "in harmonics": (2, ct.energies.CrossEntropy(PLANNED, direction="both", method="spectral")),
 }
 FLOWS = {
     "gradient": ct.flows.GradientFlow(0.01),
