@@ -19,7 +19,7 @@ from ctflow.clouds import as_dtype, check_cloud
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.arguments import attempts_at, checked_arguments, checked_weights, method_for, plan_of
 from ctflow.partition.certificate import Certificate, certify
-from ctflow.partition.dense import is_bounded
+from ctflow.partition.dense import is_bounded, is_curved
 from ctflow.partition.exact import Settings
 from ctflow.partition.plan import (
     BLOCK_SIZE,
@@ -116,8 +116,8 @@ def log_partitions(
 
     They are those of `log_partition` for (x, y) and (y, x). Exact sums compute each pair's score once for
     both, and once again for the gradients; with `tiled` on a CPU they take between half and two thirds of the
-    time (d = 512 and d = 3). Harmonics gain nothing (their means do: `mean_log_partitions`), nor do matrices of
-    up to 200 points if the range of log κ is unknown or large (`Planned`). Derivatives are as in
+    time (d = 512 and d = 3). Harmonics gain nothing (the means of the fields do: `mean_log_partitions`), nor do
+    matrices of up to 200 points if the range of log κ is unknown or large (`Planned`). Derivatives are as in
     `log_partition`.
 
     Args:
@@ -231,6 +231,7 @@ def _values(
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
     sizes |= {"columns": columns, "itself": itself, "bounded": bounded}
+    sizes |= {"curved": is_curved(kernel)}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = attempts_at(degrees, x.dtype) if method == "spectral" and degrees is not None else ()

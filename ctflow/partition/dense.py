@@ -29,6 +29,15 @@ def is_bounded(kernel: Kernel, dtype: Any) -> bool:
         return bool(np.asarray(_middle_and_range(as_dtype(kernel, dtype), dtype)[1] <= _widest(dtype)))
 
 
+def is_curved(kernel: Kernel) -> bool:
+    """Whether log κ is more than a linear function of the cosine; False if a parameter is traced."""
+    if not is_concrete(kernel):
+        return False
+    with jax.ensure_compile_time_eval():
+        left, middle, right = (np.asarray(kernel.log_kernel(jnp.asarray(c))) for c in (-1.0, 0.0, 1.0))
+    return bool(abs(left + right - 2 * middle) > 1e-3 * abs(right - left))
+
+
 def _middle_and_range(kernel: Kernel, dtype: Any) -> tuple[Any, Any]:
     """The mean of the least and the largest log κ of a monotone kernel, and their difference."""
     least, largest = (jnp.asarray(kernel.log_kernel(jnp.asarray(c, dtype))) for c in (-1.0, 1.0))

@@ -13,7 +13,7 @@ from ctflow._base.pytree import check_registered
 from ctflow._base.resources import in_words, total_bytes
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.bounds import GRADIENT_FACTOR
-from ctflow.partition.dense import is_bounded
+from ctflow.partition.dense import is_bounded, is_curved
 from ctflow.partition.harmonics import zonal_samples
 from ctflow.partition.series import CHUNK, coefficients, profile, wide
 
@@ -168,21 +168,25 @@ def needed_bytes(
     columns: bool = False,
     itself: bool = False,
     bounded: bool = False,
+    curved: bool = False,
 ) -> int:
     """Predicted bytes per device for value and gradients together, in addition to the clouds.
 
-    The factors are those of the compiled programs' buffers at large n. For `bounded` see `dense.is_bounded`.
+    The factors are those of the compiled programs' buffers at large n. For `bounded` and `curved` see
+    `is_bounded` and `is_curved` of `ctflow.partition.dense`.
     """
     size = jnp.dtype(dtype).itemsize
     n, m = -(-n // devices), -(-m // devices)
     if method == "dense":
-        matrices = 1.4 if bounded else 3.1 if columns else 2.1
+        # The steps from a cosine to log κ are kept for the gradient.
+        matrices = (1.4 if bounded else 3.1 if columns else 2.1) + (2.5 if curved else 0)
         return int(matrices * n * m * size) + (n + m) * (d + 3) * size
     tiles = 2 * min(block_size, n) * min(block_size, m) * size
     if method in ("tiled", "ring"):
         return int((5.6 if itself else 3.4) * (n + m) * d * size) + 3 * (n + m) * size + tiles
     # Per point in float64 and per wave of a chunk; one phase has the points' arrays, another the waves'.
     points = 300 * max(n, m) + 80 * min(n, m) if size == 4 else max(330 * n + 70 * m, 160 * m)
+    points += 130 * min(n, m) if columns else 0
     waves = (3 if d == 2 else 7) * min(max(n, m), CHUNK) * degree * 8
     return max(points, waves) + tiles + (degree + 1) ** d * 8
 
@@ -290,7 +294,9 @@ def explain(
         "ring": "exact, the columns pass from device to device",
     }
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree or 0, "devices": devices}
-    needed = needed_bytes(method, n, m, d, dtype, bounded=is_bounded(kernel, dtype), **sizes)
+    needed = needed_bytes(
+        method, n, m, d, dtype, bounded=is_bounded(kernel, dtype), curved=is_curved(kernel), **sizes
+    )
     exact = "ring" if devices > 1 else "tiled"
     steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact
     return Explanation(

@@ -11,6 +11,7 @@ import ctflow as ct
 from ctflow import kernels
 from ctflow._base.resources import in_words
 from ctflow.partition import plan, staged
+from ctflow.partition.dense import is_bounded, is_curved
 from ctflow.partition.plan import SPECTRAL_POINTS
 from ctflow.running import evolve
 from tests.draws import uniform
@@ -92,6 +93,22 @@ def test_a_request_that_cannot_fit_is_refused_with_the_numbers():
     z = jax.ShapeDtypeStruct((3_000_000, 8), jnp.float32)
     with pytest.raises(MemoryError, match=r"needs about .* TiB for 3000000 x 3000000 pairs"):
         jax.eval_shape(lambda z: ct.log_partition(z, z, KERNEL, method="dense"), z)
+
+
+@pytest.mark.parametrize("kernel", [kernels.Exponential(0.01), kernels.GeodesicGaussian(0.5)])
+@pytest.mark.parametrize("which", ["one", "both"])
+def test_predicted_memory_of_a_matrix_knows_the_kernel(which, kernel):
+    """One whose range needs two exponentials per pair, and one with several steps from cosine to log κ."""
+    z = jax.ShapeDtypeStruct((3000, 3), jnp.float32)
+
+    def total(x, y):
+        if which == "both":
+            return sum(map(jnp.sum, ct.partition.log_partitions(x, y, kernel, method="dense")))
+        return ct.log_partition(x, y, kernel, method="dense").sum()
+
+    known = {"bounded": is_bounded(kernel, jnp.float32), "curved": is_curved(kernel)}
+    assert set(known.values()) == {isinstance(kernel, kernels.GeodesicGaussian)}
+    assert 1 / 1.5 <= taken(total, z) / foretold("dense", 3000, 3, which, **known) <= 1.5
 
 
 @pytest.mark.parametrize("which", ["one", "both", "itself"])
