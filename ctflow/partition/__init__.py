@@ -116,9 +116,8 @@ def log_partitions(
 
     They are those of `log_partition` for (x, y) and (y, x). Exact sums compute each pair's score once for
     both, and once again for the gradients; with `tiled` on a CPU they take between half and two thirds of the
-    time (d = 512 and d = 3). Harmonics gain nothing (the means of the fields do: `mean_log_partitions`), nor do
-    matrices of up to 200 points if the range of log κ is unknown or large (`Planned`). Derivatives are as in
-    `log_partition`.
+    time (d = 512 and d = 3). Harmonics gain nothing (`mean_log_partitions` does), nor do matrices of up to
+    200 points if the range of log κ is unknown or large (`Planned`). Derivatives are as in `log_partition`.
 
     Args:
         x: points [n, d] on the sphere.
