@@ -328,7 +328,7 @@ def pair_rows(config: Config, method: str, n: int, d: int) -> list[Row]:
         first = next(iter(timings.values())).cpu_seconds
         for name, timing in timings.items():
             numbers = {"times_faster_than_separate": first / timing.cpu_seconds, "device": device}
-            rows.append(row(table, f"{method}, {name}", d, n, tau, **timing._asdict(), **numbers))
+            rows.append(row(table, f"{method} {name}", d, n, tau, **timing._asdict(), **numbers))
     return rows
 
 

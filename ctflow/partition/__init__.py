@@ -220,17 +220,18 @@ def _values(
     x, y, q = checked_arguments(x, y, kernel, q, exclude_self)
     (n, d), m = x.shape, y.shape[0]
     p = None if p is None else checked_weights(p, n, x.dtype, exclude_self)
-    is_planned = isinstance(kernel, Planned)
-    only = kernel.only if is_planned else None
-    bounded = kernel.bounded if is_planned else is_bounded(kernel, x.dtype)
+    plan = kernel if isinstance(kernel, Planned) else None
     evaluations = EVALUATIONS if is_concrete(x, y, p, q) else TRACED_EVALUATIONS
     kernel, degrees, rtol, mesh = plan_of(kernel, n, m, d, x.dtype, rtol, mesh, method, evaluations)
     method = method_for(method, kernel, degrees, n, m, d, x.dtype, mesh)
     devices = 1 if mesh is None else mesh.size
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
-    sizes |= {"columns": columns, "itself": itself, "bounded": bounded}
-    sizes |= {"curved": is_curved(kernel)}
+    sizes |= {"columns": columns, "itself": itself}
+    bounded = False
+    if method == "dense":
+        bounded = is_bounded(kernel, x.dtype) if plan is None else plan.bounded
+        sizes |= {"bounded": bounded, "curved": is_curved(kernel, x.dtype)}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = attempts_at(degrees, x.dtype) if method == "spectral" and degrees is not None else ()
@@ -246,8 +247,8 @@ def _values(
         here = settings._replace(degrees=attempts[number : number + 1], fallbacks=False)
         return take(here, method, *arguments)
 
-    if only is not None:
-        return one_attempt(only)
+    if plan is not None and plan.only is not None:
+        return one_attempt(plan.only)
     if attempts and is_concrete(arguments):  # an attempt is compiled only if the one before fails
         found = map(one_attempt, range(len(attempts)))
         return next(filter(all_finite, found), None) or one_attempt(len(attempts))

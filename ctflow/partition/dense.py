@@ -29,12 +29,13 @@ def is_bounded(kernel: Kernel, dtype: Any) -> bool:
         return bool(np.asarray(_middle_and_range(as_dtype(kernel, dtype), dtype)[1] <= _widest(dtype)))
 
 
-def is_curved(kernel: Kernel) -> bool:
+def is_curved(kernel: Kernel, dtype: Any) -> bool:
     """Whether log κ is more than a linear function of the cosine; False if a parameter is traced."""
     if not is_concrete(kernel):
         return False
     with jax.ensure_compile_time_eval():
-        left, middle, right = (np.asarray(kernel.log_kernel(jnp.asarray(c))) for c in (-1.0, 0.0, 1.0))
+        values = as_dtype(kernel, dtype).log_kernel(jnp.asarray([-1, 0, 1], dtype))
+    left, middle, right = np.asarray(values)
     return bool(abs(left + right - 2 * middle) > 1e-3 * abs(right - left))
 
 

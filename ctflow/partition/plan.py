@@ -295,7 +295,7 @@ def explain(
     }
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree or 0, "devices": devices}
     needed = needed_bytes(
-        method, n, m, d, dtype, bounded=is_bounded(kernel, dtype), curved=is_curved(kernel), **sizes
+        method, n, m, d, dtype, bounded=is_bounded(kernel, dtype), curved=is_curved(kernel, dtype), **sizes
     )
     exact = "ring" if devices > 1 else "tiled"
     steps = f"float64 harmonics, then {exact}" if jnp.dtype(dtype) == jnp.float32 else exact

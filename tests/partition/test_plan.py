@@ -106,7 +106,7 @@ def test_predicted_memory_of_a_matrix_knows_the_kernel(which, kernel):
             return sum(map(jnp.sum, ct.partition.log_partitions(x, y, kernel, method="dense")))
         return ct.log_partition(x, y, kernel, method="dense").sum()
 
-    known = {"bounded": is_bounded(kernel, jnp.float32), "curved": is_curved(kernel)}
+    known = {"bounded": is_bounded(kernel, jnp.float32), "curved": is_curved(kernel, jnp.float32)}
     assert set(known.values()) == {isinstance(kernel, kernels.GeodesicGaussian)}
     assert 1 / 1.5 <= taken(total, z) / foretold("dense", 3000, 3, which, **known) <= 1.5
 
