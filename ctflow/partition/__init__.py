@@ -116,7 +116,7 @@ def log_partitions(
 
     They are those of `log_partition` for (x, y) and (y, x). Exact sums compute each pair's score once for
     both, and once again for the gradients; with `tiled` on a CPU they take between half and two thirds of the
-    time (d = 512 and d = 3). Harmonics gain nothing (`mean_log_partitions` does), nor do matrices of up to
+    time (d = 512 and d = 3). Harmonics gain nothing, nor do matrices of up to
     200 points if the range of log κ is unknown or large (`Planned`). Derivatives are as in `log_partition`.
 
     Args:
@@ -152,8 +152,8 @@ def mean_log_partition(
     """Σ_i p_i L_i, the mean over the cloud x of the log partition field L of the cloud y.
 
     The number is that of `log_partition`, averaged in float64 if it was summed in harmonics. There, value and
-    gradients of the mean come from one pass, which takes less time and half the compilation, and they are
-    certified together, in forward mode too. The energies of `ct.energies` are made of such means.
+    gradients of the mean come from one pass and are certified together, in forward mode too; two means
+    (`mean_log_partitions`) come from a program of half the size. Energies are made of such means.
 
     Args:
         x: points [n, d] on the sphere.
