@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -130,13 +131,13 @@ def in_order(
     Raises:
         Interrupted: Ctrl-C or SIGTERM came; the jobs that had begun were finished and saved.
     """
-    waiting, left = deque[tuple[int, Any]](), deque(jobs)
+    waiting, left, gate = deque[tuple[int, Any]](), deque(jobs), _Gate(session)
     done = 0 if session.found is None else session.found.count
     with _executor(workers) as pool:
         while left or waiting:
             while left and len(waiting) < ahead and not session.is_asked_to_stop:
                 count, job = left.popleft()
-                waiting.append((count, pool.submit(partial(_begun, job, session))))
+                waiting.append((count, pool.submit(partial(gate.pass_through, count, job))))
             if not waiting:
                 break
             count, future = waiting.popleft()
@@ -152,8 +153,19 @@ def in_order(
 _NOT_BEGUN = object()
 
 
-def _begun(job: Callable[[], Any], session: Session) -> Any:
-    return _NOT_BEGUN if session.is_asked_to_stop else job()
+class _Gate:
+    """Lets no job begin after an interrupt, except those before one that has begun: its result needs theirs."""
+
+    def __init__(self, session: Session):
+        self._session, self._lock, self._furthest = session, Lock(), 0
+
+    def pass_through(self, count: int, job: Callable[[], Any]) -> Any:
+        """What the job returns, or `_NOT_BEGUN`."""
+        with self._lock:
+            if self._session.is_asked_to_stop and count > self._furthest:
+                return _NOT_BEGUN
+            self._furthest = max(self._furthest, count)
+        return job()
 
 
 def as_json(content: Any, default: Callable[[Any], Any]) -> dict[str, np.ndarray]:

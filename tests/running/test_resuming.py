@@ -2,6 +2,9 @@
 
 import os
 import signal
+from contextlib import nullcontext
+from functools import cache, partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +14,7 @@ import ctflow as ct
 from ctflow import claims
 from ctflow.claims.evidence import Check, Evidence
 from ctflow.experiment import results_of
-from ctflow.storage import checkpoints
+from ctflow.storage import checkpoints, resuming
 from ctflow.storage.identity import identity
 from tests.running.small_runs import FLOWS, same, solve
 
@@ -173,3 +176,44 @@ def test_findings_survive_bit_for_bit(tmp_path, monkeypatch):
     for name, column in curves["c"].items():
         np.testing.assert_array_equal(back.evidence.curves["c"][name], column)
         assert back.evidence.curves["c"][name].dtype == column.dtype
+
+
+def test_jobs_before_one_that_has_begun_are_finished_too(monkeypatch):
+    """The second job begins first, the interrupt comes in it, and the first is not left out."""
+    begun, saved = [], []
+
+    class Stopping:
+        found, is_asked_to_stop = None, False
+
+        def save(self, count, arrays, last):
+            saved.append(count)
+
+        def stop_if_asked(self, count, total):
+            assert (count, total) == (2, 3)
+
+    session = Stopping()
+
+    def job(number):
+        begun.append(number)
+        session.is_asked_to_stop = number == 2 or session.is_asked_to_stop
+        return number
+
+    waiting = []
+
+    @cache
+    def all_results():
+        first, second, third = waiting
+        later = second()
+        return first(), later, third()
+
+    def submit(function):
+        waiting.append(function)
+        number = len(waiting) - 1
+        return SimpleNamespace(result=lambda: all_results()[number])
+
+    pool = nullcontext(SimpleNamespace(submit=submit))
+    monkeypatch.setattr(resuming, "_executor", lambda workers: pool)
+    jobs = [(number, partial(job, number)) for number in (1, 2, 3)]
+    assert list(resuming.in_order(jobs, session, dict, workers=2, ahead=3)) == [1, 2]
+    assert begun == [2, 1]
+    assert saved == [1, 2]
