@@ -154,7 +154,7 @@ _NOT_BEGUN = object()
 
 
 class _Gate:
-    """Lets no job begin after an interrupt, except those before one that has begun: its result needs theirs."""
+    """Lets no job begin after an interrupt but those before one that has begun: its result needs theirs."""
 
     def __init__(self, session: Session):
         self._session, self._lock, self._furthest = session, Lock(), 0
