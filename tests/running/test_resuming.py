@@ -178,6 +178,7 @@ def test_findings_survive_bit_for_bit(tmp_path, monkeypatch):
         assert back.evidence.curves["c"][name].dtype == column.dtype
 
 
+@pytest.mark.wrong_types
 def test_jobs_before_one_that_has_begun_are_finished_too(monkeypatch):
     """The second job begins first, the interrupt comes in it, and the first is not left out."""
     begun, saved = [], []
