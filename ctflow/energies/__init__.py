@@ -1,0 +1,46 @@
+"""Deterministic energies of clouds: callables `clouds → scalar` that add and scale.
+
+Each part has the sign with which it enters the large-batch InfoNCE energy
+J_τ = (1/τ)∫U dq - H_×(q, ρ̃), where ρ̃ = Γ/V is the kernel-smoothed density and
+H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). Energies do not depend on time; flows move the clouds.
+"""
+
+from ctflow._base.pytree import positive, pytree, static
+from ctflow.energies.losses import InBatch, Symmetric, directional, symmetric, symmetric_in_fields, unimodal
+from ctflow.energies.parts import (
+    Alignment,
+    CrossEntropy,
+    LogVolume,
+    Potential,
+    SmoothedEntropy,
+    SymmetricDivergence,
+    log_density,
+)
+from ctflow.energy import Between, Component, Energy, Function, Scaled, Sum, as_energy, check_energy
+
+__all__ = [
+    "Alignment",
+    "Between",
+    "Component",
+    "CrossEntropy",
+    "Energy",
+    "Function",
+    "InBatch",
+    "LogVolume",
+    "Potential",
+    "Scaled",
+    "SmoothedEntropy",
+    "Sum",
+    "Symmetric",
+    "SymmetricDivergence",
+    "as_energy",
+    "check_energy",
+    "directional",
+    "log_density",
+    "positive",
+    "pytree",
+    "static",
+    "symmetric",
+    "symmetric_in_fields",
+    "unimodal",
+]
