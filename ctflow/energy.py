@@ -116,6 +116,8 @@ class Energy(Registered, abstract=True):
         if own_value or own_terms:
             cls.__call__ = value if own_value else _sum_of_terms(cls)
             cls.terms = terms if own_terms else _only_term(cls)
+            if "_value_and_terms" not in cls.__dict__:  # one that is inherited knows the inherited methods
+                cls._value_and_terms = Energy._value_and_terms
 
     @partial(_checked, name="__call__")
     def __call__(self, clouds: Clouds) -> Scalar:

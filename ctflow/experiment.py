@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ctflow import io
 from ctflow._base.checks import check_choice
 from ctflow._base.refusals import refusals
-from ctflow._base.resources import allowed, seconds_in_words
+from ctflow._base.resources import allowed, cores_in_words, seconds_in_words
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import differences, identity
 from ctflow.storage.interrupts import Interrupted, raised
@@ -243,9 +243,8 @@ def _tell_earlier(folder: Path, config: Any) -> None:
         record = json.loads((folder / "run.json").read_text())
         seconds, cores = record.get("seconds"), record.get("cores")
         if isinstance(seconds, int | float) and isinstance(cores, int):
-            tqdm.write(
-                f"{folder}: took {seconds_in_words(seconds)} before, on {cores} cores", file=sys.stderr
-            )
+            took = f"took {seconds_in_words(seconds)} before, on {cores_in_words(cores)}"
+            tqdm.write(f"{folder}: {took}", file=sys.stderr)
 
 
 def _before(record: Any) -> dict[str, Any]:

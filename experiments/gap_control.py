@@ -39,7 +39,7 @@ from ctflow.diagnostics import energy_distance, mmd_squared, uniformity
 from ctflow.energies import Energy
 from ctflow.experiment import Result, columns, main, resumed_in
 from ctflow.latents import VonMisesMixture
-from ctflow.partition.dense import is_bounded
+from ctflow.partition.staged import exponential
 from experiments.plots.gap_control import plot
 
 STARTS = ("same place", "opposite cones")
@@ -246,11 +246,11 @@ def run_schedules(config: Config, d: int, cases: dict[Any, Case], checkpoint: Pa
     flow = ct.flows.Descent(optax.adam(config.learning_rate))
 
     # A learned temperature stays well above a tenth of the lowest one.
-    bounded = is_bounded(ct.kernels.Exponential(min(config.temperatures) / 10), float)
+    lowest = min(config.temperatures) / 10
 
     def at(log_tau: Any, law: Any) -> ct.energies.Symmetric:
         tau: Any = jnp.exp(log_tau)
-        kernel = ct.partition.Planned(ct.kernels.Exponential(tau), bounded=bounded)
+        kernel = exponential(tau, lowest=lowest, dtype=float)
         return ct.energies.symmetric(ct.couplings.complete(law), temperature=tau, kernel=kernel)
 
     def level(log_tau, law, clouds):

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ctflow import io
 from ctflow._base.checks import check_choice, check_count
-from ctflow._base.resources import processors, seconds_in_words
+from ctflow._base.resources import cores_in_words, processors, seconds_in_words
 from ctflow.experiment import Result, draw, guarded, is_done, load, run_and_save
 from experiments import headlines
 from experiments.together import run_together
@@ -301,8 +301,8 @@ def page(folder: Path, preset: str) -> str:
             "",
             f"## {name}",
             "",
-            f"{record['seconds']:.0f} s, {record['cpu_seconds']:.0f} s of CPU on {record['cores']} cores "
-            f"({record['device']}), commit {str(record['git'])[:10]}.",
+            f"{record['seconds']:.0f} s, {record['cpu_seconds']:.0f} s of CPU on "
+            f"{cores_in_words(record['cores'])} ({record['device']}), commit {str(record['git'])[:10]}.",
             "",
             "| claim | published | ctflow | exact |",
             "| --- | --- | --- | --- |",

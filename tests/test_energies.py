@@ -13,6 +13,8 @@ import ctflow as ct
 from ctflow import clouds as clouds_module
 from ctflow import couplings, energies, flows, kernels
 from ctflow.claims import ring
+from ctflow.energies import parts
+from ctflow.energy import report
 from tests.draws import uniform
 
 velocity = jax.jit(flows.velocity)  # one program an energy's kind, whatever its numbers
@@ -396,9 +398,9 @@ def test_clouds_may_be_lists_of_numbers():
 
 def test_a_cloud_is_read_once_and_a_coupling_is_checked_once(monkeypatch):
     read, fitted = [], []
-    look, fit = clouds_module._largest_offset, energies.check_coupling
+    look, fit = clouds_module._largest_offset, parts.check_coupling
     monkeypatch.setattr(clouds_module, "_largest_offset", lambda rows: read.append(len(rows)) or look(rows))
-    monkeypatch.setattr(energies, "check_coupling", lambda *args: fitted.append(1) or fit(*args))
+    monkeypatch.setattr(parts, "check_coupling", lambda *args: fitted.append(1) or fit(*args))
     pair, kernel = a_pair(7), kernels.Exponential(0.3)
     energy = energies.symmetric(a_coupling(7), temperature=0.3) + 0.1 * energies.SymmetricDivergence(kernel)
     energy(pair)
@@ -794,3 +796,17 @@ def test_energies_take_sums_by_the_method_they_are_told():
         )
         refused(lambda make=make: make(kernels.Exponential(0.4), method="fast"), "method must be one of")
         refused(lambda make=make: make(kernels.Exponential(0.4), rtol=0.0), "rtol must be finite and > 0")
+
+
+def test_a_composite_whose_terms_are_redefined_reports_those():
+    """A subclass of `Scaled`, `Sum` and the like: value, terms and report agree."""
+
+    class Clipped(energies.Scaled):
+        def terms(self, clouds):
+            return {name: jnp.maximum(value, -1.0) for name, value in super().terms(clouds).items()}
+
+    x = ct.sphere.uniform(jax.random.key(0), 10, 3)
+    energy = Clipped(energies.SmoothedEntropy(ct.kernels.Exponential(0.5)), weight=-50.0)
+    assert energy.terms(x) == {"negative_entropy": -1.0}
+    assert report(energy, x) == {"energy": -1.0, "negative_entropy": -1.0}
+    assert energy(x) == -1.0

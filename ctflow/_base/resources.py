@@ -14,8 +14,17 @@ from ctflow._base.host_memory import host_bytes, in_words
 
 
 def processors() -> int:
-    """How many processor cores this process should use: NPROC, which XLA obeys too, or all."""
-    return int(os.environ.get("NPROC") or os.cpu_count() or 1)
+    """How many processor cores this process should use: NPROC, which XLA obeys too, or all.
+
+    As for XLA, what is no whole number above 0 counts as not given.
+    """
+    given = os.environ.get("NPROC", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else os.cpu_count() or 1
+
+
+def cores_in_words(count: int) -> str:
+    """A number of cores in words, such as `1 core` or `2 cores`."""
+    return f"{count} core{'' if count == 1 else 's'}"
 
 
 def total_bytes() -> int:

@@ -116,8 +116,8 @@ def log_partitions(
 
     They are those of `log_partition` for (x, y) and (y, x). Exact sums compute each pair's score once for
     both, and once again for the gradients; with `tiled` on a CPU they take between half and two thirds of the
-    time (d = 512 and d = 3). Harmonics gain nothing, nor do matrices of up to
-    200 points if the range of log κ is unknown or large (`Planned`). Derivatives are as in `log_partition`.
+    time (d = 512 and d = 3). Harmonics gain nothing, nor do matrices of up to 200 points if the range of
+    log κ is unknown or large (`Planned`). Derivatives are as in `log_partition`.
 
     Args:
         x: points [n, d] on the sphere.
@@ -147,13 +147,16 @@ def mean_log_partition(
     *,
     weights: tuple[Any, Any] = (None, None),
     exclude_self: bool = False,
-    **options: Any,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
 ) -> Float[Array, ""]:
     """Σ_i p_i L_i, the mean over the cloud x of the log partition field L of the cloud y.
 
     The number is that of `log_partition`, averaged in float64 if it was summed in harmonics. There, value and
     gradients of the mean come from one pass and are certified together, in forward mode too; two means
-    (`mean_log_partitions`) come from a program of half the size. Energies are made of such means.
+    (`mean_log_partitions`) of clouds of one size come from a program of half the size.
 
     Args:
         x: points [n, d] on the sphere.
@@ -161,12 +164,16 @@ def mean_log_partition(
         kernel: as in `log_partition`.
         weights: the weights p [n] of x in the mean and q [m] of y in the sum, each as in `log_partition`.
         exclude_self: as in `log_partition`.
-        options: `method`, `rtol`, `block_size` and `mesh` of `log_partition`.
+        method: as in `log_partition`.
+        rtol: as in `log_partition`.
+        block_size: as in `log_partition`.
+        mesh: as in `log_partition`.
 
     Raises:
         ValueError: as in `log_partition`.
         MemoryError: as in `log_partition`.
     """
+    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
     return _values(x, y, kernel, weights, exclude_self, columns=False, means=True, **options)[0]
 
 
@@ -177,7 +184,10 @@ def mean_log_partitions(
     *,
     weights: tuple[Any, Any] = (None, None),
     exclude_self: bool = False,
-    **options: Any,
+    method: str = "auto",
+    rtol: float | None = None,
+    block_size: int = BLOCK_SIZE,
+    mesh: Mesh | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Σ_i p_i L_i and Σ_j q_j K_j, the means of both fields of `log_partitions`.
 
@@ -187,12 +197,16 @@ def mean_log_partitions(
         kernel: as in `log_partition`.
         weights: the weights p [n] of x and q [m] of y, each as in `log_partition`.
         exclude_self: as in `log_partitions`.
-        options: `method`, `rtol`, `block_size` and `mesh` of `log_partition`.
+        method: as in `log_partition`.
+        rtol: as in `log_partition`.
+        block_size: as in `log_partition`.
+        mesh: as in `log_partition`.
 
     Raises:
         ValueError: as in `log_partition`.
         MemoryError: as in `log_partition`.
     """
+    options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
     at_x, at_y = _values(x, y, kernel, weights, exclude_self, columns=True, means=True, **options)
     assert at_y is not None
     return at_x, at_y
@@ -207,10 +221,10 @@ def _values(
     *,
     columns: bool,
     means: bool = False,
-    method: str = "auto",
-    rtol: float | None = None,
-    block_size: int = BLOCK_SIZE,
-    mesh: Mesh | None = None,
+    method: str,
+    rtol: float | None,
+    block_size: int,
+    mesh: Mesh | None,
 ) -> tuple[Array, Array | None]:
     """The fields at x and, with `columns`, at y, or their means, after all checks and decisions."""
     check_sums(method, rtol)

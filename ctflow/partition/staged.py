@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from ctflow._base.checks import check_count, is_concrete
 from ctflow._base.pytree import static
-from ctflow.kernels import Kernel
+from ctflow.kernels import Exponential, Kernel
 from ctflow.partition.dense import is_bounded
 from ctflow.partition.harmonics import DEGREE_STEP
 from ctflow.partition.plan import EVALUATIONS, attempts_in, worthwhile_degrees
@@ -63,6 +63,14 @@ class Planned(Kernel):
     def degree_coefficients(self, d, max_degree):
         """Eigenvalues of the wrapped kernel."""
         return self.kernel.degree_coefficients(d, max_degree)
+
+
+def exponential(temperature: Any, *, lowest: float, dtype: Any) -> Planned:
+    """`Exponential(τ)` for a traced τ that is never below `lowest`, so that dense sums know its range.
+
+    Below it, a sum over points of this dtype may be NaN.
+    """
+    return Planned(Exponential(temperature), bounded=is_bounded(Exponential(lowest), dtype))
 
 
 def planned(

@@ -42,11 +42,11 @@ def take(settings: Settings, method: str, x: Side, y: Side | None, kernel: Kerne
         found = dense_values(x, other, kernel, bounded=settings.bounded, **options)
     else:
         found = _divided(settings, x, y, kernel)
-    results = []
-    for (at, cloud), values in zip(fields, found, strict=False):
-        shares = [values, _share_of_others(cloud)] if settings.exclude_self else [values]
-        parts = [_mean(at, a) for a in shares] if settings.means else shares
-        results.append(parts[0] - parts[1] if settings.exclude_self else parts[0])
+    seen = _mean if settings.means else lambda _, values: values
+    results = [seen(at, values) for (at, _), values in zip(fields, found, strict=False)]
+    if settings.exclude_self:
+        shares = (seen(at, _share_of_others(cloud)) for at, cloud in fields)
+        results = [result - share for result, share in zip(results, shares, strict=True)]
     return results[0], results[1] if settings.columns else None
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +11,10 @@ _RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
 
 
 def provenance() -> dict[str, Any]:
-    """Provenance of results: versions, git commit, digest of the sources, device, processor, cores."""
+    """Provenance of results: versions, git commit, digest of the sources, device, processor, cores used."""
     import jax
+
+    from ctflow._base.resources import processors
 
     return {
         "versions": {"python": platform.python_version(), **versions()},
@@ -21,7 +22,7 @@ def provenance() -> dict[str, Any]:
         "sources": sources(),
         "device": str(jax.devices()[0].device_kind),
         "processor": platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": processors(),
     }
 
 

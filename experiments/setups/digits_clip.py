@@ -11,7 +11,7 @@ import optax
 import ctflow as ct
 from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.couplings import Coupling
-from ctflow.partition.dense import is_bounded
+from ctflow.partition.staged import exponential
 
 STARTS = ("overlapping", "opposed")
 NUM_IMAGES = 1797
@@ -179,8 +179,7 @@ class PairLaws:
 
 def contrastive(config: Config, coupling: Coupling, temperature: Any) -> ct.energies.Symmetric:
     """J^Sym at one of the temperatures of the settings, which may be traced."""
-    bounded = is_bounded(ct.kernels.Exponential(min(config.temperatures)), np.float32)
-    kernel = ct.partition.Planned(ct.kernels.Exponential(temperature), bounded=bounded)
+    kernel = exponential(temperature, lowest=min(config.temperatures), dtype=np.float32)
     return ct.energies.symmetric(coupling, temperature=temperature, kernel=kernel)
 
 

@@ -1,11 +1,13 @@
 """Runs that memory or disk cannot hold are refused before they start."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 import ctflow as ct
+from ctflow._base.resources import processors
 from tests.running.small_runs import solve
 
 
@@ -25,3 +27,11 @@ def test_checkpoints_that_the_disk_cannot_hold_are_refused_before_the_run(tmp_pa
             call(checkpoint=tmp_path / "run")
         assert not any((tmp_path / "run").iterdir())
     assert solve(checkpoint=tmp_path / "run", force=True).status is ct.Status.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [("1", 1), ("3", 3), ("", None), ("0", None), ("-2", None), ("two", None)]
+)
+def test_a_share_of_the_cores_is_a_whole_number_or_is_not_given(monkeypatch, given, used):
+    monkeypatch.setenv("NPROC", given)
+    assert processors() == (os.cpu_count() if used is None else used)
