@@ -31,7 +31,7 @@ from experiments.plots.theory import plot
 
 @dataclass(frozen=True)
 class Config:
-    """Settings. The quick round takes two minutes on two cores, the full one about five."""
+    """Settings. The quick round takes two minutes on two cores, the full one about four."""
 
     quick: bool = True
     claims: tuple[str, ...] = claims.CLAIMS

@@ -79,7 +79,7 @@ def verify(
     Args:
         names: the claims to run, out of `CLAIMS`.
         quick: smaller samples and fewer settings: all claims take two minutes on two cores. Otherwise they
-            take about five.
+            take about four.
         seed: seed of the random numbers.
         done: called with every finding, in the order of `names`.
         checkpoint: a folder for the findings. Claims whose findings are there are not run again, and Ctrl-C

@@ -196,7 +196,7 @@ def verify(
     The exit code is 1 if a check fails.
 
     Args:
-        full: all settings and large samples (about 11 minutes) instead of a quick round (about 2 minutes).
+        full: all settings and large samples (about 4 minutes) instead of a quick round (about 2 minutes).
         only: names of the claims to check; all claims by default.
         out: folder for claims.csv.
         seed: seed of the random numbers.
