@@ -19,7 +19,6 @@ from ctflow.clouds import as_dtype, check_cloud
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.arguments import attempts_at, checked_arguments, checked_weights, method_for, plan_of
 from ctflow.partition.certificate import Certificate, certify
-from ctflow.partition.dense import is_bounded, is_curved
 from ctflow.partition.exact import Settings
 from ctflow.partition.plan import (
     BLOCK_SIZE,
@@ -30,9 +29,11 @@ from ctflow.partition.plan import (
     check_sums,
     choose_method,
     explain,
+    is_curved,
     needed_bytes,
     tolerance,
 )
+from ctflow.partition.scaling import is_bounded
 from ctflow.partition.staged import Planned, all_finite, planned
 from ctflow.partition.sums import take
 from ctflow.partition.tiled import Side
@@ -242,10 +243,10 @@ def _values(
     degree = degrees.wide if method == "spectral" and degrees is not None else 0
     sizes: dict[str, Any] = {"block_size": block_size, "degree": degree, "devices": devices}
     sizes |= {"columns": columns, "itself": itself}
-    bounded = False
-    if method == "dense":
-        bounded = is_bounded(kernel, x.dtype) if plan is None else plan.bounded
-        sizes |= {"bounded": bounded, "curved": is_curved(kernel, x.dtype)}
+    bounded = is_bounded(kernel, x.dtype) if plan is None else plan.bounded
+    if exclude_self and not (p is None and q is None):  # the weights of the others may sum to very little
+        bounded = False
+    sizes |= {"bounded": bounded, "curved": method == "dense" and is_curved(kernel, x.dtype)}
     check_memory(method, n, m, needed_bytes(method, n, m, d, x.dtype, **sizes))
 
     attempts = attempts_at(degrees, x.dtype) if method == "spectral" and degrees is not None else ()

@@ -69,8 +69,8 @@ class _Exact(NamedTuple):
 
     def forward(self, x: Array, y: Side, kernel: Kernel, *, gradient: bool, cotangent: Any = None) -> Any:
         """As that of `_Spectral`."""
-        options = {"gradient": gradient, "columns": False, **self.settings.options(y)}
-        at_x, _ = exact_sums(Side(x, None), y, kernel, **options)
+        layout = self.settings.layout(y)
+        at_x, _ = exact_sums(Side(x, None), y, kernel, layout, gradient=gradient, columns=False)
         return Forward(at_x.value(), at_x.slope(), no_field(x)), True
 
     def backward(
@@ -79,7 +79,7 @@ class _Exact(NamedTuple):
         """As that of `_Spectral`."""
         asked = Tangents(Side(None, None), y, kernel if of_kernel else None)
         arguments = Side(x, None), y, kernel, (done.value, None), (cotangent, None), asked
-        return exact_pull(*arguments, **self.settings.options(y))[1:], True
+        return exact_pull(*arguments, self.settings.layout(y))[1:], True
 
 
 def runs(settings: Settings) -> list[_Spectral | _Exact]:

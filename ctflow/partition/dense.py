@@ -5,49 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from ctflow._base.checks import is_concrete
 from ctflow._base.products import cosines
-from ctflow.clouds import as_dtype
 from ctflow.kernels import Kernel, log_kernel_at
+from ctflow.partition.scaling import middle
 from ctflow.partition.tiled import Side
 
 # Up to so many points two matrices, each summed along its first axis, are faster than one summed along both.
 SMALL = 200
-
-
-def is_bounded(kernel: Kernel, dtype: Any) -> bool:
-    """Whether all values of κ, divided by one number, are in a dtype's range with room for their sums.
-
-    For `Exponential` that is τ > 0.025 in float32 and τ > 0.0032 in float64. False if a parameter is traced.
-    """
-    if not is_concrete(kernel) or not kernel.monotone:
-        return False
-    with jax.ensure_compile_time_eval():
-        return bool(np.asarray(_middle_and_range(as_dtype(kernel, dtype), dtype)[1] <= _widest(dtype)))
-
-
-def is_curved(kernel: Kernel, dtype: Any) -> bool:
-    """Whether log κ is more than a linear function of the cosine; False if a parameter is traced."""
-    if not is_concrete(kernel):
-        return False
-    with jax.ensure_compile_time_eval():
-        values = as_dtype(kernel, dtype).log_kernel(jnp.asarray([-1, 0, 1], dtype))
-    left, middle, right = np.asarray(values)
-    return bool(abs(left + right - 2 * middle) > 1e-3 * abs(right - left))
-
-
-def _middle_and_range(kernel: Kernel, dtype: Any) -> tuple[Any, Any]:
-    """The mean of the least and the largest log κ of a monotone kernel, and their difference."""
-    least, largest = (jnp.asarray(kernel.log_kernel(jnp.asarray(c, dtype))) for c in (-1.0, 1.0))
-    return (least + largest) / 2, jnp.abs(largest - least)
-
-
-def _widest(dtype: Any) -> float:
-    """The largest range of log κ: e to the power of half of it is e^0.45 of a dtype's largest number."""
-    return 0.9 * math.log(float(jnp.finfo(dtype).max))
 
 
 def dense_values(
@@ -55,11 +21,10 @@ def dense_values(
 ) -> tuple[Array, Any]:
     """Log Σ_j q_j κ(x_i, y_j) [n], and log Σ_i p_i κ(x_i, y_j) [m] or None, from one matrix of scores.
 
-    Weights of None are equal. If the kernel `is_bounded`, there is one exponential per pair for both fields;
+    Weights of None are equal. If the sums are `bounded`, there is one exponential per pair for both fields;
     otherwise each field subtracts its own largest score from the scores.
     """
-    # The weights of all points but one may sum to any small number.
-    if bounded and not (exclude_self and (x.weights is not None or y.weights is not None)):
+    if bounded:
         return _bounded_values(x, y, kernel, columns=columns, exclude_self=exclude_self)
     if columns and max(x.points.shape[0], y.points.shape[0]) <= SMALL:
         options = {"columns": False, "exclude_self": exclude_self, "bounded": False}
@@ -77,15 +42,14 @@ def _bounded_values(
 ) -> tuple[Array, Any]:
     """The fields from κ itself, divided by one number; NaN if the kernel is not bounded after all."""
     scores = log_kernel_at(kernel, cosines(x.points, y.points))
-    middle, width = jax.lax.stop_gradient(_middle_and_range(kernel, scores.dtype))
-    middle = jnp.where(width <= _widest(scores.dtype), middle, jnp.nan)
-    values = jnp.exp(scores - middle)
+    shift = middle(kernel, scores.dtype)
+    values = jnp.exp(scores - shift)
     if exclude_self:
         values = jnp.where(jnp.eye(values.shape[0], dtype=bool), 0, values)
 
     at_x = _log(jnp.matmul(values, weights_of(y), precision="highest"))
     at_y = _log(jnp.matmul(weights_of(x), values, precision="highest")) if columns else None
-    return middle + at_x, None if at_y is None else middle + at_y
+    return shift + at_x, None if at_y is None else shift + at_y
 
 
 def weights_of(side: Side) -> Float[Array, " n"]:

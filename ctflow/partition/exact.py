@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from ctflow.kernels import Kernel
 from ctflow.partition.linear import linear
-from ctflow.partition.ring import exact_pull, exact_sums, exact_tangents
+from ctflow.partition.ring import Layout, exact_pull, exact_sums, exact_tangents
 from ctflow.partition.tiled import Side, Tangents
 
 
@@ -34,7 +34,8 @@ class Settings(NamedTuple):
         fallbacks: whether a spectral sum that is not proven is repeated; otherwise it is NaN.
         one_pass: whether a gradient in x alone is summed together with the value.
         means: whether the fields' means, with the weights of the points, are wanted in place of the fields.
-        bounded: whether one number scales all values of κ into the dtype's range (`dense.is_bounded`).
+        bounded: whether one number scales all values of κ into the dtype's range (`is_bounded`), and their
+            sums too.
     """
 
     columns: bool
@@ -53,15 +54,10 @@ class Settings(NamedTuple):
         """The mesh's axis, None without a mesh."""
         return None if self.mesh is None else self.mesh.axis_names[0]
 
-    def options(self, y: Any) -> dict[str, Any]:
-        """Keyword arguments of the sums that these settings determine; y is None for the cloud x itself."""
+    def layout(self, y: Any) -> Layout:
+        """How the pairs are visited; y is None for the cloud x itself."""
         half = y is None and self.mesh is None
-        return {
-            "half": half,
-            "exclude_self": self.exclude_self,
-            "block_size": self.block_size,
-            "axis": self.axis,
-        }
+        return Layout(self.block_size, half, self.exclude_self, self.bounded, self.axis)
 
 
 Values = tuple[Array, Array | None]
@@ -80,11 +76,11 @@ def over_mesh(settings: Settings, body: Callable[..., Any], takes: str, gives: s
 
 
 def _sums(settings: Settings, x: Side, y: Side | None, kernel: Kernel, *, gradient: bool = False) -> Any:
-    options = settings.options(y)
-    half = options["half"]
+    layout = settings.layout(y)
+    half = layout.half
 
     def body(x, y, kernel):
-        return exact_sums(x, y, kernel, gradient=gradient, columns=settings.columns or half, **options)
+        return exact_sums(x, y, kernel, layout, gradient=gradient, columns=settings.columns or half)
 
     at_x, at_y = over_mesh(settings, body, "xy-", "xy")(x, x if y is None else y, kernel)
     return (at_x.joined(at_y), None) if half else (at_x, at_y)
@@ -132,21 +128,21 @@ def exact_rates(
     settings: Settings, x: Side, y: Side | None, kernel: Kernel, values: Values, moved: tuple[Any, Any, Any]
 ) -> Values:
     """The tangents of `exact_values` for those of x, y and kernel, `moved`, with None where there is none."""
-    options = settings.options(y)
-    (d_x, d_y, d_kernel), half = moved, options["half"]
+    layout = settings.layout(y)
+    (d_x, d_y, d_kernel), half = moved, layout.half
     y, d_y = (x, d_x) if y is None else (y, d_y)
     values = (values[0], values[0]) if half else values
 
     def forward(residuals, moved):
         def body(x, y, kernel, values, d_x, d_y, d_kernel):
-            return exact_tangents(x, y, kernel, values, Tangents(d_x, d_y, d_kernel), **options)
+            return exact_tangents(x, y, kernel, values, Tangents(d_x, d_y, d_kernel), layout)
 
         return over_mesh(settings, body, "xy-xxy-", "xy")(*residuals, *moved)
 
     def transposed(residuals, cotangents):
         def body(x, y, kernel, values, cotangents):
             asked = Tangents(*chosen(which, (x, y, kernel)))
-            return tuple(exact_pull(x, y, kernel, values, cotangents, asked, **options))
+            return tuple(exact_pull(x, y, kernel, values, cotangents, asked, layout))
 
         return over_mesh(settings, body, "xy-xx", "xy-")(*residuals, cotangents)
 

@@ -11,10 +11,11 @@ from jax.sharding import Mesh
 from ctflow._base.checks import check_choice, check_count, check_numbers, check_positive, is_concrete
 from ctflow._base.pytree import check_registered
 from ctflow._base.resources import in_words, total_bytes
+from ctflow.clouds import as_dtype
 from ctflow.kernels import Kernel, as_kernel
 from ctflow.partition.bounds import GRADIENT_FACTOR
-from ctflow.partition.dense import is_bounded, is_curved
 from ctflow.partition.harmonics import zonal_samples
+from ctflow.partition.scaling import is_bounded
 from ctflow.partition.series import CHUNK, coefficients, profile, wide
 
 METHODS = ("auto", "dense", "tiled", "spectral", "ring")
@@ -173,7 +174,7 @@ def needed_bytes(
     """Predicted bytes per device for value and gradients together, in addition to the clouds.
 
     The factors are those of the compiled programs' buffers at large n. For `bounded` and `curved` see
-    `is_bounded` and `is_curved` of `ctflow.partition.dense`.
+    `is_bounded` and `is_curved`.
     """
     size = jnp.dtype(dtype).itemsize
     n, m = -(-n // devices), -(-m // devices)
@@ -189,6 +190,16 @@ def needed_bytes(
     points += 130 * min(n, m) if columns else 0
     waves = (3 if d == 2 else 7) * min(max(n, m), CHUNK) * degree * 8
     return max(points, waves) + tiles + (degree + 1) ** d * 8
+
+
+def is_curved(kernel: Kernel, dtype: Any) -> bool:
+    """Whether log κ is more than a linear function of the cosine; False if a parameter is traced."""
+    if not is_concrete(kernel):
+        return False
+    with jax.ensure_compile_time_eval():
+        values = as_dtype(kernel, dtype).log_kernel(jnp.asarray([-1, 0, 1], dtype))
+    left, center, right = np.asarray(values)
+    return bool(abs(left + right - 2 * center) > 1e-3 * abs(right - left))
 
 
 def check_memory(method: str, n: int, m: int, needed: int) -> None:

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from ctflow._base.checks import check_count, is_concrete
 from ctflow._base.pytree import static
 from ctflow.kernels import Exponential, Kernel
-from ctflow.partition.dense import is_bounded
 from ctflow.partition.harmonics import DEGREE_STEP
 from ctflow.partition.plan import EVALUATIONS, attempts_in, worthwhile_degrees
+from ctflow.partition.scaling import is_bounded
 
 
 class Planned(Kernel):
@@ -32,8 +32,8 @@ class Planned(Kernel):
             exact. An attempt without a proof is NaN, which the caller must notice. By default all attempts
             are in the program, each used where the one before is not proven.
         bounded: whether the kernel is monotone in the cosine and the range of log κ small enough that a
-            dense sum needs only one exponential per pair (`Exponential`: τ > 0.025 in float32, τ > 0.0032 in
-            float64). A range that turns out larger gives NaN, which the caller must notice.
+            an exact sum needs only one exponential per pair (for `Exponential`, τ > 0.025 in float32 and
+            τ > 0.0032 in float64). A range that turns out larger gives NaN, which the caller must notice.
     """
 
     kernel: Kernel
@@ -66,7 +66,7 @@ class Planned(Kernel):
 
 
 def exponential(temperature: Any, *, lowest: float, dtype: Any) -> Planned:
-    """`Exponential(τ)` for a traced τ that is never below `lowest`, so that dense sums know its range.
+    """`Exponential(τ)` for a traced τ that is never below `lowest`, so that exact sums know its range.
 
     Below it, a sum over points of this dtype may be NaN.
     """

@@ -34,7 +34,7 @@ class LogSum(NamedTuple):
     """Sums Σ_j w_j e^{s_ij} = total·e^top under way.
 
     Attributes:
-        top: the largest score so far [n], -inf before the first.
+        top: the largest score so far [n], -inf before the first; or one number, if scores are `shifted`.
         total: Σ_j w_j e^{s_ij - top} [n].
         pull: gradient [n, d] of `total` in the points at fixed `top`, or None.
     """
@@ -44,10 +44,11 @@ class LogSum(NamedTuple):
     pull: Array | None = None
 
     @classmethod
-    def nothing(cls, z: Array, *, gradient: bool = False) -> "LogSum":
-        """The sums at the points z [n, d] before the first term."""
+    def nothing(cls, z: Array, shift: Any = None, *, gradient: bool = False) -> "LogSum":
+        """The sums at the points z [n, d] before the first term; for `shift` see `Tiling`."""
         zero = jnp.zeros_like(z[:, 0])
-        return cls(zero - jnp.inf, zero, jnp.zeros_like(z) if gradient else None)
+        top = zero + (-jnp.inf if shift is None else shift)
+        return cls(top, zero, jnp.zeros_like(z) if gradient else None)
 
     def joined(self, other: "LogSum") -> "LogSum":
         """Both sums together, without a gradient."""
@@ -73,11 +74,14 @@ class Tiling(NamedTuple):
         half: whether x and y are the same cloud: then a tile below the diagonal is one above, transposed.
         own: None, or the global indices (of the first row, of the first column): then pairs of equal global
             index are left out.
+        shift: None, or a number that may be subtracted from all scores: their exponentials and all sums of
+            them are then in range, and each tile needs one exponential per pair for rows and columns.
     """
 
     block_size: int
     half: bool = False
     own: Any = None
+    shift: Any = None
 
 
 def blocks(a: Array, size: int) -> Array:
@@ -186,6 +190,16 @@ def _scores_and_slopes(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array
     return jax.jvp(partial(log_kernel_at, kernel), (cosine,), (jnp.ones_like(cosine),))
 
 
+def _exp(exponents: Array, kept: Any) -> Array:
+    """The exponentials of the pairs that count, 0 for others."""
+    return jnp.exp(exponents if kept is None else jnp.where(kept, exponents, -jnp.inf))
+
+
+def _along(axis: int, matrix: Array, weights: Array) -> Array:
+    """Σ_j w_j M_ij for axis 1, Σ_i w_i M_ij for axis 0."""
+    return matrix @ weights if axis == 1 else weights @ matrix
+
+
 def _added(
     sums: LogSum, scores: Array, weights: Array, kept: Any, axis: int, pull: tuple[Array, Array] | None = None
 ) -> LogSum:
@@ -197,12 +211,20 @@ def _added(
     shift = jnp.where(jnp.isfinite(top), top, 0)
     mass = jnp.exp(scores - jnp.expand_dims(shift, axis))
     shrink = jnp.exp(sums.top - shift)
-    total = sums.total * shrink + (mass @ weights if axis == 1 else weights @ mass)
+    before = LogSum(top, sums.total * shrink, None if sums.pull is None else sums.pull * shrink[:, None])
+    return _with_mass(before, mass, weights, axis, pull)
+
+
+def _with_mass(
+    sums: LogSum, mass: Array, weights: Array, axis: int, pull: tuple[Array, Array] | None = None
+) -> LogSum:
+    """The sums with e^{s_ij - top} of a tile added along an axis."""
+    total = sums.total + _along(axis, mass, weights)
     if sums.pull is None or pull is None:
-        return LogSum(top, total)
+        return LogSum(sums.top, total)
     slopes, y = pull
     force = jnp.matmul(mass * slopes * jnp.expand_dims(weights, 1 - axis), y, precision="highest")
-    return LogSum(top, total, sums.pull * shrink[:, None] + force)
+    return LogSum(sums.top, total, sums.pull + force)
 
 
 def add_tiles(
@@ -219,9 +241,15 @@ def add_tiles(
         else:
             scores, slopes = _scores_and_slopes(kernel, x.points, y.points)
             pull = slopes, y.points
-        of_rows = _added(of_rows, scores, y.weights, kept, 1, pull)
+        if tiling.shift is None:
+            of_rows = _added(of_rows, scores, y.weights, kept, 1, pull)
+            if of_columns is not None:
+                of_columns = _added(of_columns, scores, _share(x.weights, above), kept, 0)
+            return of_rows, of_columns
+        mass = _exp(scores - tiling.shift, kept)
+        of_rows = _with_mass(of_rows, mass, y.weights, 1, pull)
         if of_columns is not None:
-            of_columns = _added(of_columns, scores, _share(x.weights, above), kept, 0)
+            of_columns = _with_mass(of_columns, mass, _share(x.weights, above), 0)
         return of_rows, of_columns
 
     return _over_tiles(tiling, tile, x, y, sums)
@@ -276,26 +304,33 @@ def add_tangents(
         primals, tangents = (tuple(moved[i][k] for i in which) for k in (0, 1))
         return jax.jvp(scores, primals, tangents)
 
-    def along(scores, d_scores, value, weights, d_weights, kept, axis):
+    def along(mass, d_mass, weights, d_weights, axis):
+        total = jnp.zeros_like(mass[:, 0] if axis == 1 else mass[0])
+        if d_mass is not None:
+            total = total + _along(axis, d_mass, weights)
+        return total if d_weights is None else total + _along(axis, mass, d_weights)
+
+    def separate(scores, d_scores, value, kept, axis):
+        """Shares e^{s_ij - L} and their tangent."""
         # Only a point of weight (nearly) 0 reaches the cap, which keeps its share finite: 0 · inf is NaN.
-        exponent = jnp.minimum(scores - jnp.expand_dims(value, axis), cap)
-        share = jnp.exp(exponent if kept is None else jnp.where(kept, exponent, -jnp.inf))
-        total = jnp.zeros_like(value)
-        if d_scores is not None:
-            moved = share * d_scores
-            total = total + (moved @ weights if axis == 1 else weights @ moved)
-        if d_weights is not None:
-            total = total + (share @ d_weights if axis == 1 else d_weights @ share)
-        return total
+        share = _exp(jnp.minimum(scores - jnp.expand_dims(value, axis), cap), kept)
+        return share, None if d_scores is None else share * d_scores
 
     def contributions(known, moved):
         (kernel, x, of_x, y, of_y, kept, above), (d_kernel, d_x, d_y) = known, moved
         scores, d_scores = rate(kernel, x.points, y.points, d_kernel, d_x.points, d_y.points)
-        at_rows = along(scores, d_scores, of_x, y.weights, d_y.weights, kept, 1)
+        weights, d_weights = jax.tree.map(lambda w: _share(w, above), (x.weights, d_x.weights))
+        if tiling.shift is None:
+            at_rows = along(*separate(scores, d_scores, of_x, kept, 1), y.weights, d_y.weights, 1)
+            if of_y is None:
+                return at_rows, None
+            return at_rows, along(*separate(scores, d_scores, of_y, kept, 0), weights, d_weights, 0)
+        mass = _exp(scores - tiling.shift, kept)
+        d_mass = None if d_scores is None else mass * d_scores
+        at_rows = jnp.exp(tiling.shift - of_x) * along(mass, d_mass, y.weights, d_y.weights, 1)
         if of_y is None:
             return at_rows, None
-        weights, d_weights = jax.tree.map(lambda w: _share(w, above), (x.weights, d_x.weights))
-        return at_rows, along(scores, d_scores, of_y, weights, d_weights, kept, 0)
+        return at_rows, jnp.exp(tiling.shift - of_y) * along(mass, d_mass, weights, d_weights, 0)
 
     again = jax.checkpoint(contributions, prevent_cse=False)
 

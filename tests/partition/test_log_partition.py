@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 import ctflow as ct
 from ctflow import kernels
-from ctflow.partition.dense import is_bounded
+from ctflow.partition.scaling import is_bounded
 from tests.draws import uniform
 
 KERNELS = [kernels.Exponential(0.1), kernels.GeodesicGaussian(0.3), kernels.ChordalGaussian(0.2)]
@@ -184,20 +184,23 @@ def test_parameters_and_weights_of_any_precision_leave_the_points_alone(method, 
 
 
 def both_fields(x, y, kernel, **options):
-    at_x, at_y = ct.partition.log_partitions(x, y, kernel, method="dense", **options)
+    at_x, at_y = ct.partition.log_partitions(x, y, kernel, **options)
     return jnp.linspace(-1, 2, len(at_x)) @ at_x + jnp.linspace(3, 1, len(at_y)) @ at_y
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("d", [3, 6])  # points are stored in two ways
+@pytest.mark.parametrize(("method", "d"), [("dense", 3), ("dense", 6), ("tiled", 3)])  # d = 6: another layout
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: type(k).__name__)
-def test_one_exponential_per_pair_gives_the_same_sums_and_gradients(kernel, d, weighted):
+def test_one_exponential_per_pair_gives_the_same_sums_and_gradients(kernel, method, d, weighted):
     """Against the sums of a kernel whose range is not known, which subtract the largest score of each row."""
+    options = {"method": method, "block_size": 16}
     x, y, q = clouds(40, 23, d)
     weights = (jnp.full(40, 1 / 40), q.at[0].set(0.0) / (1 - q[0])) if weighted else (None, None)
     found = [
         jax.value_and_grad(
-            lambda x, y, k, b=bounded: both_fields(x, y, ct.partition.Planned(k, bounded=b), weights=weights),
+            lambda x, y, k, b=bounded: both_fields(
+                x, y, ct.partition.Planned(k, bounded=b), weights=weights, **options
+            ),
             argnums=(0, 1, 2),
         )(x, y, kernel)
         for bounded in (True, False)
@@ -206,8 +209,8 @@ def test_one_exponential_per_pair_gives_the_same_sums_and_gradients(kernel, d, w
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("exclude_self", [False, True])
-def test_sums_just_within_the_range_keep_their_digits_to_the_third_derivative(exclude_self):
+@pytest.mark.parametrize(("exclude_self", "method"), [(False, "dense"), (True, "dense"), (False, "tiled")])
+def test_sums_just_within_the_range_keep_their_digits_to_the_third_derivative(exclude_self, method):
     """In float32 at the lowest temperature that counts as bounded, for a point far from all others."""
     kernel = kernels.Exponential(0.0251)
     z = jnp.concatenate([ct.sphere.normalize(jnp.array([[0.0, 0.01, -1.0]])), near_the_pole(30)])
@@ -218,7 +221,8 @@ def test_sums_just_within_the_range_keep_their_digits_to_the_third_derivative(ex
 
         def value(t):
             moved = ct.sphere.normalize(x + t * move)
-            return ct.log_partition(moved, moved, planned, method="dense", exclude_self=exclude_self)
+            options = {"method": method, "block_size": 8, "exclude_self": exclude_self}
+            return ct.log_partition(moved, moved, planned, **options)
 
         along = [value]
         for _ in range(3):

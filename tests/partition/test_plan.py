@@ -11,8 +11,8 @@ import ctflow as ct
 from ctflow import kernels
 from ctflow._base.resources import in_words
 from ctflow.partition import plan, staged
-from ctflow.partition.dense import is_bounded, is_curved
-from ctflow.partition.plan import SPECTRAL_POINTS
+from ctflow.partition.plan import SPECTRAL_POINTS, is_curved
+from ctflow.partition.scaling import is_bounded
 from ctflow.running import evolve
 from tests.draws import uniform
 
