@@ -68,13 +68,17 @@ def velocity(energy: Any, clouds: Clouds) -> Any:
     """
     clouds = check_clouds("clouds", clouds)
     z = points(clouds)
-    gradient = jax.grad(lambda moved: energy(with_points(clouds, moved)))(z)
+    return rescaled(jax.grad(lambda moved: energy(with_points(clouds, moved)))(z), clouds)
+
+
+def rescaled(gradient: Any, clouds: Clouds) -> Any:
+    """The velocity of clouds whose energy has this gradient in the points."""
 
     def of(z, g, w):
         scale = jnp.where(w > 0, 1 / jnp.where(w > 0, w, 1), 0)
         return -scale[:, None] * sphere.project_tangent(z, g)
 
-    return jax.tree.map(of, z, gradient, weights(clouds))
+    return jax.tree.map(of, points(clouds), gradient, weights(clouds))
 
 
 jitted_velocity = partial(proven, jax.jit(velocity))
@@ -177,12 +181,15 @@ class GradientFlow(PhysicalFlow):
 
     def step(self, energy, state):
         """Follow the velocity for the time `step_size`."""
-        if self.order == 4:
-            clouds = _runge_kutta(energy, state.clouds, self.step_size)
-        else:
-            displacement = jax.tree.map(lambda v: self.step_size * v, velocity(energy, state.clouds))
-            clouds = move(state.clouds, displacement)
+        if self.order == 1:
+            return self.follow(state, velocity(energy, state.clouds))
+        clouds = _runge_kutta(energy, state.clouds, self.step_size)
         return state._replace(clouds=clouds, step=state.step + 1)
+
+    def follow(self, state: State, v: Any) -> State:
+        """The step of order 1 along a known velocity v, shaped like the points."""
+        displacement = jax.tree.map(lambda v: self.step_size * v, v)
+        return state._replace(clouds=move(state.clouds, displacement), step=state.step + 1)
 
 
 def _runge_kutta(energy: Any, clouds: Clouds, time: Real) -> Any:

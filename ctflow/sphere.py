@@ -4,7 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_count, check_key, check_positive, is_concrete
@@ -35,12 +35,18 @@ def normalize(x: Float[AnyArray, "... d"]) -> Float[Array, "... d"]:
     Raises:
         ValueError: a row is zero or not finite, so it has no direction (not checked under jit).
     """
-    x = as_jax("x", x)
-    x = x / jnp.max(jnp.abs(x), axis=-1, keepdims=True)  # prevents underflow and overflow of the squares
-    unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
-    if is_concrete(unit) and not bool(jnp.isfinite(unit).all()):
+    unit, valid = _normalized(as_jax("x", x))
+    if is_concrete(valid) and not bool(valid):
         raise ValueError("x must have finite, non-zero rows to be normalised; drop or repair the others")
     return unit
+
+
+@jax.jit
+def _normalized(x: Float[Array, "... d"]) -> tuple[Float[Array, "... d"], Bool[Array, ""]]:
+    """The rows scaled to unit length, and whether all could be."""
+    x = x / jnp.max(jnp.abs(x), axis=-1, keepdims=True)  # prevents underflow and overflow of the squares
+    unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return unit, jnp.isfinite(unit).all()
 
 
 def project_tangent(z: Float[AnyArray, "... d"], v: Float[AnyArray, "... d"]) -> Float[Array, "... d"]:

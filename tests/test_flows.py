@@ -7,7 +7,7 @@ from scipy import optimize, special, stats
 
 import ctflow as ct
 from ctflow import energies, flows, kernels
-from ctflow.running.evolve import advance
+from ctflow.running.programs import Programs
 
 velocity = jax.jit(flows.velocity)  # one program an energy's kind, whatever its numbers
 
@@ -117,7 +117,9 @@ def test_order_four_takes_a_pair_where_extrapolated_euler_steps_take_it():
 
     def end(steps, order=1):
         flow = flows.GradientFlow(1 / steps, order)
-        return advance(energy, flow, flow.init(pair), steps).clouds  # one program for any number of steps
+        state = flow.init(pair)
+        programs = Programs(energy, flow, state)  # one for any number of steps
+        return programs.advance(state, steps).clouds
 
     def farthest(a, b):
         return max(float(np.linalg.norm(p - q, axis=1).max()) for p, q in zip(a, b, strict=True))

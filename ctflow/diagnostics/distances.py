@@ -46,6 +46,7 @@ def _self_distance(cloud: Any, estimator: str) -> Float[Array, ""]:
     return value / (1 - jnp.sum(weights(cloud) ** 2)) if estimator == "u" else value
 
 
+@jax.jit
 def _mean_distance(x: Any, y: Any) -> Float[Array, ""]:
     """Σ_ij p_i q_j ‖x_i - y_j‖, computed in blocks of rows."""
     (zx, zy), (p, q) = (points(x), points(y)), (weights(x), weights(y))

@@ -1,6 +1,7 @@
 """Kernels whose values one number scales into a dtype's range, so that no sum needs a largest term."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,7 +21,12 @@ def is_bounded(kernel: Kernel, dtype: Any) -> bool:
     if not is_concrete(kernel) or not kernel.monotone:
         return False
     with jax.ensure_compile_time_eval():
-        return bool(np.asarray(_middle_and_range(as_dtype(kernel, dtype), dtype)[1] <= _widest(dtype)))
+        return bool(np.asarray(_range(kernel, jnp.dtype(dtype).name)) <= _widest(dtype))
+
+
+@partial(jax.jit, static_argnums=1)
+def _range(kernel: Kernel, dtype: str) -> Any:
+    return _middle_and_range(as_dtype(kernel, dtype), dtype)[1]
 
 
 def middle(kernel: Kernel, dtype: Any) -> Any:

@@ -1,6 +1,6 @@
 """Whether a run's step size is too large for its energy, when to check that, and what to advise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,29 +9,28 @@ import numpy as np
 
 from ctflow.clouds import points, weights
 from ctflow.flows import Flow, State
-from ctflow.running.evolve import advance
-from ctflow.stopping import fastest_rate
+from ctflow.running.programs import Programs
+from ctflow.stopping import fastest_rate_of
 
 _STEPS_AHEAD = 5
 
 
 def has_diverged(
-    energy: Any, flow: Flow, state: State, energies: Sequence[float], *, ended: bool, late: bool
+    programs: Programs, state: State, energies: Sequence[float], *, ended: bool, late: bool
 ) -> bool:
     """Whether the steps are too large where the clouds are or are going.
 
     Args:
-        energy: of the run.
-        flow: of the run.
+        programs: of the run.
         state: where the run is.
         energies: at the saves so far.
         ended: the run ends here.
         late: this is one of a stochastic run's last saves.
     """
-    expected = ended or late or _rose(flow, state.clouds, energies)
-    if expected and _is_too_fast(energy, flow, state):
+    expected = ended or late or _rose(programs.flow, state.clouds, energies)
+    if expected and _is_too_fast(programs, state):
         return True
-    return ended and _dithers(energy, flow, state, energies)
+    return ended and _dithers(programs, state, energies)
 
 
 def is_late(flow: Flow, clouds: Any, left: int, save_every: int, num_steps: int) -> bool:
@@ -44,26 +43,27 @@ def is_late(flow: Flow, clouds: Any, left: int, save_every: int, num_steps: int)
     return flow.stochastic and left < min(saves * save_every, num_steps / 2)
 
 
-def _is_too_fast(energy: Any, flow: Flow, state: State) -> bool:
+def _is_too_fast(programs: Programs, state: State) -> bool:
     """Whether the steps are too large here or, without noise, one step later: there are cycles of two."""
-    states = [state.clouds]
+    states, flow = [state.clouds], programs.flow
     if flow.stable_below is not None and not flow.stochastic:
-        states.append(advance(energy, flow, state, 1).clouds)
-    return too_fast(energy, flow, *states) is not None
+        states.append(programs.advance(state, 1).clouds)
+    return too_fast(programs.velocity, flow, *states) is not None
 
 
-def _dithers(energy: Any, flow: Flow, state: State, energies: Sequence[float]) -> bool:
+def _dithers(programs: Programs, state: State, energies: Sequence[float]) -> bool:
     """Whether the points still move though the energy is at rest: they jump to and fro over a minimum.
 
     A step of size h that moves them by δ should lower the energy by ∫|δ|² dq / h, all clouds together.
     """
+    flow = programs.flow
     step_size = getattr(flow, "step_size", None)
     if flow.stable_below is None or flow.stochastic or step_size is None or len(energies) < 2:
         return False
     before, last = energies[-2:]
     if abs(last - before) > _rounding(state.clouds, last):
         return False
-    here, there = state.clouds, advance(energy, flow, state, 1).clouds
+    here, there = state.clouds, programs.advance(state, 1).clouds
     squares = jax.tree.map(
         lambda w, a, b: jnp.sum(w[:, None] * (a - b) ** 2), weights(here), points(here), points(there)
     )
@@ -91,7 +91,7 @@ def _rose(flow: Flow, clouds: Any, energies: Sequence[float]) -> bool:
     return bool(np.any(later > before + _rounding(clouds, before)))
 
 
-def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | None:
+def too_fast(velocity: Callable[[Any], Any], flow: Flow, *states: Any) -> tuple[float, float] | None:
     """Step size and fastest rate if steps of that size do not settle at these clouds or on their path.
 
     The rate is the flow's own if that alone is too fast for the step size, else the energy's. The result is
@@ -100,20 +100,21 @@ def too_fast(energy: Any, flow: Flow, *states: Any) -> tuple[float, float] | Non
     limit, step_size = flow.stable_below, getattr(flow, "step_size", None)
     if limit is None or step_size is None:
         return None
-    step_size, own = float(step_size), flow.own_rate(jax.tree.leaves(points(states[0]))[0].shape[1])
+    step_size, ahead = float(step_size), _STEPS_AHEAD * float(step_size)
+    own = flow.own_rate(jax.tree.leaves(points(states[0]))[0].shape[1])
     if step_size * own > limit:
         return step_size, own
     for iterations in (8, 64):
-        looked = (fastest_rate(energy, z, _STEPS_AHEAD * step_size, iterations=iterations) for z in states)
-        rate = max(map(float, looked))
+        rate = max(float(fastest_rate_of(velocity, z, ahead, iterations=iterations)) for z in states)
         if not 0.7 < step_size * rate / limit <= 1:  # in between, 8 iterations are not accurate enough
             break
     return (step_size, rate) if step_size * rate > 0.999 * limit else None  # the rate is a lower estimate
 
 
-def advice(energy: Any, flow: Flow, *states: Any) -> str:
+def advice(programs: Programs, *states: Any) -> str:
     """The remedy for a run that failed, as a sentence for its message, from the rates at these clouds."""
-    found = too_fast(energy, flow, *states)
+    flow = programs.flow
+    found = too_fast(programs.velocity, flow, *states)
     if found is None or flow.stable_below is None:
         return "Try a smaller step size or learning rate."
     step_size, rate = found

@@ -1,4 +1,4 @@
-"""`evolve`, which runs a flow's steps as one traced program, and the programs that `solve` loops over."""
+"""`evolve`, which runs a flow's steps as one traced program, and what it shares with `solve`."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -10,21 +10,18 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ctflow._base.pytree import check_registered
-from ctflow._base.resources import program_bytes
 from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy
 from ctflow.flows import Flow, State
 from ctflow.partition import planned
-from ctflow.partition.staged import stages
 from ctflow.running import checks as run_checks
 
 # How many runs of a sweep the program that is being traced will serve.
 runs_of_sweep: ContextVar[int] = ContextVar("runs_of_sweep", default=1)
 
 
-def _guarded_step(energy: Any, flow: Flow, state: State) -> State:
-    """One step. After a non-finite one the state stays as it was before that step."""
-    new = flow.step(energy, state)
+def guarded(flow: Flow, state: State, new: Any) -> State:
+    """The state after one step of the flow, or the state before, marked, if that step is not finite."""
     if not isinstance(new, State):
         raise TypeError(
             f"{type(flow).__name__}.step must return a State, got {type(new).__name__}; return "
@@ -100,7 +97,10 @@ def _evolve(energy, flow, state, *, num_steps, save_every, save):
     """`evolve`, traced."""
 
     def steps(state, count):
-        return jax.lax.scan(lambda s, _: (_guarded_step(energy, flow, s), None), state, length=count)[0]
+        def step(state, _):
+            return guarded(flow, state, flow.step(energy, state)), None
+
+        return jax.lax.scan(step, state, length=count)[0]
 
     if save_every is None:
         return steps(state, num_steps)
@@ -126,38 +126,3 @@ def shard(clouds: Any, mesh: Mesh) -> Any:
         if z.shape[0] % mesh.size:
             raise ValueError(f"a cloud's size must be a multiple of {mesh.size} devices, got {z.shape[0]}")
     return jax.device_put(clouds, NamedSharding(mesh, PartitionSpec(mesh.axis_names[0])))
-
-
-@jax.jit
-def _advance(energy: Any, flow: Flow, state: State, count: Any) -> State:
-    """Take `count` steps, in a program that does not depend on how many."""
-    return jax.lax.fori_loop(0, count, lambda _, s: _guarded_step(energy, flow, s), state)
-
-
-def advance(energy: Any, flow: Flow, state: State, count: int) -> State:
-    """Take `count` steps, or as many as come out finite.
-
-    The steps are taken with the first attempt of spectral sums alone. A step in which one is not proven comes
-    out as NaN, and is taken again with the next attempt, in another program, which is compiled then.
-    """
-    first, *others = stages(energy, _dtype(state))
-    target = int(state.step) + count
-    state = _advance(first, flow, state, count)
-    while others and not state.finite:
-        for stage in others:
-            state = _advance(stage, flow, state._replace(finite=jnp.ones((), bool)), 1)
-            if state.finite:
-                break
-        else:
-            break
-        state = _advance(first, flow, state, target - int(state.step))
-    return state
-
-
-def _dtype(state: State) -> Any:
-    return jax.tree.leaves(points(state.clouds))[0].dtype
-
-
-def advance_bytes(energy: Any, flow: Flow, state: State) -> int:
-    """The memory that the steps need, from their compiled program."""
-    return program_bytes(_advance.lower(stages(energy, _dtype(state))[0], flow, state, 1).compile())

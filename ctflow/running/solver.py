@@ -21,14 +21,14 @@ from ctflow.flows import Flow, State
 from ctflow.partition.staged import proven
 from ctflow.running import checks as run_checks
 from ctflow.running.divergence import advice, has_diverged, is_late
-from ctflow.running.evolve import advance, advance_bytes, prepared, shard
+from ctflow.running.evolve import prepared, shard
+from ctflow.running.programs import programs_of
 from ctflow.running.solution import Solution, Status, failure
 from ctflow.storage import checkpoints
 from ctflow.storage.identity import identity
 from ctflow.storage.interrupts import Interrupted
 from ctflow.storage.resuming import Session, resumable
 
-_report = partial(proven, jax.jit(report))
 _energy = partial(proven, jax.jit(lambda energy, clouds: energy(clouds)))
 
 
@@ -136,7 +136,7 @@ def solve(
             stopped.__dict__["solution"] = run.solution(Status.INTERRUPTED)
             raise
     if solution.status in (Status.NON_FINITE, Status.DIVERGED) and raise_on_failure:
-        raise failure(solution, run.end, advice(run.energy, run.flow, state.clouds, solution.clouds))
+        raise failure(solution, run.end, advice(run.programs, state.clouds, solution.clouds))
     return solution
 
 
@@ -158,8 +158,11 @@ class _Run:
         self.num_steps, self.save_every = num_steps, save_every
         self.first = int(state.step)
         self.end = self.first + num_steps
-        self._save = partial(_report, energy) if save is None else jax.jit(save)
         self._reports = save is None
+        self.programs = programs_of(energy, flow, state, reports=self._reports)
+        self._save = self.programs.report if save is None else jax.jit(save)
+        clouds = state.clouds
+        self._shape = jax.eval_shape(report, energy, clouds) if save is None else jax.eval_shape(save, clouds)
         self.steps: list[int] = []
         self.saved: list[Any] = []
         self.energies: list[float] = []
@@ -171,13 +174,12 @@ class _Run:
 
     def check_memory(self, *, force: bool, told: bool) -> None:
         """Predict the run's memory from its compiled program; raise MemoryError if there is not enough."""
-        needed = advance_bytes(self.energy, self.flow, self.state) + 2 * self.history_bytes()
+        needed = self.programs.needed_bytes(self.state) + 2 * self.history_bytes()
         check_fits(f"this run of {self.num_steps} steps", needed, force=force, told=told)
 
     def history_bytes(self) -> int:
         """The size of all saves together."""
-        one = tree_bytes(jax.eval_shape(self._save, self.state.clouds))
-        return (self.num_steps // self.save_every + 2) * one
+        return (self.num_steps // self.save_every + 2) * tree_bytes(self._shape)
 
     def state_bytes(self) -> int:
         """The size of the state; the key is not saved."""
@@ -223,7 +225,7 @@ class _Run:
     def _advance(self, target: int) -> bool:
         """Take the steps to `target`; False if one came out non-finite."""
         here = self.steps[-1]
-        state = advance(self.energy, self.flow, self.state, target - int(self.state.step))
+        state = self.programs.advance(self.state, target - int(self.state.step))
         self.state = jax.block_until_ready(state)
         if not state.finite:
             if int(state.step) == self.first:  # perhaps the start itself has no finite velocity
@@ -240,7 +242,7 @@ class _Run:
     def _tell_time(self) -> None:
         """Take the first step alone, and print how long all of them will take."""
         started = time.perf_counter()
-        self.state = jax.block_until_ready(advance(self.energy, self.flow, self.state, 1))
+        self.state = jax.block_until_ready(self.programs.advance(self.state, 1))
         seconds = self.num_steps * (time.perf_counter() - started)
         tqdm.write(f"{self.num_steps} steps, about {seconds_in_words(seconds)}", file=sys.stderr)
 
@@ -249,7 +251,7 @@ class _Run:
         rule = self.stop is not None and bool(self.stop(np.asarray(self.energies)))
         ended = rule or self.left <= 0
         late = is_late(self.flow, self.state.clouds, self.left, self.save_every, self.num_steps)
-        if has_diverged(self.energy, self.flow, self.state, self.energies, ended=ended, late=late):
+        if has_diverged(self.programs, self.state, self.energies, ended=ended, late=late):
             return Status.DIVERGED
         if rule:
             return Status.CONVERGED
@@ -288,6 +290,6 @@ class _Run:
         self.state = jax.tree.unflatten(tree, put)._replace(key=self.state.key)
         self.steps = found.arrays["steps"].tolist()
         self.energies = found.arrays["energies"].tolist()
-        shapes, tree = jax.tree.flatten(jax.eval_shape(self._save, self.state.clouds))
+        shapes, tree = jax.tree.flatten(self._shape)
         columns = [found.arrays[f"saved.{i}"] for i in range(len(shapes))]
         self.saved = [jax.tree.unflatten(tree, row) for row in zip(*columns, strict=True)]

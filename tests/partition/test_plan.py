@@ -13,7 +13,7 @@ from ctflow._base.resources import in_words
 from ctflow.partition import plan, staged
 from ctflow.partition.plan import SPECTRAL_POINTS, is_curved
 from ctflow.partition.scaling import is_bounded
-from ctflow.running import evolve
+from ctflow.running import evolve, programs
 from tests.draws import uniform
 
 KERNEL = kernels.Exponential(0.05)
@@ -198,7 +198,7 @@ def test_solve_plans_its_sums_and_a_planned_energy_is_the_same_energy():
 def test_a_step_without_a_proof_is_taken_again_and_the_run_goes_on(monkeypatch):
     """As the points gather, float32 is not proven from the second step on for a while; float64 is."""
     x = uniform(0, 80, 3, np.float32)
-    taken, advance = [], evolve._advance
+    taken, advance = [], programs._advance
 
     def recorded(energy, flow, state, count):
         after = advance(energy, flow, state, count)
@@ -206,7 +206,7 @@ def test_a_step_without_a_proof_is_taken_again_and_the_run_goes_on(monkeypatch):
         return after
 
     recorded.lower = advance.lower
-    monkeypatch.setattr(evolve, "_advance", recorded)
+    monkeypatch.setattr(programs, "_advance", recorded)
 
     def run(method, save_every):
         kernel = ct.partition.Planned(kernels.Exponential(np.float32(0.3)), degrees=(16, 24), rtol=3e-6)

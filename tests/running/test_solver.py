@@ -1,4 +1,5 @@
 import re
+from functools import partial
 from typing import Any
 
 import jax
@@ -259,8 +260,9 @@ def test_a_ridge_is_no_reason_to_refuse_a_law():
     energy = energies.Potential(wells, temperature=0.05)
     ridge = jnp.tile(jnp.asarray([[1.0, 1.0, 0.0]]) / np.sqrt(2), (20, 1))
     flow = flows.Langevin(0.02)
-    assert divergence.too_fast(energy, flow, ridge) is None
-    assert divergence.too_fast(energy, flows.Langevin(0.2), ridge) is not None
+    velocity = partial(flows.jitted_velocity, energy)
+    assert divergence.too_fast(velocity, flow, ridge) is None
+    assert divergence.too_fast(velocity, flows.Langevin(0.2), ridge) is not None
 
 
 def test_the_fastest_rate_counts_what_dies_here_and_ahead():
