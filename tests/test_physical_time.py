@@ -34,6 +34,7 @@ def test_the_page_prints_its_table(page):
         assert float(found) == pytest.approx(float(told), rel=0.1)
 
 
+@pytest.mark.long
 def test_adaptive_steps_follow_a_closed_form_and_take_a_pair_where_fine_steps_take_it(page):
     """J^Sym moves two clouds. A third is in U = -⟨z, e⟩ at temperature 1: tan(θ/2) = tan(θ_0/2)·e^{-t}."""
     kx, ky = jax.random.split(jax.random.key(4))

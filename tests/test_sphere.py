@@ -66,7 +66,7 @@ def test_normalize_survives_extreme_scales_and_refuses_zero_rows():
 
 
 @pytest.mark.parametrize("d", [2, 3, 16])
-@pytest.mark.parametrize("kappa", [0.3, 4.0, 300.0])
+@pytest.mark.parametrize("kappa", [pytest.param(0.3, marks=pytest.mark.long), 4.0, 300.0])
 def test_von_mises_fisher_has_the_right_law(d, kappa):
     n = 20_000
     m = sphere.uniform(jax.random.key(d), 1, d)[0]

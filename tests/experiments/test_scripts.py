@@ -54,8 +54,8 @@ FIGURES = {
 TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
 
 
-# Each takes minutes of a core, nearly all of it compilation: two of them in the default suite.
-QUICK = ("gap_formation", "digits_clip")
+# Each takes up to minutes of a core, nearly all of it compilation: one of them in the default suite.
+QUICK = ("gap_formation",)
 
 
 @pytest.fixture(

@@ -78,6 +78,7 @@ def test_what_exclude_self_leaves_out_is_subtracted_before_rounding(outliers):
                 assert of_tau <= allowed + 2e-5 * abs(float(right[2].temperature)) * 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_jump_of_a_slope_at_the_antipode_is_seen(dtype):
     """Points 1e-3 from the antipode of most of the mass, for a kernel that has a kink there."""
@@ -236,6 +237,7 @@ def test_degree_coefficients_are_float64_in_any_session():
     )
 
 
+@pytest.mark.long
 def test_points_at_a_pole_are_where_they_are():
     """Azimuth is undefined at a pole; a point moved 1e-12 away from it is 2e-12 off in L here."""
     axis = jnp.asarray([[np.sin(0.5), 0, np.cos(0.5)]])

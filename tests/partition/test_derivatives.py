@@ -55,10 +55,17 @@ def along_a_path(slope, points, moves, step=1e-4):
 @pytest.mark.parametrize(
     ("method", "kernel", "which"),
     [
-        *(("dense", "exponential", which) for which in ("one", "both", "itself")),
-        *(("tiled", "geodesic", which) for which in ("one", "both", "itself")),
+        ("dense", "exponential", "both"),
+        ("tiled", "geodesic", "itself"),
         ("tiled", "with a corner", "both"),  # there rounding decides the slope between a point and itself
-        ("spectral", "exponential", "one"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                *(("dense", "exponential", which) for which in ("one", "itself")),
+                *(("tiled", "geodesic", which) for which in ("one", "both")),
+                ("spectral", "exponential", "one"),
+            )
+        ),
     ],
 )
 def test_second_derivatives_are_differences_of_first_ones(method, kernel, which):
@@ -75,8 +82,15 @@ def test_second_derivatives_are_differences_of_first_ones(method, kernel, which)
     np.testing.assert_allclose(value, total(x, y), rtol=1e-9)
 
 
-@pytest.mark.parametrize("exclude_self", [False, True])
-@pytest.mark.parametrize("which", ["one", "both", "itself"])
+@pytest.mark.parametrize(
+    ("which", "exclude_self"),
+    [
+        ("both", True),
+        ("itself", False),
+        *(pytest.param(which, True, marks=pytest.mark.long) for which in ("one", "itself")),
+        *(pytest.param(which, False, marks=pytest.mark.long) for which in ("one", "both")),
+    ],
+)
 def test_reverse_over_reverse_agrees_with_the_matrix_in_every_argument(which, exclude_self):
     """In points, weights and temperature together: the gradient of the squared gradient."""
     x, y = uniform(0, 11, 3), uniform(1, 11, 3)
@@ -113,6 +127,7 @@ def test_both_fields_are_those_of_two_sums(method, exclude_self):
         np.testing.assert_allclose(a, ct.log_partition(z, other, kernel, weights=w, **options), rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_cloud_with_itself_is_a_cloud_with_its_copy_at_every_number_of_blocks():
     kernel, cotangent = kernels.Exponential(0.2), np.cos(np.arange(13))
     x = uniform(0, 13, 3)
@@ -189,7 +204,7 @@ def test_a_flow_is_differentiated_in_both_modes():
     np.testing.assert_allclose(rate, (ends[1] - ends[0]) / 2e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["tiled", "spectral"])
+@pytest.mark.parametrize("method", ["tiled", pytest.param("spectral", marks=pytest.mark.long)])
 def test_jacobians_forwards_and_backwards_agree(method):
     """The reverse one batches the transpose of the sum over the rows of its value."""
     x, y = uniform(0, 5, 3), uniform(1, 12, 3)

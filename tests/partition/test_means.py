@@ -63,7 +63,10 @@ def derivatives(total):
 
 @pytest.mark.parametrize(
     ("which", "m", "exclude_self"),
-    [("one", 21, False), ("both", 34, True), ("itself", 34, True)],
+    [
+        ("both", 34, True),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (("one", 21, False), ("itself", 34, True))),
+    ],
 )
 def test_means_are_those_of_the_fields_with_all_their_derivatives(which, m, exclude_self):
     kernel = Planned(kernels.Exponential(0.4), degrees=(40, 40), only=0)  # harmonics alone
@@ -95,6 +98,7 @@ def test_a_cloud_with_itself_may_have_other_weights_in_the_mean_than_in_the_sum(
         np.testing.assert_allclose(found, wanted, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_unproven_means_are_repeated_until_they_are_proven():
     """Far clouds leave no digits in float32, and at a smaller temperature none in float64."""
     n = 64

@@ -52,7 +52,7 @@ def clouds():
 
 
 @pytest.mark.parametrize("exclude_self", [False, pytest.param(True, marks=pytest.mark.long)])
-@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("d", [pytest.param(2, marks=pytest.mark.long), 3])
 @pytest.mark.parametrize(
     "kernel",
     [kernels.Exponential(0.3), kernels.GeodesicGaussian(0.3), kernels.ChordalGaussian(0.6)],
@@ -85,7 +85,12 @@ def test_it_was_the_spectral_sum_that_was_compared():
 
 
 @pytest.mark.parametrize(
-    "tau", [pytest.param(1.0, marks=pytest.mark.slow), 0.2, pytest.param(0.05, marks=pytest.mark.long), 0.01]
+    "tau",
+    [
+        pytest.param(1.0, marks=pytest.mark.slow),
+        0.2,
+        *(pytest.param(t, marks=pytest.mark.long) for t in (0.05, 0.01)),
+    ],
 )
 def test_float32_never_misses_its_tolerance_on_clouds_made_to_break_it(tau):
     """Value, gradient in x and gradient in y, against float64, from each cloud to itself and to uniform."""
@@ -114,6 +119,7 @@ def test_float32_never_misses_its_tolerance_on_clouds_made_to_break_it(tau):
                 assert N * np.linalg.norm(np.float64(got) - wanted, axis=1).max() <= allowed, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tau", [0.3, 0.03])
 def test_the_bound_holds_where_it_is_too_large_to_be_taken(tau):
     """In float32, before any fallback, the true error is below the bound."""
@@ -147,6 +153,7 @@ def test_float64_is_exact_to_1e8_and_its_gradient_to_1e7_on_any_cloud(tau):
         np.testing.assert_allclose(slope, exact_slope, rtol=1e-8, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.long
 def test_falls_back_to_float64_and_then_to_tiles():
     outlier = jnp.asarray(clouds()["one isolated"], jnp.float32)
     kernel = kernels.Exponential(0.05)
@@ -184,6 +191,7 @@ def test_small_counts_and_single_points(d):
             np.testing.assert_allclose(a, b, atol=1e-8)
 
 
+@pytest.mark.long
 def test_chunks_of_points_change_nothing(monkeypatch):
     x = uniform(0, 1000, 3)
 

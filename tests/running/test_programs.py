@@ -62,6 +62,7 @@ def test_saves_and_resumes_change_no_bit(from_the_host, tmp_path):
     np.testing.assert_array_equal(resumed.saved["energy"], whole.saved["energy"])
 
 
+@pytest.mark.long
 def test_a_flow_with_a_step_of_its_own_takes_it(from_the_host, monkeypatch):
     class Twice(flows.GradientFlow):
         def step(self, energy, state):
@@ -74,6 +75,7 @@ def test_a_flow_with_a_step_of_its_own_takes_it(from_the_host, monkeypatch):
     assert taken
 
 
+@pytest.mark.long
 def test_steps_from_the_host_end_where_they_are_not_finite(from_the_host):
     def wall(z):
         return -3 * z[0] + 1e-6 * jnp.sqrt(0.9 - z[0])
