@@ -46,6 +46,7 @@ __all__ = [
     "potentials",
     "solve",
     "sphere",
+    "stability",
     "static",
     "stopping",
     "sweep",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
         plotting,
         potentials,
         sphere,
+        stability,
         stopping,
     )
     from ctflow._base.pytree import positive, static

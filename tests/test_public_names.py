@@ -11,7 +11,7 @@ SINCE = {
         "": "Energy Flow Kernel Pair Potential Solution State Status WeightedCloud DivergedError Interrupted "
         "NonFiniteError claims clouds corrections couplings diagnose diagnostics embeddings energies evolve "
         "experiment flows gibbs infonce io kernels latents log_partition meanfield move partition plotting "
-        "positive potentials solve sphere static stopping sweep velocity",
+        "positive potentials solve sphere stability static stopping sweep velocity",
         "claims": "CLAIMS Finding verify",
         "clouds": "Cloud Clouds Pair PrecisionWarning WeightedCloud as_dtype mean points weights with_points",
         "corrections": "csls fit",
@@ -36,6 +36,8 @@ SINCE = {
         "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
         "von_mises_fisher",
+        "stability": "CriticalTemperature LeastControl Modes SharedEquilibrium critical_temperature "
+        "least_control modes shared_equilibrium",
         "stopping": "Plateau Target fastest_rate",
     },
 }

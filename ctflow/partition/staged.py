@@ -97,6 +97,15 @@ def planned(
     return jax.tree.map(plan, tree, is_leaf=_is_kernel)
 
 
+def exactly(tree: Any, dtype: Any) -> Any:
+    """Wrap each kernel of the tree (an energy) so that its sums are exact, as second derivatives are."""
+
+    def plan(node: Any) -> Any:
+        return Planned(node, bounded=is_bounded(node, dtype)) if isinstance(node, Kernel) else node
+
+    return jax.tree.map(lambda node: plan(unplanned(node)), tree, is_leaf=_is_kernel)
+
+
 def unplanned(kernel: Kernel) -> Kernel:
     """The kernel itself, without the plan that it may carry."""
     return kernel.kernel if isinstance(kernel, Planned) else kernel

@@ -1,0 +1,219 @@
+"""The least strength of a control that makes overlap stable against parting."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ctflow._base.checks import check_positive
+from ctflow.clouds import as_dtype, points
+from ctflow.energy import as_energy
+from ctflow.stability import chart
+from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
+from ctflow.stability.spectrum import Modes, modes
+
+_ROUNDS = 40
+
+
+class LeastControl(NamedTuple):
+    """The least λ for which overlap of E + λ·C is stable against parting.
+
+    Attributes:
+        value: λ*; 0 if overlap is stable without a control, infinite if no strength suffices.
+        error: half the width of the interval in which λ* was found to lie.
+        mode: the displacements that part the modalities just below λ*, or that resist every strength.
+        shared: the shared cloud at λ*, or at the largest strength that was tried.
+        stays: whether the control leaves the shared cloud where it is, as those do that are least on overlap.
+        uncontrolled: the lowest curvature in antiphase without the control.
+        resists: curvatures (of the energy, of the control) along the mode that no strength stabilises; None
+            if some strength suffices.
+        largest: the largest strength that was tried.
+    """
+
+    value: float
+    error: float
+    mode: Any
+    shared: SharedEquilibrium
+    stays: bool
+    uncontrolled: float
+    resists: tuple[float, float] | None
+    largest: float
+
+    def __str__(self) -> str:
+        if self.value == 0:
+            first = "no control is needed: overlap is stable"
+        elif np.isinf(self.value):
+            first = f"no strength suffices (up to {self.largest:.3g} tried)"
+            if self.resists is not None and self.stays:
+                energy, control = self.resists
+                first = (
+                    f"no strength suffices: along one mode the energy has curvature {energy:.3g} and the "
+                    f"control {control:.2g}"
+                )
+        else:
+            first = f"least strength: {self.value:.4g} ± {self.error:.1g}"
+        kept = "stays" if self.stays else "moves with the strength, and was found anew at each"
+        return (
+            f"{first}\n"
+            f"lowest antiphase curvature without control: {self.uncontrolled:.4g}\n"
+            f"the shared cloud {kept}\n"
+            f"energy of the shared cloud: {self.shared.value:.6g} nats, speed left {self.shared.error:.1g}\n"
+            "stable against small displacements; a parted state of lower energy may exist beside"
+        )
+
+
+def least_control(
+    energy: Any,
+    control: Any,
+    d: int,
+    *,
+    shared: SharedEquilibrium | None = None,
+    largest: float = 100.0,
+    rtol: float = 1e-3,
+    tolerance: float = 1e-3,
+    **options: Any,
+) -> LeastControl:
+    """The least λ >= 0 for which the shared cloud of E + λ·C is stable against parting.
+
+    The lowest antiphase curvature μ(λ) of E + λ·C at the shared cloud is negative below λ*. A control that is
+    least on overlap (`SymmetricDivergence`, MMD², the distance of the means) leaves the shared cloud where it
+    is. Then μ is concave in λ, and with a mode u of the lowest curvature at some λ the tangent
+    u'(E'' + λC'')u bounds it from above. So λ* is approached from below by Newton's steps, and a tangent that
+    does not rise proves that no strength suffices. Other controls (uniformity) move the shared cloud, which
+    is found anew for every λ; λ* is then the first crossing that doubling strengths up to `largest` find.
+
+    Args:
+        energy: an energy of two or more clouds, such as `ct.energies.symmetric`.
+        control: the energy C to add λ times.
+        d: dimension of the ambient space.
+        shared: the shared cloud of `energy`, if it is known.
+        largest: largest strength to try, > 0.
+        rtol: relative accuracy of λ*, > 0.
+        tolerance: as in `modes`.
+        options: of `shared_equilibrium`.
+
+    Raises:
+        ValueError: as `shared_equilibrium`; a coupling that is not symmetric, for which overlap is not at
+            rest and there is nothing to stabilise.
+    """
+    energy, control = as_energy(energy), as_energy(control)
+    check_positive("largest", largest)
+    check_positive("rtol", rtol)
+    shared = shared_equilibrium(energy, d, **options) if shared is None else shared
+    check_rests(shared)
+    with jax.enable_x64(True):
+        energy, control = (as_dtype(part, jnp.float64) for part in (energy, control))
+        push = float(np.linalg.norm(chart.slope(control, shared.clouds, kind="all")))
+        stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
+        lowest = modes(energy, shared.clouds, kind="antiphase", tolerance=tolerance)
+        if is_stable(lowest):
+            return LeastControl(0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0)
+        if stays:
+            return _at_rest(energy, control, shared, lowest, largest, rtol, tolerance)
+        return _moving(energy, control, shared, lowest, largest, rtol, tolerance, options)
+
+
+def check_rests(shared: SharedEquilibrium) -> None:
+    """Raise ValueError unless the shared cloud is at rest for all modalities."""
+    if not shared.symmetric:
+        raise ValueError(
+            "coupling must be symmetric: with this one overlap is not at rest, the flow parts the modalities "
+            f"at speed {shared.imbalance:.2g}, so there is no stability to lose; symmetrise it, (π + π')/2, "
+            "or simulate with ct.solve"
+        )
+
+
+def is_stable(found: Modes) -> bool:
+    """Whether the lowest curvature is positive, or 0 within rounding and the rest that is left."""
+    return bool(found.value[0] >= -max(1e-6 * abs(found.fastest), found.error[0]))
+
+
+def _first(found: Modes) -> Any:
+    return jax.tree.map(lambda u: u[0], found.mode)
+
+
+def along(energy: Any, clouds: Any, mode: Any) -> float:
+    """The curvature of an energy along a displacement."""
+    return float(_along(energy, clouds, mode))
+
+
+@jax.jit
+def _along(energy, clouds, mode):
+    def value(t):
+        moved = jax.tree.map(lambda z, u: z + t * u, points(clouds), mode)
+        onto = jax.tree.map(lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True), moved)
+        return energy(chart.with_points(clouds, onto))
+
+    return jax.jvp(jax.grad(value), (jnp.zeros(()),), (jnp.ones(()),))[1]
+
+
+def _at_rest(
+    energy: Any,
+    control: Any,
+    shared: SharedEquilibrium,
+    lowest: Modes,
+    largest: float,
+    rtol: float,
+    tolerance: float,
+) -> LeastControl:
+    """λ* for a control that leaves the shared cloud where it is, by tangents of μ."""
+    clouds, strength, uncontrolled = shared.clouds, 0.0, float(lowest.value[0])
+    for _ in range(_ROUNDS):
+        mode = _first(lowest)
+        rise = along(control, clouds, mode)
+        own = float(lowest.value[0]) - strength * rise
+        if rise <= 1e-9 * abs(own) or -own / rise > 1e6 * largest:
+            return LeastControl(
+                np.inf, 0.0, mode, shared, True, uncontrolled, (own, rise), max(strength, largest)
+            )
+        step = -float(lowest.value[0]) / rise
+        strength += step
+        if step <= 0.1 * rtol * strength:
+            break
+        lowest = modes(energy + strength * control, clouds, kind="antiphase", tolerance=tolerance)
+        if is_stable(lowest):
+            break
+    return LeastControl(
+        strength, max(step, rtol * strength) / 2, mode, shared, True, uncontrolled, None, strength
+    )
+
+
+def _moving(
+    energy: Any,
+    control: Any,
+    shared: SharedEquilibrium,
+    lowest: Modes,
+    largest: float,
+    rtol: float,
+    tolerance: float,
+    options: dict[str, Any],
+) -> LeastControl:
+    """λ* for a control that moves the shared cloud: the first crossing among doubling strengths."""
+    uncontrolled, d = float(lowest.value[0]), points(shared.cloud).shape[1]
+
+    def at(strength: float, near: SharedEquilibrium) -> tuple[SharedEquilibrium, Modes]:
+        whole = energy + strength * control
+        found = shared_equilibrium(whole, d, **(options | {"start": near.cloud, "starts": 1}))
+        return found, modes(whole, found.clouds, kind="antiphase", tolerance=tolerance)
+
+    below, above, near, found = 0.0, largest / 2**14, shared, lowest
+    while True:
+        here, modes_here = at(above, near)
+        if is_stable(modes_here):
+            break
+        below, near, found = above, here, modes_here
+        if above >= largest:
+            mode = _first(found)
+            resists = along(energy, near.clouds, mode), along(control, near.clouds, mode)
+            return LeastControl(np.inf, 0.0, mode, near, False, uncontrolled, resists, largest)
+        above = min(2 * above, largest)
+    while above - below > rtol * above:
+        middle = (above + below) / 2
+        here, modes_here = at(middle, near)
+        if is_stable(modes_here):
+            above = middle
+        else:
+            below, near, found = middle, here, modes_here
+    half = (above - below) / 2
+    return LeastControl(below + half, half, _first(found), near, False, uncontrolled, None, above)
