@@ -4,6 +4,7 @@
 points by their latent angles, with uniform marginals; `from_matrix` and `from_pairs` take your own π.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -97,6 +98,16 @@ class Coupling:
         if self.complete:
             return weighted_cosine(weights.reshape(self.shape), x, y)
         return jnp.sum(weights * jnp.sum(x[self.rows] * y[self.cols], axis=-1))
+
+    def mean_of(
+        self, function: Callable[[Any], Any], x: Float[AnyArray, "n d"], y: Float[AnyArray, "m d"]
+    ) -> Float[Array, ""]:
+        """E_π f(⟨x_i, y_j⟩), the mean of a function of the cosine over the positive pairs."""
+        if self.complete:
+            cosine = jnp.ravel(jnp.matmul(x, y.T, precision="highest"))
+        else:
+            cosine = jnp.sum(x[self.rows] * y[self.cols], axis=-1)
+        return jnp.sum(jnp.asarray(self.weights, cosine.dtype) * function(cosine))
 
     def mutual_information(self) -> Float[Array, ""]:
         """I(π) = Σ π_ij log(π_ij / p_i q_j) in nats; -I(π) bounds J^Sym + log V from below.

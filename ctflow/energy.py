@@ -203,13 +203,13 @@ def as_energy(energy: Any) -> Any:
     return Function(energy) if _is_function(energy) else energy
 
 
-def value_of(energy: Energy, clouds: Any) -> Scalar:
-    """The energy of clouds that have been checked."""
+def value_of(energy: Energy, clouds: Any) -> Any:
+    """The energy of clouds that have been checked, as the method returns it."""
     return _bare(type(energy).__call__)(energy, clouds)
 
 
-def terms_of(energy: Energy, clouds: Any) -> dict[str, Scalar]:
-    """The terms of clouds that have been checked."""
+def terms_of(energy: Energy, clouds: Any) -> Any:
+    """The terms of clouds that have been checked, as the method returns them."""
     return _bare(type(energy).terms)(energy, clouds)
 
 

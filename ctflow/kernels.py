@@ -22,11 +22,13 @@ from ctflow._base.pytree import Registered, positive, static
 from ctflow.clouds import as_dtype
 
 __all__ = [
+    "ChordalDistance",
     "ChordalGaussian",
     "Exponential",
     "Function",
     "GeodesicGaussian",
     "Kernel",
+    "Softplus",
     "as_kernel",
 ]
 
@@ -203,6 +205,40 @@ class ChordalGaussian(Kernel):
     def log_kernel(self, cosine):
         """-‖z-w‖²/2h² = (⟨z, w⟩ - 1)/h²."""
         return (cosine - 1) / self.bandwidth**2
+
+
+class ChordalDistance(Kernel):
+    """κ_ε(z, w) = 3 - √(‖z-w‖² + ε²), whose discrepancy (MMD²) is the energy distance, softened by ε > 0.
+
+    Args:
+        softening: ε > 0, at most 2, so that κ > 0.
+    """
+
+    softening: Real = positive()
+    monotone = True
+
+    def log_kernel(self, cosine):
+        """Log(3 - √(2 - 2⟨z, w⟩ + ε²))."""
+        return jnp.log(3 - jnp.sqrt(2 - 2 * cosine + self.softening**2))
+
+
+class Softplus(Kernel):
+    """κ(z, w) = log(1 + e^u) with u = ⟨z, w⟩/τ + b: what SigLIP's loss charges a negative pair.
+
+    Args:
+        temperature: τ > 0.
+        bias: b, any real number.
+    """
+
+    temperature: Real = positive()
+    bias: Real = 0.0
+    monotone = True
+
+    def log_kernel(self, cosine):
+        """Log log(1 + e^u)."""
+        u = cosine / self.temperature + self.bias
+        small = u < -20  # there log(1 + e^u) = e^u to 1e-9
+        return jnp.where(small, u, jnp.log(jax.nn.softplus(jnp.where(small, 0, u))))
 
 
 @jax.custom_jvp

@@ -24,6 +24,8 @@ ENERGIES = {
     "symmetric": (2, ct.energies.symmetric(PAIRED, temperature=0.3)),
     "divergence": (2, ct.energies.SymmetricDivergence(kernels.GeodesicGaussian(0.6))),
     "batch": (2, ct.energies.InBatch(temperature=0.3, negatives="all")),
+    "sigmoid": (2, ct.energies.Sigmoid(PAIRED, temperature=0.3, bias=-2.0, negatives=7.0)),
+    "distance": (2, ct.energies.EnergyDistance(softening=0.1)),
     "volume": (2, ct.energies.LogVolume(KERNEL)),
     "in harmonics": (2, ct.energies.CrossEntropy(PLANNED, direction="both", method="spectral")),
 }

@@ -95,7 +95,32 @@ def every_energy():
             energies.symmetric(pi, temperature=0.2) + 0.1 * energies.SymmetricDivergence(kernel),
             a_pair(0),
         ),
+        "sigmoid": (energies.Sigmoid(pi, temperature=0.2, bias=-2.0, negatives=7.0), a_pair(0)),
+        "penalties": (
+            energies.MaximumMeanDiscrepancy(kernels.ChordalGaussian(0.5))
+            + energies.EnergyDistance(softening=0.1)
+            + energies.Uniformity(exponent=2.0)
+            + energies.CentroidGap(),
+            a_pair(0),
+        ),
     }
+
+
+def test_penalties_are_the_diagnostics_of_the_same_name():
+    x, y = a_pair(4)
+    pair, small = ct.Pair(x, y), 1e-6
+    mmd = energies.MaximumMeanDiscrepancy(kernels.ChordalGaussian(0.4))
+    exact = ct.diagnostics.mmd_squared(x, y, bandwidth=0.4, estimator="v")
+    np.testing.assert_allclose(mmd(pair), exact, rtol=1e-10)
+    distance = ct.diagnostics.energy_distance(x, y, estimator="v")
+    np.testing.assert_allclose(energies.EnergyDistance(softening=small)(pair), distance, atol=3 * small)
+    spread = [ct.diagnostics.uniformity(z, estimator="v") for z in (x, y)]
+    np.testing.assert_allclose(energies.Uniformity()(pair), sum(spread) / 2, rtol=1e-10)
+    np.testing.assert_allclose(
+        energies.CentroidGap()(pair), ct.diagnostics.centroid_gap(x, y) ** 2, rtol=1e-10
+    )
+    for energy in (mmd, energies.EnergyDistance(softening=0.1), energies.CentroidGap()):
+        np.testing.assert_allclose(energy(ct.Pair(x, x)), 0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", every_energy())

@@ -6,7 +6,13 @@ from scipy import special
 
 from ctflow import kernels, sphere
 
-KERNELS = [kernels.Exponential(0.1), kernels.GeodesicGaussian(0.3), kernels.ChordalGaussian(0.3)]
+KERNELS = [
+    kernels.Exponential(0.1),
+    kernels.GeodesicGaussian(0.3),
+    kernels.ChordalGaussian(0.3),
+    kernels.ChordalDistance(0.1),
+    kernels.Softplus(0.1, -3.0),
+]
 
 
 @pytest.mark.parametrize("d", [2, 3, 4, 8, 64])
@@ -45,6 +51,20 @@ def test_degree_coefficients_are_the_kernels_eigenvalues(kernel, key):
     w = sphere.uniform(key, n, 3)
     values = np.asarray(jnp.exp(kernel.log_kernel(w[:, 0]) - kernel.log_volume(3)) * w[:, 0])
     assert abs(values.mean() - kernel.degree_coefficients(3, 1)[1]) < 4 * values.std() / np.sqrt(n)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softplus_keeps_its_digits_far_below_and_above_zero(dtype):
+    kernel = kernels.Softplus(dtype(0.02), dtype(-30.0))
+    cosine = np.linspace(-1, 1, 101)
+    exact = np.log(np.log1p(np.exp(cosine / 0.02 - 30)))
+    exact = np.where(cosine / 0.02 < 10, cosine / 0.02 - 30 - np.exp(cosine / 0.02 - 30) / 2, exact)
+    eps = np.finfo(dtype).eps
+    found = kernel.log_kernel(cosine.astype(dtype))
+    np.testing.assert_allclose(found, exact, atol=max(2e-9, 100 * eps), rtol=4 * eps)
+    slope = jax.vmap(jax.grad(kernel.log_kernel))(cosine.astype(dtype))
+    assert np.isfinite(slope).all()
+    assert np.all(slope > 0)
 
 
 def test_chordal_gaussian_is_the_exponential_up_to_its_factor():

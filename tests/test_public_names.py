@@ -20,15 +20,17 @@ SINCE = {
         "diagnostics": "alignment centroid_gap effective_rank energy_distance hubness mean_cosine "
         "mmd_squared recall uniformity",
         "embeddings": "as_embeddings open_embeddings open_pair",
-        "energies": "Alignment Between Component CrossEntropy Energy Function InBatch LogVolume Potential "
-        "Scaled SmoothedEntropy Sum Symmetric SymmetricDivergence as_energy check_energy directional "
+        "energies": "Alignment Between CentroidGap Component CrossEntropy Energy EnergyDistance Function "
+        "InBatch LogVolume MaximumMeanDiscrepancy Potential Scaled Sigmoid SmoothedEntropy Sum Symmetric "
+        "SymmetricDivergence Uniformity as_energy check_energy directional "
         "log_density positive pytree static symmetric symmetric_in_fields unimodal",
         "flows": "Descent Flow GradientFlow Langevin PhysicalFlow State WassersteinFisherRao move velocity",
         "gibbs": "GibbsMeasure cap_fraction",
         "infonce": "gradient in_batch loss",
         "io": "atomic git_commit inside load_clouds plain prepare_folder provenance read_arrays read_csv "
         "save_clouds sources versions write_arrays write_csv write_json",
-        "kernels": "ChordalGaussian Exponential Function GeodesicGaussian Kernel as_kernel",
+        "kernels": "ChordalDistance ChordalGaussian Exponential Function GeodesicGaussian Kernel Softplus "
+        "as_kernel",
         "latents": "VonMisesMixture wrap",
         "meanfield": "DensityFlow FokkerPlanck GradientFlow HarmonicGrid",
         "partition": "Certificate certify explain log_partition log_partitions "

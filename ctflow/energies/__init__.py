@@ -6,7 +6,16 @@ H_×(q, ρ̃) = -∫log ρ̃ dq (arXiv 2601.19597). Energies do not depend on ti
 """
 
 from ctflow._base.pytree import positive, pytree, static
-from ctflow.energies.losses import InBatch, Symmetric, directional, symmetric, symmetric_in_fields, unimodal
+from ctflow.energies.controls import CentroidGap, EnergyDistance, MaximumMeanDiscrepancy, Uniformity
+from ctflow.energies.losses import (
+    InBatch,
+    Sigmoid,
+    Symmetric,
+    directional,
+    symmetric,
+    symmetric_in_fields,
+    unimodal,
+)
 from ctflow.energies.parts import (
     Alignment,
     CrossEntropy,
@@ -21,18 +30,23 @@ from ctflow.energy import Between, Component, Energy, Function, Scaled, Sum, as_
 __all__ = [
     "Alignment",
     "Between",
+    "CentroidGap",
     "Component",
     "CrossEntropy",
     "Energy",
+    "EnergyDistance",
     "Function",
     "InBatch",
     "LogVolume",
+    "MaximumMeanDiscrepancy",
     "Potential",
     "Scaled",
+    "Sigmoid",
     "SmoothedEntropy",
     "Sum",
     "Symmetric",
     "SymmetricDivergence",
+    "Uniformity",
     "as_energy",
     "check_energy",
     "directional",

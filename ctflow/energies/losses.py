@@ -4,14 +4,15 @@ import math
 from dataclasses import KW_ONLY
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from ctflow._base.annotations import Real
 from ctflow._base.checks import check_choice, check_numbers, check_positive, is_concrete
 from ctflow._base.pytree import assign, positive, pytree, static
 from ctflow.clouds import WeightedCloud, described, points
-from ctflow.couplings import Coupling
-from ctflow.energies.parts import Alignment, CrossEntropy, Potential, SmoothedEntropy, check_pair
+from ctflow.couplings import Coupling, check_coupling
+from ctflow.energies.parts import Alignment, CrossEntropy, Potential, SmoothedEntropy, check_pair, mean_kernel
 from ctflow.energy import (
     Component,
     Energy,
@@ -19,7 +20,7 @@ from ctflow.energy import (
     prepared,
     terms_of,
 )
-from ctflow.kernels import Exponential, Kernel, as_kernel
+from ctflow.kernels import Exponential, Kernel, Softplus, as_kernel
 from ctflow.partition import mean_log_partition, mean_log_partitions
 from ctflow.partition.plan import check_kernel, check_sums
 from ctflow.partition.staged import unplanned
@@ -175,6 +176,45 @@ class InBatch(Energy):
                 "a batch is two clouds of n paired rows without weights, got "
                 f"{described(clouds)}; for other couplings and weights use ct.energies.symmetric"
             )
+
+
+class Sigmoid(Energy):
+    """The expected loss of SigLIP (arXiv 2303.15343) on a batch of N + 1 pairs.
+
+    E_π log(1 + e^{-u}) + N·E log(1 + e^u) with u = ⟨x, y⟩/τ + b: positive pairs from π in the first term,
+    independent x and y in the second. Every pair of a batch enters the loss by itself, so this is the exact
+    mean at every N, not a limit. At the bias b = β - log N it tends to -E_π⟨x, y⟩/τ - β + e^β E e^{⟨x,y⟩/τ}
+    + log N for large N; the best β then leaves -E_π⟨x, y⟩/τ + log E e^{⟨x,y⟩/τ} + 1 + log N.
+
+    Args:
+        coupling: the law π of positive pairs.
+        temperature: τ > 0.
+        bias: b, any real number.
+        negatives: N > 0, negative pairs for each positive one.
+    """
+
+    coupling: Coupling
+    _: KW_ONLY
+    temperature: Real = positive()
+    bias: Real
+    negatives: Real = positive()
+
+    def terms(self, clouds):
+        """`positives` and `negatives`: the two expectations, in nats per positive pair."""
+
+        def missed(cosine):
+            return jax.nn.softplus(-(cosine / self.temperature + self.bias))
+
+        charged = mean_kernel(Softplus(self.temperature, self.bias), *clouds)
+        return {
+            "positives": self.coupling.mean_of(missed, *points(clouds)),
+            "negatives": self.negatives * charged,
+        }
+
+    def check(self, clouds):
+        """Raise ValueError unless there are two clouds that the coupling fits."""
+        check_pair(clouds)
+        check_coupling(self.coupling, clouds)
 
 
 def unimodal(

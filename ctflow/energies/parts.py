@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ctflow._base.annotations import AnyArray, Real
@@ -33,6 +34,13 @@ def log_density(z: Float[AnyArray, "n d"], cloud: Any, kernel: Kernel, **options
     y = points(cloud)
     values = log_partition(z, y, kernel, weights=_own_weights(cloud), **options)
     return values - kernel.log_volume(y.shape[1], y.dtype)
+
+
+def mean_kernel(kernel: Kernel, a: Any, b: Any) -> Scalar:
+    """E κ(x, y) for independent x of cloud a and y of cloud b; all pairs count, a point with itself too."""
+    x = points(a)
+    y = x if b is a else points(b)
+    return mean(a, jnp.exp(log_partition(x, y, kernel, weights=_own_weights(b))))
 
 
 def _own_weights(cloud: Any) -> Any:

@@ -101,9 +101,12 @@ def exactly(tree: Any, dtype: Any) -> Any:
     """Wrap each kernel of the tree (an energy) so that its sums are exact, as second derivatives are."""
 
     def plan(node: Any) -> Any:
-        return Planned(node, bounded=is_bounded(node, dtype)) if isinstance(node, Kernel) else node
+        if not isinstance(node, Kernel):
+            return node
+        kernel = unplanned(node)
+        return Planned(kernel, bounded=is_bounded(kernel, dtype))
 
-    return jax.tree.map(lambda node: plan(unplanned(node)), tree, is_leaf=_is_kernel)
+    return jax.tree.map(plan, tree, is_leaf=_is_kernel)
 
 
 def unplanned(kernel: Kernel) -> Kernel:

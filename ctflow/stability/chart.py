@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ctflow._base.annotations import AnyArray
@@ -41,7 +42,7 @@ def tangent(z: Float[AnyArray, "n d"], coordinates: Float[AnyArray, "n e"]) -> F
     The basis is the image of the first d - 1 axes under the reflection that takes the last axis to ±z.
     """
     side = jnp.where(z[:, -1:] < 0, -1, 1).astype(z.dtype)
-    mirror = z.at[:, -1:].add(side)  # z ± e_d, the longer of the two
+    mirror = jnp.asarray(z).at[:, -1:].add(side)  # z ± e_d, the longer of the two
     flat = jnp.pad(coordinates, ((0, 0), (0, 1)))
     along = jnp.sum(mirror * flat, axis=1, keepdims=True) / jnp.sum(mirror**2, axis=1, keepdims=True)
     return flat - 2 * along * mirror
@@ -99,7 +100,7 @@ def curvature(energy: Any, clouds: Any, coordinates: Any, *, kind: str) -> Any:
 def hessian(energy: Any, clouds: Any, *, kind: str) -> Any:
     """The Hessian as a matrix, row by row."""
     mix = mixing(kind, len(jax.tree.leaves(points(clouds))))
-    start, unravel = jax.flatten_util.ravel_pytree(at_rest(clouds, mix))
+    start, unravel = ravel_pytree(at_rest(clouds, mix))
     gradient = jax.grad(lambda flat: along(energy, clouds, mix, unravel(flat)))
     _, times = jax.linearize(gradient, start)
     return jax.lax.map(times, jnp.eye(len(start), dtype=start.dtype))

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctflow._base.checks import check_positive
-from ctflow.clouds import as_dtype, points
+from ctflow.clouds import as_dtype, points, with_points
 from ctflow.energy import as_energy
 from ctflow.stability import chart
 from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
 from ctflow.stability.spectrum import Modes, modes
 
 _ROUNDS = 40
+_UNREACHABLE = 1e4  # a control that would take this times the largest strength has curvature by rounding only
 
 
 class LeastControl(NamedTuple):
@@ -28,7 +29,7 @@ class LeastControl(NamedTuple):
         uncontrolled: the lowest curvature in antiphase without the control.
         resists: curvatures (of the energy, of the control) along the mode that no strength stabilises; None
             if some strength suffices.
-        largest: the largest strength that was tried.
+        largest: the largest strength that was tried or, where one mode resists, that is known not to suffice.
     """
 
     value: float
@@ -44,7 +45,7 @@ class LeastControl(NamedTuple):
         if self.value == 0:
             first = "no control is needed: overlap is stable"
         elif np.isinf(self.value):
-            first = f"no strength suffices (up to {self.largest:.3g} tried)"
+            first = f"no strength suffices, up to {self.largest:.3g}"
             if self.resists is not None and self.stays:
                 energy, control = self.resists
                 first = (
@@ -88,7 +89,8 @@ def least_control(
         control: the energy C to add λ times.
         d: dimension of the ambient space.
         shared: the shared cloud of `energy`, if it is known.
-        largest: largest strength to try, > 0.
+        largest: largest strength to try, > 0, for a control that moves the shared cloud. For others a
+            strength of 10⁴ times this counts as out of reach.
         rtol: relative accuracy of λ*, > 0.
         tolerance: as in `modes`.
         options: of `shared_equilibrium`.
@@ -143,7 +145,7 @@ def _along(energy, clouds, mode):
     def value(t):
         moved = jax.tree.map(lambda z, u: z + t * u, points(clouds), mode)
         onto = jax.tree.map(lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True), moved)
-        return energy(chart.with_points(clouds, onto))
+        return energy(with_points(clouds, onto))
 
     return jax.jvp(jax.grad(value), (jnp.zeros(()),), (jnp.ones(()),))[1]
 
@@ -158,25 +160,23 @@ def _at_rest(
     tolerance: float,
 ) -> LeastControl:
     """λ* for a control that leaves the shared cloud where it is, by tangents of μ."""
-    clouds, strength, uncontrolled = shared.clouds, 0.0, float(lowest.value[0])
+    clouds, uncontrolled = shared.clouds, float(lowest.value[0])
+    strength, step, mode = 0.0, np.inf, _first(lowest)
     for _ in range(_ROUNDS):
-        mode = _first(lowest)
         rise = along(control, clouds, mode)
         own = float(lowest.value[0]) - strength * rise
-        if rise <= 1e-9 * abs(own) or -own / rise > 1e6 * largest:
-            return LeastControl(
-                np.inf, 0.0, mode, shared, True, uncontrolled, (own, rise), max(strength, largest)
-            )
-        step = -float(lowest.value[0]) / rise
-        strength += step
+        enough = -own / rise if rise > 0 else np.inf  # no strength below this one suffices
+        if enough > _UNREACHABLE * largest:
+            return LeastControl(np.inf, 0.0, mode, shared, True, uncontrolled, (own, rise), enough)
+        step, strength = enough - strength, enough
         if step <= 0.1 * rtol * strength:
             break
         lowest = modes(energy + strength * control, clouds, kind="antiphase", tolerance=tolerance)
         if is_stable(lowest):
             break
-    return LeastControl(
-        strength, max(step, rtol * strength) / 2, mode, shared, True, uncontrolled, None, strength
-    )
+        mode = _first(lowest)
+    error = max(step, rtol * strength) / 2
+    return LeastControl(strength, error, mode, shared, True, uncontrolled, None, strength)
 
 
 def _moving(

@@ -50,11 +50,15 @@ class CriticalTemperature(NamedTuple):
             else "no critical temperature: overlap is stable at all temperatures looked at"
         )
         intervals = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in self.unstable) or "nowhere"
-        stable = self.temperatures[(self.neutral > 0) & (self.curvatures > -1e-3)]
+        inside = [any(a <= tau <= b for a, b in self.unstable) for tau in self.temperatures]
+        crossing = [
+            any(abs(tau / e - 1) < 0.02 for ab in self.unstable for e in ab) for tau in self.temperatures
+        ]
+        flat = self.temperatures[(self.neutral > 0) & ~np.asarray(inside) & ~np.asarray(crossing)]
         start = (
-            f"neutral from {stable.min():.3g} to {stable.max():.3g}: there the start decides, not the loss"
-            if len(stable)
-            else "neutral at none of these temperatures"
+            f"neutral from {flat.min():.3g} to {flat.max():.3g}: there the start decides, not the loss"
+            if len(flat)
+            else "neutral at no other temperature"
         )
         return (
             f"{first}\n"

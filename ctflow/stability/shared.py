@@ -56,7 +56,7 @@ class SharedEquilibrium(NamedTuple):
             ask for.
         symmetric: whether every coupling is a symmetric matrix.
         starts: energies reached from the starts, in ascending order.
-        count: number of modalities.
+        modalities: their number.
     """
 
     value: float
@@ -65,18 +65,18 @@ class SharedEquilibrium(NamedTuple):
     imbalance: float
     symmetric: bool
     starts: tuple[float, ...]
-    count: int
+    modalities: int
 
     @property
     def clouds(self) -> Any:
         """The clouds of all modalities: the shared one, repeated."""
-        return repeated(self.cloud, self.count)
+        return repeated(self.cloud, self.modalities)
 
     @property
     def coordinates(self) -> int:
-        """The number of coordinates of displacements in antiphase, (count - 1)·n·(d - 1)."""
+        """The number of coordinates of displacements in antiphase, (modalities - 1)·n·(d - 1)."""
         n, d = points(self.cloud).shape
-        return (self.count - 1) * n * (d - 1)
+        return (self.modalities - 1) * n * (d - 1)
 
     def __str__(self) -> str:
         n, d = points(self.cloud).shape
@@ -87,7 +87,7 @@ class SharedEquilibrium(NamedTuple):
             else f"the coupling is not symmetric: the flow parts the modalities at speed {self.imbalance:.2g}"
         )
         return (
-            f"energy of the shared cloud: {self.value:.6g} nats; {n} points, d = {d}, {self.count} clouds\n"
+            f"energy of the shared cloud: {self.value:.6g} nats; {n} points, d = {d}, {self.modalities} clouds\n"
             f"speed left: {self.error:.1g}\n"
             f"{parted}\n"
             f"energies reached from {len(self.starts)} starts: {reached}\n"
@@ -102,7 +102,7 @@ def couplings_of(energy: Any) -> Iterator[Coupling]:
             yield node
 
 
-def matrix_of(coupling: Coupling) -> scipy.sparse.csr_matrix:
+def matrix_of(coupling: Coupling) -> Any:
     """π as a sparse matrix in float64; pairs that are listed twice are added."""
     weights = np.asarray(coupling.weights, np.float64)
     return scipy.sparse.csr_matrix(
@@ -125,7 +125,7 @@ def shared_equilibrium(
     n: int | None = None,
     start: Any = None,
     starts: int = 3,
-    count: int = 2,
+    modalities: int = 2,
     seed: int = 0,
     tolerance: float = 1e-6,
     max_iterations: int = 3000,
@@ -143,7 +143,7 @@ def shared_equilibrium(
         n: number of points, for an energy without a coupling.
         start: a cloud [n, d] to start from first.
         starts: number of further starts, >= 0; at least one in all.
-        count: number of modalities, >= 2.
+        modalities: their number, >= 2.
         seed: for the random starts.
         tolerance: descents end at a speed of the shared cloud below this, times the largest at their start.
         max_iterations: of each descent.
@@ -154,7 +154,7 @@ def shared_equilibrium(
     """
     energy = as_energy(energy)
     check_count("d", d, minimum=2)
-    check_count("count", count, minimum=2)
+    check_count("modalities", modalities, minimum=2)
     check_count("starts", starts, minimum=0 if start is not None else 1)
     check_positive("tolerance", tolerance)
     check_count("max_iterations", max_iterations)
@@ -176,12 +176,12 @@ def shared_equilibrium(
         whole = as_dtype(energy, jnp.float64)
         uneven = weights is not None and not np.allclose(weights, 1 / n, rtol=1e-6)
         cloud_of = (lambda z: WeightedCloud(z, jnp.asarray(weights))) if uneven else jnp.asarray
-        check_energy(whole, repeated(cloud_of(clouds[0]), count), name="the shared cloud")
-        together = planned(Together(whole, count=count), n, d, jnp.dtype("float64"), evaluations=1000)
+        check_energy(whole, repeated(cloud_of(clouds[0]), modalities), name="the shared cloud")
+        together = planned(Together(whole, count=modalities), n, d, jnp.dtype("float64"), evaluations=1000)
         ends = [_descend(together, cloud_of, z, tolerance, max_iterations) for z in clouds]
         value, z = min(ends, key=lambda end: end[0])
         cloud = cloud_of(z)
-        both = repeated(cloud, count)
+        both = repeated(cloud, modalities)
         slopes = {
             kind: float(np.linalg.norm(chart.slope(whole, both, kind=kind)))
             for kind in ("in phase", "antiphase")
@@ -193,7 +193,7 @@ def shared_equilibrium(
         slopes["antiphase"],
         all(map(is_symmetric, found)),
         tuple(sorted(energy for energy, _ in ends)),
-        count,
+        modalities,
     )
 
 

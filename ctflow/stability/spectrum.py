@@ -5,14 +5,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse import linalg
 
 from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy, check_energy
 from ctflow.partition.staged import exactly
 from ctflow.stability import chart
+
+# SciPy has no types for these.
+_operator: Any = linalg.LinearOperator
+_eigsh: Any = linalg.eigsh
 
 # Up to so many coordinates the Hessian is a matrix; beyond, only its products with vectors are taken.
 DENSE_COORDINATES = 600
@@ -102,7 +107,7 @@ def modes(
     energy = as_dtype(exactly(energy, dtype), dtype)
     speed = _norm(chart.slope(energy, clouds, kind="all"))
     rest = chart.at_rest(clouds, chart.mixing(kind, len(z)))
-    flat, unravel = jax.flatten_util.ravel_pytree(rest)
+    flat, unravel = ravel_pytree(rest)
     if k > len(flat):
         raise ValueError(f"k must be <= {len(flat)}, the number of coordinates, got {k}")
     if len(flat) <= DENSE_COORDINATES:
@@ -117,7 +122,7 @@ def modes(
 
         def times(vector: np.ndarray) -> np.ndarray:
             found = chart.curvature(energy, clouds, unravel(jnp.asarray(vector.ravel(), dtype)), kind=kind)
-            return np.asarray(jax.flatten_util.ravel_pytree(found)[0])
+            return np.asarray(ravel_pytree(found)[0])
 
         fastest, value, vectors, error = _krylov(times, len(flat), np.dtype(dtype), k, seed)
         method = "Krylov"
@@ -149,8 +154,8 @@ def _krylov(times: Any, size: int, dtype: Any, k: int, seed: int) -> tuple[float
     def start() -> np.ndarray:
         return rng.standard_normal(size).astype(dtype)
 
-    operator = LinearOperator((size, size), matvec=times, dtype=dtype)
-    fastest = float(eigsh(operator, 1, which="LM", v0=start(), tol=0.03, return_eigenvectors=False)[0])
+    operator = _operator((size, size), matvec=times, dtype=dtype)
+    fastest = float(_eigsh(operator, 1, which="LM", v0=start(), tol=0.03, return_eigenvectors=False)[0])
     if not np.isfinite(fastest):
         raise ValueError("the energy's second derivatives at the clouds are not finite")
     c = 1.05 * abs(fastest)
@@ -165,8 +170,8 @@ def _krylov(times: Any, size: int, dtype: Any, k: int, seed: int) -> tuple[float
     values: list[float] = []
     while True:
         more = k if not values else 1
-        found, vectors = eigsh(
-            LinearOperator((size, size), matvec=turned, dtype=dtype),
+        found, vectors = _eigsh(
+            _operator((size, size), matvec=turned, dtype=dtype),
             more,
             v0=start(),
             ncv=2 * more + 20,
