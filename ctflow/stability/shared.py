@@ -87,7 +87,7 @@ class SharedEquilibrium(NamedTuple):
             else f"the coupling is not symmetric: the flow parts the modalities at speed {self.imbalance:.2g}"
         )
         return (
-            f"energy of the shared cloud: {self.value:.6g} nats; {n} points, d = {d}, {self.modalities} clouds\n"
+            f"energy of the shared cloud: {self.value:.6g} nats; {n} points in {d} dimensions\n"
             f"speed left: {self.error:.1g}\n"
             f"{parted}\n"
             f"energies reached from {len(self.starts)} starts: {reached}\n"
