@@ -14,9 +14,9 @@ from ctflow.partition.staged import exponential
 from ctflow.running.sweep import sweep
 
 FLOW = ct.flows.Descent(optax.adam(1e-2))
+"""The flow of every run on pairs: Adam, with learning rate 1e-2 radians per step."""
 LOWEST = 0.0255
 """No claim has pairs at a lower temperature; there a sum in float32 would be NaN."""
-"""The flow of every run on pairs: Adam, with learning rate 1e-2 radians per step."""
 
 
 class Cell(NamedTuple):

@@ -66,6 +66,14 @@ def displacement(clouds: Any, mix: Any, coordinates: Any) -> Any:
     return jax.tree.unflatten(tree, moved)
 
 
+@partial(jax.jit, static_argnames="kind")
+def displacements(clouds: Any, vectors: Any, *, kind: str) -> Any:
+    """The displacements with flat coordinates [k, …], shaped like the points with a leading axis [k]."""
+    mix = mixing(kind, len(jax.tree.leaves(points(clouds))))
+    _, unravel = ravel_pytree(at_rest(clouds, mix))
+    return jax.lax.map(lambda vector: displacement(clouds, mix, unravel(vector)), vectors)
+
+
 def at_rest(clouds: Any, mix: Any) -> Any:
     """Coordinates of 0, shaped as `displacement` takes them."""
     z = jax.tree.leaves(points(clouds))

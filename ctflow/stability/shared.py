@@ -21,6 +21,8 @@ from ctflow.energy import Energy, as_energy, check_energy, terms_of, value_of
 from ctflow.partition import planned
 from ctflow.stability import chart
 
+_MANY = 100_000
+
 
 class Together(Energy):
     """An energy of several clouds as an energy of one that serves as all of them."""
@@ -50,7 +52,7 @@ class SharedEquilibrium(NamedTuple):
         value: its energy, in nats.
         error: root mean square speed, in radians per time, at which the flow still moves the shared cloud;
             0 at rest.
-        cloud: the shared cloud, [n, d] or a `WeightedCloud`.
+        cloud: the shared cloud, [n, d] or a `WeightedCloud`, as NumPy arrays in float64.
         imbalance: root mean square speed at which the flow parts the modalities from it. It is 0 where the
             coupling is symmetric; where it is not, no shared cloud is at rest, and there is no stability to
             ask for.
@@ -127,7 +129,7 @@ def shared_equilibrium(
     starts: int = 3,
     modalities: int = 2,
     seed: int = 0,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     max_iterations: int = 3000,
 ) -> SharedEquilibrium:
     """The cloud of lowest energy that all modalities can share: x = y = z, and E(z, z) least.
@@ -145,7 +147,8 @@ def shared_equilibrium(
         starts: number of further starts, >= 0; at least one in all.
         modalities: their number, >= 2.
         seed: for the random starts.
-        tolerance: descents end at a speed of the shared cloud below this, times the largest at their start.
+        tolerance: descents end where the gradient is below this times that at their start; 1e-6 by default,
+            1e-4 for more than 100,000 coordinates.
         max_iterations: of each descent.
 
     Raises:
@@ -156,17 +159,20 @@ def shared_equilibrium(
     check_count("d", d, minimum=2)
     check_count("modalities", modalities, minimum=2)
     check_count("starts", starts, minimum=0 if start is not None else 1)
-    check_positive("tolerance", tolerance)
+    if tolerance is not None:
+        check_positive("tolerance", tolerance)
     check_count("max_iterations", max_iterations)
     found = list(couplings_of(energy))
     weights = _marginal(found)
     if start is not None:
-        start = check_cloud("start", start)
+        with jax.enable_x64(True):
+            start = check_cloud("start", start)
         n = _agreed(n, points(start).shape[0], "start")
     n = _agreed(n, len(weights), "the coupling") if weights is not None else n
     if n is None:
         raise ValueError("n is required for an energy without a coupling, got None")
     check_count("n", n)
+    tolerance = tolerance or (1e-6 if n * d <= _MANY else 1e-4)
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
         clouds = [] if start is None else [np.asarray(points(start), np.float64)]
@@ -174,8 +180,12 @@ def shared_equilibrium(
             spectral = number == 0 and bool(found)
             clouds.append(_embedded(found[0], d, rng) if spectral else _random(n, d, rng))
         whole = as_dtype(energy, jnp.float64)
-        uneven = weights is not None and not np.allclose(weights, 1 / n, rtol=1e-6)
-        cloud_of = (lambda z: WeightedCloud(z, jnp.asarray(weights))) if uneven else jnp.asarray
+
+        def cloud_of(z: np.ndarray) -> Any:
+            if weights is None or np.allclose(weights, 1 / len(z), rtol=1e-6):
+                return z
+            return WeightedCloud(z, weights)
+
         check_energy(whole, repeated(cloud_of(clouds[0]), modalities), name="the shared cloud")
         together = planned(Together(whole, count=modalities), n, d, jnp.dtype("float64"), evaluations=1000)
         ends = [_descend(together, cloud_of, z, tolerance, max_iterations) for z in clouds]
@@ -266,7 +276,7 @@ def _descend(
     """The energy and the points [n, d] where L-BFGS ends."""
 
     def on_flat(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _value_and_slope(together, cloud_of(jnp.asarray(flat.reshape(start.shape))))
+        value, slope = _value_and_slope(together, cloud_of(flat.reshape(start.shape)))
         return float(value), np.asarray(slope).ravel()
 
     largest = float(np.abs(on_flat(start.ravel())[1]).max())

@@ -2,13 +2,11 @@
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import ctflow as ct
 from ctflow import energies
 from ctflow.claims import mixtures, ring
-from tests.draws import uniform
 
 N, SIGMA = 48, 0.5
 
@@ -114,34 +112,6 @@ def test_matched_pairs_have_no_critical_temperature():
     assert found.value == 0
     assert found.mode is None
     assert "stable at all temperatures looked at" in str(found)
-
-
-def far(pair):
-    return float(ct.diagnostics.energy_distance(*pair, estimator="v"))
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("d", [3, 8])
-def test_particles_keep_a_gap_below_the_least_control_and_lose_it_above(d):
-    tau = 0.3
-    energy, control = clusters(tau), divergence(tau)
-    found = ct.stability.least_control(energy, control, d)
-    noise = [0.05 * uniform(seed, N, d) for seed in (1, 2)]
-    z = jnp.asarray(found.shared.cloud)
-    start = ct.Pair(*(ct.sphere.normalize(z + v) for v in noise))
-    ends = [
-        far(
-            ct.solve(
-                energy + ratio * found.value * control,
-                start,
-                ct.flows.Descent(optax.adam(1e-2)),
-                num_steps=6000,
-            ).clouds
-        )
-        for ratio in (0.9, 1.1)
-    ]
-    assert ends[0] > 1e-3
-    assert ends[1] < 1e-4
 
 
 def asymmetric():
