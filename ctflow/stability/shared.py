@@ -153,7 +153,8 @@ def shared_equilibrium(
 
     Raises:
         ValueError: a bad energy, d, n or start; a coupling whose matrix is not square or whose two marginals
-            differ, so that no cloud can be shared; no n where the energy has no coupling.
+            differ, so that no cloud can be shared, or with points that have no partner; no n where the energy
+            has no coupling.
     """
     energy = as_energy(energy)
     check_count("d", d, minimum=2)
@@ -230,7 +231,14 @@ def _marginal(found: list[Coupling]) -> np.ndarray | None:
                     "modalities have different weights; balance it first: ct.couplings.balance"
                 )
             weights = marginal if weights is None else weights
-    return None if weights is None else weights / weights.sum()
+    if weights is None:
+        return None
+    if (alone := np.flatnonzero(weights <= 0)).size:
+        raise ValueError(
+            f"coupling must give every point a partner: {alone.size} of {len(weights)} have none, the first "
+            f"at index {alone[0]}; leave them out"
+        )
+    return weights / weights.sum()
 
 
 def _random(n: int, d: int, rng: np.random.Generator) -> Float[np.ndarray, "n d"]:

@@ -137,6 +137,7 @@ def test_a_coupling_that_is_not_symmetric_is_said_to_be():
     [
         (np.full((2, 3), 1 / 6), "coupling must be square"),
         (np.array([[0.5, 0.2], [0.0, 0.3]]), "two equal marginals"),
+        (np.diag([0.5, 0.5, 0.0]), "every point a partner: 1 of 3 have none, the first at index 2"),
     ],
 )
 def test_couplings_without_a_shared_cloud_are_refused(matrix, words):
