@@ -9,9 +9,10 @@ import numpy as np
 from ctflow._base.checks import check_positive
 from ctflow.clouds import as_dtype, points, with_points
 from ctflow.energy import as_energy
+from ctflow.partition.staged import exactly
 from ctflow.stability import chart
 from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
-from ctflow.stability.spectrum import Modes, modes
+from ctflow.stability.spectrum import MANY, Modes, modes
 
 _ROUNDS = 40
 _UNREACHABLE = 1e4  # a control that would take this times the largest strength has curvature by rounding only
@@ -108,7 +109,7 @@ def least_control(
         energy, control = (as_dtype(part, jnp.float64) for part in (energy, control))
         push = float(np.linalg.norm(chart.slope(control, shared.clouds, kind="all")))
         stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
-        lowest = modes(energy, shared.clouds, kind="antiphase", tolerance=tolerance)
+        lowest = modes(energy, _clouds(shared), kind="antiphase", tolerance=tolerance)
         if is_stable(lowest):
             return LeastControl(0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0)
         if stays:
@@ -126,6 +127,11 @@ def check_rests(shared: SharedEquilibrium) -> None:
         )
 
 
+def _clouds(shared: SharedEquilibrium) -> Any:
+    """The shared clouds, in float32 if there are so many coordinates that curvatures are that inaccurate."""
+    return shared.clouds if shared.coordinates <= MANY else as_dtype(shared.clouds, jnp.float32)
+
+
 def is_stable(found: Modes) -> bool:
     """Whether the lowest curvature is positive, or 0 within rounding and the rest that is left."""
     return bool(found.value[0] >= -max(1e-6 * abs(found.fastest), found.error[0]))
@@ -137,7 +143,8 @@ def _first(found: Modes) -> Any:
 
 def along(energy: Any, clouds: Any, mode: Any) -> float:
     """The curvature of an energy along a displacement."""
-    return float(_along(energy, clouds, mode))
+    dtype = jax.tree.leaves(points(clouds))[0].dtype
+    return float(_along(as_dtype(exactly(energy, dtype), dtype), clouds, mode))
 
 
 @jax.jit
@@ -147,7 +154,8 @@ def _along(energy, clouds, mode):
         onto = jax.tree.map(lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True), moved)
         return energy(with_points(clouds, onto))
 
-    return jax.jvp(jax.grad(value), (jnp.zeros(()),), (jnp.ones(()),))[1]
+    dtype = jax.tree.leaves(points(clouds))[0].dtype
+    return jax.jvp(jax.grad(value), (jnp.zeros((), dtype),), (jnp.ones((), dtype),))[1]
 
 
 def _at_rest(
@@ -160,7 +168,7 @@ def _at_rest(
     tolerance: float,
 ) -> LeastControl:
     """λ* for a control that leaves the shared cloud where it is, by tangents of μ."""
-    clouds, uncontrolled = shared.clouds, float(lowest.value[0])
+    clouds, uncontrolled = _clouds(shared), float(lowest.value[0])
     strength, step, mode = 0.0, np.inf, _first(lowest)
     for _ in range(_ROUNDS):
         rise = along(control, clouds, mode)
@@ -195,7 +203,7 @@ def _moving(
     def at(strength: float, near: SharedEquilibrium) -> tuple[SharedEquilibrium, Modes]:
         whole = energy + strength * control
         found = shared_equilibrium(whole, d, **(options | {"start": near.cloud, "starts": 1}))
-        return found, modes(whole, found.clouds, kind="antiphase", tolerance=tolerance)
+        return found, modes(whole, _clouds(found), kind="antiphase", tolerance=tolerance)
 
     below, above, near, found = 0.0, largest / 2**14, shared, lowest
     while True:
@@ -205,7 +213,7 @@ def _moving(
         below, near, found = above, here, modes_here
         if above >= largest:
             mode = _first(found)
-            resists = along(energy, near.clouds, mode), along(control, near.clouds, mode)
+            resists = along(energy, _clouds(near), mode), along(control, _clouds(near), mode)
             return LeastControl(np.inf, 0.0, mode, near, False, uncontrolled, resists, largest)
         above = min(2 * above, largest)
     while above - below > rtol * above:

@@ -20,8 +20,7 @@ from ctflow.couplings import Coupling
 from ctflow.energy import Energy, as_energy, check_energy, terms_of, value_of
 from ctflow.partition import planned
 from ctflow.stability import chart
-
-_MANY = 100_000
+from ctflow.stability.spectrum import MANY
 
 
 class Together(Energy):
@@ -173,7 +172,7 @@ def shared_equilibrium(
     if n is None:
         raise ValueError("n is required for an energy without a coupling, got None")
     check_count("n", n)
-    tolerance = tolerance or (1e-6 if n * d <= _MANY else 1e-4)
+    tolerance = tolerance or (1e-6 if n * d <= MANY else 1e-4)
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
         clouds = [] if start is None else [np.asarray(points(start), np.float64)]
