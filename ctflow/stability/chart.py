@@ -82,11 +82,17 @@ def at_rest(clouds: Any, mix: Any) -> Any:
     return jnp.zeros((mix.shape[1], *z[0][:, 1:].shape), z[0].dtype)
 
 
+def moved(clouds: Any, u: Any) -> Any:
+    """The clouds displaced by u, shaped like the points, and scaled back to the sphere."""
+    onto = jax.tree.map(
+        lambda z, v: (z + v) / jnp.linalg.norm(z + v, axis=1, keepdims=True), points(clouds), u
+    )
+    return with_points(clouds, onto)
+
+
 def along(energy: Any, clouds: Any, mix: Any, coordinates: Any) -> Any:
     """The energy of the displaced clouds."""
-    moved = jax.tree.map(jnp.add, points(clouds), displacement(clouds, mix, coordinates))
-    onto = jax.tree.map(lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True), moved)
-    return energy(with_points(clouds, onto))
+    return energy(moved(clouds, displacement(clouds, mix, coordinates)))
 
 
 @partial(jax.jit, static_argnames="kind")

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ctflow._base.checks import check_positive
-from ctflow.clouds import as_dtype, points, with_points
+from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy
 from ctflow.partition.staged import exactly
 from ctflow.stability import chart
-from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
-from ctflow.stability.spectrum import MANY, Modes, modes
+from ctflow.stability.shared import SharedEquilibrium, check_rests, precise_clouds, shared_equilibrium
+from ctflow.stability.spectrum import Modes, modes
 
 _ROUNDS = 40
 _UNREACHABLE = 1e4  # a control that would take this times the largest strength has curvature by rounding only
@@ -97,8 +97,8 @@ def least_control(
         options: of `shared_equilibrium`.
 
     Raises:
-        ValueError: as `shared_equilibrium`; a coupling that is not symmetric, for which overlap is not at
-            rest and there is nothing to stabilise.
+        ValueError: as `shared_equilibrium`; a coupling that is not symmetric, or a loss that treats the
+            modalities differently: overlap is then not at rest, and there is nothing to stabilise.
     """
     energy, control = as_energy(energy), as_energy(control)
     check_positive("largest", largest)
@@ -109,32 +109,12 @@ def least_control(
         energy, control = (as_dtype(part, jnp.float64) for part in (energy, control))
         push = float(np.linalg.norm(chart.slope(control, shared.clouds, kind="all")))
         stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
-        lowest = modes(energy, _clouds(shared), kind="antiphase", tolerance=tolerance)
-        if is_stable(lowest):
+        lowest = modes(energy, precise_clouds(shared), kind="antiphase", tolerance=tolerance)
+        if lowest.stable:
             return LeastControl(0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0)
         if stays:
             return _at_rest(energy, control, shared, lowest, largest, rtol, tolerance)
         return _moving(energy, control, shared, lowest, largest, rtol, tolerance, options)
-
-
-def check_rests(shared: SharedEquilibrium) -> None:
-    """Raise ValueError unless the shared cloud is at rest for all modalities."""
-    if not shared.symmetric:
-        raise ValueError(
-            "coupling must be symmetric: with this one overlap is not at rest, the flow parts the modalities "
-            f"at speed {shared.imbalance:.2g}, so there is no stability to lose; symmetrise it, (π + π')/2, "
-            "or simulate with ct.solve"
-        )
-
-
-def _clouds(shared: SharedEquilibrium) -> Any:
-    """The shared clouds, in float32 if there are so many coordinates that curvatures are that inaccurate."""
-    return shared.clouds if shared.coordinates <= MANY else as_dtype(shared.clouds, jnp.float32)
-
-
-def is_stable(found: Modes) -> bool:
-    """Whether the lowest curvature is positive, or 0 within rounding and the rest that is left."""
-    return bool(found.value[0] >= -max(1e-6 * abs(found.fastest), found.error[0]))
 
 
 def _first(found: Modes) -> Any:
@@ -150,9 +130,7 @@ def along(energy: Any, clouds: Any, mode: Any) -> float:
 @jax.jit
 def _along(energy, clouds, mode):
     def value(t):
-        moved = jax.tree.map(lambda z, u: z + t * u, points(clouds), mode)
-        onto = jax.tree.map(lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True), moved)
-        return energy(with_points(clouds, onto))
+        return energy(chart.moved(clouds, jax.tree.map(lambda u: t * u, mode)))
 
     dtype = jax.tree.leaves(points(clouds))[0].dtype
     return jax.jvp(jax.grad(value), (jnp.zeros((), dtype),), (jnp.ones((), dtype),))[1]
@@ -168,7 +146,7 @@ def _at_rest(
     tolerance: float,
 ) -> LeastControl:
     """λ* for a control that leaves the shared cloud where it is, by tangents of μ."""
-    clouds, uncontrolled = _clouds(shared), float(lowest.value[0])
+    clouds, uncontrolled = precise_clouds(shared), float(lowest.value[0])
     strength, step, mode = 0.0, np.inf, _first(lowest)
     for _ in range(_ROUNDS):
         rise = along(control, clouds, mode)
@@ -180,7 +158,7 @@ def _at_rest(
         if step <= 0.1 * rtol * strength:
             break
         lowest = modes(energy + strength * control, clouds, kind="antiphase", tolerance=tolerance)
-        if is_stable(lowest):
+        if lowest.stable:
             break
         mode = _first(lowest)
     error = max(step, rtol * strength) / 2
@@ -203,23 +181,23 @@ def _moving(
     def at(strength: float, near: SharedEquilibrium) -> tuple[SharedEquilibrium, Modes]:
         whole = energy + strength * control
         found = shared_equilibrium(whole, d, **(options | {"start": near.cloud, "starts": 1}))
-        return found, modes(whole, _clouds(found), kind="antiphase", tolerance=tolerance)
+        return found, modes(whole, precise_clouds(found), kind="antiphase", tolerance=tolerance)
 
     below, above, near, found = 0.0, largest / 2**14, shared, lowest
     while True:
         here, modes_here = at(above, near)
-        if is_stable(modes_here):
+        if modes_here.stable:
             break
         below, near, found = above, here, modes_here
         if above >= largest:
             mode = _first(found)
-            resists = along(energy, _clouds(near), mode), along(control, _clouds(near), mode)
+            resists = along(energy, precise_clouds(near), mode), along(control, precise_clouds(near), mode)
             return LeastControl(np.inf, 0.0, mode, near, False, uncontrolled, resists, largest)
         above = min(2 * above, largest)
     while above - below > rtol * above:
         middle = (above + below) / 2
         here, modes_here = at(middle, near)
-        if is_stable(modes_here):
+        if modes_here.stable:
             above = middle
         else:
             below, near, found = middle, here, modes_here

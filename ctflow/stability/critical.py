@@ -12,8 +12,7 @@ from ctflow._base.checks import check_count, check_positive
 from ctflow.clouds import as_dtype
 from ctflow.couplings import Coupling
 from ctflow.energies import symmetric
-from ctflow.stability.control import check_rests, is_stable
-from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
+from ctflow.stability.shared import SharedEquilibrium, check_rests, precise_clouds, shared_equilibrium
 from ctflow.stability.spectrum import Modes, modes
 
 
@@ -98,8 +97,8 @@ def critical_temperature(
         options: of `shared_equilibrium`.
 
     Raises:
-        ValueError: as `shared_equilibrium`; a coupling that is not symmetric; a range of temperatures in the
-            wrong order, or overlap that is unstable at the highest of them already.
+        ValueError: as `shared_equilibrium`; a coupling or loss that is not symmetric; a range of temperatures
+            in the wrong order, or overlap that is unstable at the highest of them already.
     """
     low, high = temperatures
     check_positive("temperatures", low)
@@ -119,9 +118,9 @@ def critical_temperature(
         check_rests(shared)
         with jax.enable_x64(True):
             energy, size = as_dtype(energy, jnp.float64), shared.coordinates
-            lowest = modes(energy, shared.clouds, min(4, size), "antiphase", tolerance=tolerance)
+            lowest = modes(energy, precise_clouds(shared), min(4, size), "antiphase", tolerance=tolerance)
         looked[tau] = shared, lowest
-        return is_stable(lowest)
+        return lowest.stable
 
     grid = np.geomspace(high, low, scan).tolist()
     stable = [stable_at(tau, near) for tau, near in zip(grid, [None, *grid], strict=False)]

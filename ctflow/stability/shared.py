@@ -22,6 +22,8 @@ from ctflow.partition import planned
 from ctflow.stability import chart
 from ctflow.stability.spectrum import MANY
 
+_IMBALANCE = 1e-4  # radians per time; rounding leaves 1e-8, and asymmetric losses have 0.01 or more
+
 
 class Together(Energy):
     """An energy of several clouds as an energy of one that serves as all of them."""
@@ -52,9 +54,9 @@ class SharedEquilibrium(NamedTuple):
         error: root mean square speed, in radians per time, at which the flow still moves the shared cloud;
             0 at rest.
         cloud: the shared cloud, [n, d] or a `WeightedCloud`, as NumPy arrays in float64.
-        imbalance: root mean square speed at which the flow parts the modalities from it. It is 0 where the
-            coupling is symmetric; where it is not, no shared cloud is at rest, and there is no stability to
-            ask for.
+        imbalance: root mean square speed at which the flow parts the modalities from it. It is 0 where
+            coupling and loss are symmetric; where they are not, no shared cloud is at rest, and there is no
+            stability to ask for.
         symmetric: whether every coupling is a symmetric matrix.
         starts: energies reached from the starts, in ascending order.
         modalities: their number.
@@ -74,19 +76,30 @@ class SharedEquilibrium(NamedTuple):
         return repeated(self.cloud, self.modalities)
 
     @property
+    def rests(self) -> bool:
+        """Whether the flow leaves the shared cloud together."""
+        return self.symmetric and self.imbalance < _IMBALANCE
+
+    @property
     def coordinates(self) -> int:
         """The number of coordinates of displacements in antiphase, (modalities - 1)·n·(d - 1)."""
         n, d = points(self.cloud).shape
         return (self.modalities - 1) * n * (d - 1)
 
+    @property
+    def reason(self) -> str:
+        """Why the flow parts the modalities, and how fast."""
+        what = (
+            "the loss treats the modalities differently"
+            if self.symmetric
+            else "the coupling is not symmetric"
+        )
+        return f"{what}: the flow parts the modalities at speed {self.imbalance:.2g}"
+
     def __str__(self) -> str:
         n, d = points(self.cloud).shape
         reached = ", ".join(f"{energy:.6g}" for energy in self.starts[:5])
-        parted = (
-            "the coupling is symmetric: the shared cloud is at rest"
-            if self.symmetric
-            else f"the coupling is not symmetric: the flow parts the modalities at speed {self.imbalance:.2g}"
-        )
+        parted = "the flow leaves the modalities together" if self.rests else self.reason
         return (
             f"energy of the shared cloud: {self.value:.6g} nats; {n} points in {d} dimensions\n"
             f"speed left: {self.error:.1g}\n"
@@ -94,6 +107,20 @@ class SharedEquilibrium(NamedTuple):
             f"energies reached from {len(self.starts)} starts: {reached}\n"
             "the lowest of them is taken; a lower one elsewhere is not excluded"
         )
+
+
+def check_rests(shared: SharedEquilibrium) -> None:
+    """Raise ValueError unless the shared cloud is at rest for all modalities."""
+    if not shared.rests:
+        raise ValueError(
+            f"overlap is not at rest, so there is no stability to lose; {shared.reason}. Symmetrise the "
+            "coupling, (π + π')/2, and the loss, or simulate with ct.solve"
+        )
+
+
+def precise_clouds(shared: SharedEquilibrium) -> Any:
+    """The shared clouds, in float32 if there are so many coordinates that curvatures are that inaccurate."""
+    return shared.clouds if shared.coordinates <= MANY else as_dtype(shared.clouds, jnp.float32)
 
 
 def couplings_of(energy: Any) -> Iterator[Coupling]:
@@ -249,7 +276,7 @@ def _embedded(coupling: Coupling, d: int, rng: np.random.Generator) -> Float[np.
     """The leading eigenvectors of π's symmetric part relative to its marginal, with noise of a tenth."""
     pi = matrix_of(coupling)
     n = pi.shape[0]
-    half = 1 / np.sqrt(np.maximum(np.asarray(pi.sum(axis=1)).ravel(), 1e-300))
+    half = 1 / np.sqrt(np.asarray(pi.sum(axis=1)).ravel())
     relative = scipy.sparse.diags(half) @ ((pi + pi.T) / 2) @ scipy.sparse.diags(half)
     k = min(d + 1, n - 1)
     if k < 2:

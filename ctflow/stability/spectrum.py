@@ -53,11 +53,16 @@ class Modes(NamedTuple):
         """How many of the curvatures are within 1e-4 of the fastest, or their error, of 0."""
         return int(np.sum(np.abs(self.value) < np.maximum(1e-4 * abs(self.fastest), self.error)))
 
+    @property
+    def stable(self) -> bool:
+        """Whether the lowest curvature is positive, or 0 within its error or 1e-6 of the fastest."""
+        return bool(self.value[0] >= -max(1e-6 * abs(self.fastest), self.error[0]))
+
     def __str__(self) -> str:
         values = ", ".join(f"{value:.4g}" for value in self.value[:6]) + (
             ", …" if len(self.value) > 6 else ""
         )
-        lowest = "stable" if self.value[0] > 0 else f"grows at rate {-self.value[0]:.4g}"
+        lowest = "stable" if self.stable else f"grows at rate {-self.value[0]:.4g}"
         return (
             f"lowest curvatures ({self.kind}): {values}\n"
             f"lowest mode: {lowest}, error at most {self.error[0]:.1g}\n"

@@ -42,7 +42,7 @@ def test_the_shared_cloud_is_at_rest_and_the_lowest_of_its_starts(shared):
     assert shared.error < 1e-5
     assert shared.imbalance < 1e-10
     assert shared.value == shared.starts[0] < -2.17205
-    assert "the shared cloud is at rest" in str(shared)
+    assert "the flow leaves the modalities together" in str(shared)
     velocity = ct.velocity(clusters(0.3), shared.clouds)
     np.testing.assert_allclose(velocity.x, 0, atol=1e-5)
 
@@ -128,8 +128,19 @@ def test_a_coupling_that_is_not_symmetric_is_said_to_be():
     assert "the flow parts the modalities" in str(found)
     with pytest.raises(ValueError, match="overlap is not at rest"):
         ct.stability.least_control(energy, divergence(0.3), 3)
-    with pytest.raises(ValueError, match="coupling must be symmetric"):
+    with pytest.raises(ValueError, match=r"overlap is not at rest.*the coupling is not symmetric"):
         ct.stability.critical_temperature(asymmetric(), 3)
+
+
+def test_a_loss_that_treats_the_modalities_differently_has_no_overlap_at_rest():
+    coupling = clusters(0.3).coupling
+    energy = energies.directional(coupling, temperature=0.3)
+    found = ct.stability.shared_equilibrium(energy, 3)
+    assert found.symmetric
+    assert found.imbalance > 1e-2
+    assert "the loss treats the modalities differently" in str(found)
+    with pytest.raises(ValueError, match=r"overlap is not at rest.*the loss treats"):
+        ct.stability.least_control(energy, divergence(0.3), 3, shared=found)
 
 
 @pytest.mark.parametrize(
