@@ -21,9 +21,9 @@ SINCE = {
         "mmd_squared recall uniformity",
         "embeddings": "as_embeddings open_embeddings open_pair",
         "energies": "Alignment Between CentroidGap Component CrossEntropy Energy EnergyDistance Function "
-        "InBatch LogVolume MaximumMeanDiscrepancy Potential Scaled Sigmoid SmoothedEntropy Sum Symmetric "
-        "SymmetricDivergence Uniformity as_energy check_energy directional "
-        "log_density positive pytree static symmetric symmetric_in_fields unimodal",
+        "InBatch LogVolume MaximumMeanDiscrepancy PooledEntropy Potential Scaled Sigmoid SmoothedEntropy "
+        "Sum Symmetric SymmetricDivergence Uniformity as_energy check_energy clique directional "
+        "log_density pooled positive pytree star static symmetric symmetric_in_fields unimodal",
         "flows": "Descent Flow GradientFlow Langevin PhysicalFlow State WassersteinFisherRao move velocity",
         "gibbs": "GibbsMeasure cap_fraction",
         "infonce": "gradient in_batch loss",
@@ -38,8 +38,9 @@ SINCE = {
         "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
         "von_mises_fisher",
-        "stability": "CriticalTemperature LeastControl Modes SharedEquilibrium critical_temperature "
-        "least_control modes shared_equilibrium",
+        "stability": "ControlPrice CriticalTemperature LeastControl LimitingTemperature LowestState Modes "
+        "SharedEquilibrium control_price critical_temperature least_control limiting_temperature "
+        "lowest_state modes shared_equilibrium",
         "stopping": "Plateau Target fastest_rate",
     },
 }

@@ -12,6 +12,7 @@ from ctflow.energies.losses import (
     Sigmoid,
     Symmetric,
     directional,
+    pooled,
     symmetric,
     symmetric_in_fields,
     unimodal,
@@ -20,11 +21,13 @@ from ctflow.energies.parts import (
     Alignment,
     CrossEntropy,
     LogVolume,
+    PooledEntropy,
     Potential,
     SmoothedEntropy,
     SymmetricDivergence,
     log_density,
 )
+from ctflow.energies.several import clique, star
 from ctflow.energy import Between, Component, Energy, Function, Scaled, Sum, as_energy, check_energy
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "InBatch",
     "LogVolume",
     "MaximumMeanDiscrepancy",
+    "PooledEntropy",
     "Potential",
     "Scaled",
     "Sigmoid",
@@ -49,10 +53,13 @@ __all__ = [
     "Uniformity",
     "as_energy",
     "check_energy",
+    "clique",
     "directional",
     "log_density",
+    "pooled",
     "positive",
     "pytree",
+    "star",
     "static",
     "symmetric",
     "symmetric_in_fields",

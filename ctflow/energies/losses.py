@@ -12,7 +12,15 @@ from ctflow._base.checks import check_choice, check_numbers, check_positive, is_
 from ctflow._base.pytree import assign, positive, pytree, static
 from ctflow.clouds import WeightedCloud, described, points
 from ctflow.couplings import Coupling, check_coupling
-from ctflow.energies.parts import Alignment, CrossEntropy, Potential, SmoothedEntropy, check_pair, mean_kernel
+from ctflow.energies.parts import (
+    Alignment,
+    CrossEntropy,
+    PooledEntropy,
+    Potential,
+    SmoothedEntropy,
+    check_pair,
+    mean_kernel,
+)
 from ctflow.energy import (
     Component,
     Energy,
@@ -239,6 +247,26 @@ def directional(
     """J_{1→2} = (1/τ)∫U_{12} dq_1 - H_×(q_1, ρ̃_2) on a Pair (`direction="21"`: anchors in y)."""
     kernel = Exponential(temperature) if kernel is None else kernel
     return Alignment(coupling, temperature=temperature) + CrossEntropy(kernel, direction=direction)
+
+
+def pooled(
+    coupling: Coupling, *, temperature: Real, kernel: Kernel | None = None, exclude_self: bool = False
+) -> Energy:
+    """The large-batch limit of SimCLR's loss (arXiv 2002.05709) on two views; both give negatives.
+
+    -E_π⟨x, y⟩/τ + ∫log ρ̃ dm with the pooled law m = ½(q_1 + q_2). It carries no divergence of the two views,
+    so it does not part their levels. For n matched pairs and `exclude_self=True`, adding log V + log(2n - 1)
+    makes it the loss itself, `InBatch(negatives="all")`.
+
+    Args:
+        coupling: the law of positive pairs.
+        temperature: τ > 0.
+        kernel: smooths the pooled law; `Exponential(τ)`, InfoNCE's own, by default.
+        exclude_self: whether the denominator leaves out the anchor, as SimCLR's does.
+    """
+    kernel = Exponential(temperature) if kernel is None else kernel
+    entropy = PooledEntropy(kernel, exclude_self=exclude_self)
+    return Alignment(coupling, temperature=temperature) + entropy
 
 
 def symmetric(coupling: Coupling, *, temperature: Real, kernel: Kernel | None = None) -> Symmetric:

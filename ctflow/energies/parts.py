@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ctflow._base.annotations import AnyArray, Real
 from ctflow._base.checks import check_choice
 from ctflow._base.pytree import converted, positive, static
-from ctflow.clouds import WeightedCloud, described, is_pair, mean, points
+from ctflow.clouds import WeightedCloud, described, is_pair, mean, points, weights
 from ctflow.couplings import Coupling, check_coupling
 from ctflow.energy import (
     Energy,
@@ -129,6 +129,30 @@ class SmoothedEntropy(_Smoothed):
     def check(self, clouds):
         """Raise ValueError unless there is one cloud."""
         _check_single(clouds)
+
+
+class PooledEntropy(_Smoothed):
+    """∫log ρ̃ dm = -H_×(m, ρ̃) of the pooled law m = ½(q_1 + q_2): every point is kept from all others.
+
+    Args:
+        kernel: smooths the pooled law.
+        exclude_self: whether each point's density leaves out the point itself.
+        method: of the sums, as in `ct.log_partition`.
+        rtol: of the sums, as in `ct.log_partition`.
+    """
+
+    exclude_self: bool = static(default=False)
+
+    def terms(self, clouds):
+        """`negative_entropy`: ∫log ρ̃ dm."""
+        pool = jnp.concatenate(points(clouds))
+        if any(isinstance(cloud, WeightedCloud) for cloud in clouds) or len({len(z) for z in clouds}) > 1:
+            pool = WeightedCloud(pool, jnp.concatenate([weights(cloud) for cloud in clouds]) / 2)
+        return {"negative_entropy": self._mean_log_density(pool, pool, exclude_self=self.exclude_self)}
+
+    def check(self, clouds):
+        """Raise ValueError unless there are two clouds."""
+        check_pair(clouds)
 
 
 class Alignment(Energy):

@@ -2,16 +2,25 @@
 
 from ctflow.stability.control import LeastControl, least_control
 from ctflow.stability.critical import CriticalTemperature, critical_temperature
+from ctflow.stability.limit import LimitingTemperature, limiting_temperature
+from ctflow.stability.lowest import LowestState, lowest_state
+from ctflow.stability.price import ControlPrice, control_price
 from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
 from ctflow.stability.spectrum import Modes, modes
 
 __all__ = [
+    "ControlPrice",
     "CriticalTemperature",
     "LeastControl",
+    "LimitingTemperature",
+    "LowestState",
     "Modes",
     "SharedEquilibrium",
+    "control_price",
     "critical_temperature",
     "least_control",
+    "limiting_temperature",
+    "lowest_state",
     "modes",
     "shared_equilibrium",
 ]

@@ -11,8 +11,9 @@ from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy
 from ctflow.partition.staged import exactly
 from ctflow.stability import chart
+from ctflow.stability.parting import parting
 from ctflow.stability.shared import SharedEquilibrium, check_rests, precise_clouds, shared_equilibrium
-from ctflow.stability.spectrum import Modes, modes
+from ctflow.stability.spectrum import Modes
 
 _ROUNDS = 40
 _UNREACHABLE = 1e4  # a control that would take this times the largest strength has curvature by rounding only
@@ -109,7 +110,7 @@ def least_control(
         energy, control = (as_dtype(part, jnp.float64) for part in (energy, control))
         push = float(np.linalg.norm(chart.slope(control, shared.clouds, kind="all")))
         stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
-        lowest = modes(energy, precise_clouds(shared), kind="antiphase", tolerance=tolerance)
+        lowest = parting(energy, precise_clouds(shared), tolerance=tolerance)
         if lowest.stable:
             return LeastControl(0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0)
         if stays:
@@ -157,7 +158,7 @@ def _at_rest(
         step, strength = enough - strength, enough
         if step <= 0.1 * rtol * strength:
             break
-        lowest = modes(energy + strength * control, clouds, kind="antiphase", tolerance=tolerance)
+        lowest = parting(energy + strength * control, clouds, tolerance=tolerance)
         if lowest.stable:
             break
         mode = _first(lowest)
@@ -181,7 +182,7 @@ def _moving(
     def at(strength: float, near: SharedEquilibrium) -> tuple[SharedEquilibrium, Modes]:
         whole = energy + strength * control
         found = shared_equilibrium(whole, d, **(options | {"start": near.cloud, "starts": 1}))
-        return found, modes(whole, precise_clouds(found), kind="antiphase", tolerance=tolerance)
+        return found, parting(whole, precise_clouds(found), tolerance=tolerance)
 
     below, above, near, found = 0.0, largest / 2**14, shared, lowest
     while True:

@@ -12,8 +12,9 @@ from ctflow._base.checks import check_count, check_positive
 from ctflow.clouds import as_dtype
 from ctflow.couplings import Coupling
 from ctflow.energies import symmetric
+from ctflow.stability.parting import neutral_apart, parting
 from ctflow.stability.shared import SharedEquilibrium, check_rests, precise_clouds, shared_equilibrium
-from ctflow.stability.spectrum import Modes, modes
+from ctflow.stability.spectrum import Modes
 
 
 class CriticalTemperature(NamedTuple):
@@ -118,7 +119,7 @@ def critical_temperature(
         check_rests(shared)
         with jax.enable_x64(True):
             energy, size = as_dtype(energy, jnp.float64), shared.coordinates
-            lowest = modes(energy, precise_clouds(shared), min(4, size), "antiphase", tolerance=tolerance)
+            lowest = parting(energy, precise_clouds(shared), min(4, size), tolerance=tolerance)
         looked[tau] = shared, lowest
         return lowest.stable
 
@@ -142,7 +143,7 @@ def critical_temperature(
     unstable = tuple((middles[i + 1], middles[i]) for i in range(0, len(middles), 2))
     order = sorted(looked, reverse=True)
     curvatures = np.array([looked[tau][1].value[0] for tau in order])
-    neutral = np.array([looked[tau][1].neutral for tau in order])
+    neutral = np.array([neutral_apart(looked[tau][1]) for tau in order])
     seen = unstable, np.array(order), curvatures, neutral
     if not edges:
         return CriticalTemperature(0.0, 0.0, None, looked[grid[-1]][0], *seen)

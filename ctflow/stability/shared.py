@@ -9,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-from jaxtyping import Array, Float
-from scipy.optimize import minimize
+from jaxtyping import Float
 
-from ctflow._base.annotations import AnyArray
 from ctflow._base.checks import check_count, check_positive
 from ctflow._base.pytree import static
 from ctflow.clouds import Pair, WeightedCloud, as_dtype, check_cloud, points
@@ -20,6 +18,7 @@ from ctflow.couplings import Coupling
 from ctflow.energy import Energy, as_energy, check_energy, terms_of, value_of
 from ctflow.partition import planned
 from ctflow.stability import chart
+from ctflow.stability.descent import descend
 from ctflow.stability.spectrum import MANY
 
 _IMBALANCE = 1e-4  # radians per time; rounding leaves 1e-8, and asymmetric losses have 0.01 or more
@@ -215,9 +214,8 @@ def shared_equilibrium(
 
         check_energy(whole, repeated(cloud_of(clouds[0]), modalities), name="the shared cloud")
         together = planned(Together(whole, count=modalities), n, d, jnp.dtype("float64"), evaluations=1000)
-        ends = [_descend(together, cloud_of, z, tolerance, max_iterations) for z in clouds]
-        value, z = min(ends, key=lambda end: end[0])
-        cloud = cloud_of(z)
+        ends = [descend(together, cloud_of(z), tolerance, max_iterations) for z in clouds]
+        value, cloud = min(ends, key=lambda end: end[0])
         both = repeated(cloud, modalities)
         slopes = {
             kind: float(np.linalg.norm(chart.slope(whole, both, kind=kind)))
@@ -291,35 +289,3 @@ def _embedded(coupling: Coupling, d: int, rng: np.random.Generator) -> Float[np.
     z = 0.1 * rng.standard_normal((n, d))
     z[:, : k - 1] += np.sqrt(n) * vectors[:, 1:k] * np.sqrt(np.maximum(values[1:k], 0))
     return z / np.linalg.norm(z, axis=1, keepdims=True)
-
-
-@jax.jit
-def _value_and_slope(together: Any, cloud: Any) -> tuple[Array, Array]:
-    """The energy and its gradient in points that are scaled to the sphere."""
-
-    def value(z: AnyArray) -> Array:
-        onto = z / jnp.linalg.norm(z, axis=1, keepdims=True)
-        return together(cloud._replace(points=onto) if isinstance(cloud, WeightedCloud) else onto)
-
-    return jax.value_and_grad(value)(points(cloud))
-
-
-def _descend(
-    together: Any, cloud_of: Any, start: np.ndarray, tolerance: float, max_iterations: int
-) -> tuple[float, np.ndarray]:
-    """The energy and the points [n, d] where L-BFGS ends."""
-
-    def on_flat(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _value_and_slope(together, cloud_of(flat.reshape(start.shape)))
-        return float(value), np.asarray(slope).ravel()
-
-    largest = float(np.abs(on_flat(start.ravel())[1]).max())
-    options = {
-        "maxiter": max_iterations,
-        "maxfun": 2 * max_iterations,
-        "gtol": tolerance * largest,
-        "ftol": 0.0,
-    }
-    done = minimize(on_flat, start.ravel(), jac=True, method="L-BFGS-B", options=options | {"maxcor": 20})
-    z = done.x.reshape(start.shape)
-    return float(done.fun), z / np.linalg.norm(z, axis=1, keepdims=True)

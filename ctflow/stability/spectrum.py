@@ -50,13 +50,30 @@ class Modes(NamedTuple):
 
     @property
     def neutral(self) -> int:
-        """How many of the curvatures are within 1e-4 of the fastest, or their error, of 0."""
-        return int(np.sum(np.abs(self.value) < np.maximum(1e-4 * abs(self.fastest), self.error)))
+        """How many of the curvatures are `near_zero`."""
+        return int(np.sum(self.near_zero))
+
+    @property
+    def near_zero(self) -> np.ndarray:
+        """Which curvatures are within 1e-4 of the fastest, or their `uncertainty`, of 0: bool, [k]."""
+        return np.abs(self.value) < np.maximum(1e-4 * abs(self.fastest), self.uncertainty)
 
     @property
     def stable(self) -> bool:
-        """Whether the lowest curvature is positive, or 0 within its error or 1e-6 of the fastest."""
-        return bool(self.value[0] >= -max(1e-6 * abs(self.fastest), self.error[0]))
+        """Whether the lowest curvature is positive, or 0 within its `uncertainty`."""
+        return bool(self.value[0] >= -self.uncertainty[0])
+
+    @property
+    def uncertainty(self) -> Float[np.ndarray, " k"]:
+        """How far the curvatures may be from those at rest, [k]: by `error`, rounding, or the speed left.
+
+        A speed v is left at a distance of about (v/H)^{1/3} from rest along a direction in which the energy
+        grows with the fourth power of the displacement, where H is the fastest curvature. Curvatures are then
+        off by about H·(v/H)^{2/3}, of which this takes four times.
+        """
+        fastest = abs(self.fastest) or 1.0
+        moving = 4 * fastest * (self.speed / fastest) ** (2 / 3)
+        return np.maximum(self.error, max(1e-6 * fastest, moving))
 
     def __str__(self) -> str:
         values = ", ".join(f"{value:.4g}" for value in self.value[:6]) + (
