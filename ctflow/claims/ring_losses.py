@@ -10,10 +10,10 @@ rate ĝ_1 + ĝ_m in antiphase and ĝ_1 - ĝ_m in phase.
 give the rates (A_1 - e_1 - e_m)/τ in antiphase and (A_1 - A_m - e_1 + e_m)/τ in phase. A difference of
 levels, m = 0, always decays, at the rate (1 + e_1 - A_1)/τ: the views are not parted by their levels.
 
-*SigLIP's loss* on parallel rings at heights a and b depends on p = √((1-a²)(1-b²)) and the level c = ab of the
-cosines p cos(θ_i - θ_j) + c, and is convex in (p, c). Since a² + b² = 1 + c² - p², rings that rest at (p, c)
-are √((1-c)² - p²) apart. A fixed bias sets c, hence this gap, whatever the start. A learned bias b sets
-c/τ + b only; InfoNCE sets neither.
+*SigLIP's loss* on parallel rings at heights a and b depends on p = √((1-a²)(1-b²)) and on the level c = ab
+of the cosines p cos(θ_i - θ_j) + c, and is convex in (p, c). Since a² + b² = 1 + c² - p², rings that rest at
+(p, c) are √((1-c)² - p²) apart. A fixed bias b sets c, hence this gap, whatever the start. A learned bias
+sets c/τ + b only; InfoNCE sets neither.
 
 *Several modalities*, each two of them with J^Sym: see `in_clique` and `heights_in_clique`.
 """

@@ -91,11 +91,11 @@ def control_price(
     """What adding λ·C to E costs, from a state at rest under E, such as one of `lowest_state`.
 
     With g the slope of C and H the Hessian of E at the state, the clouds move by -λH⁺g to first order, E
-    rises by ½λ²·g'H⁺g and C falls by λ·g'H⁺g. H⁺ is the inverse apart from neutral directions: from a
-    matrix with up to 600 coordinates, and by MINRES (`scipy.sparse.linalg`) beyond. The price itself is found by
-    descents of E + λ·C (L-BFGS) from one strength to the next. Where the clouds
-    overlap the price is the energy of the shared cloud above the state. They can stay parted somewhat above
-    λ*, where a parted state lies beside the stable overlap.
+    rises by ½λ²·g'H⁺g and C falls by λ·g'H⁺g. H⁺ is the inverse apart from neutral directions: from a matrix
+    with up to 600 coordinates, and by MINRES (`scipy.sparse.linalg`) beyond. The price itself is found by
+    descents of E + λ·C (L-BFGS) from one strength to the next. Where the clouds overlap it is the energy of
+    the shared cloud above the state. They can stay parted somewhat above λ*, where a parted state lies
+    beside the stable overlap.
 
     Args:
         energy: the energy E.

@@ -7,6 +7,8 @@ import pytest
 import ctflow as ct
 from ctflow import energies
 from ctflow.claims import ring, ring_losses
+from ctflow.stability import chart
+from ctflow.stability.shared import repeated
 from tests.draws import uniform
 
 N = 18
@@ -24,10 +26,8 @@ def flat():
 
 def rates(energy, count, kind):
     """Growth rates of displacements out of plane, and of those along the ring."""
-    found = ct.stability.modes(energy, ct.stability.shared.repeated(flat(), count), k=1, kind=kind)
-    whole = ct.stability.modes(
-        energy, ct.stability.shared.repeated(flat(), count), k=_size(count, kind), kind=kind
-    )
+    found = ct.stability.modes(energy, repeated(flat(), count), k=1, kind=kind)
+    whole = ct.stability.modes(energy, repeated(flat(), count), k=_size(count, kind), kind=kind)
     assert found.value[0] == pytest.approx(whole.value[0], abs=1e-12)
     out = np.max([np.abs(side[:, :, 2]).max(axis=1) for side in whole.mode], axis=0) > 1e-6
     return -whole.value[out], -whole.value[~out]
@@ -57,7 +57,7 @@ def test_the_same_holds_for_any_coupling_as_matrices():
     energy = energies.symmetric(ct.couplings.from_matrix(pi, dtype=np.float64), temperature=0.2)
     shared = ct.stability.shared_equilibrium(energy, 3)
     of = {
-        kind: np.asarray(ct.stability.chart.hessian(energy, shared.clouds, kind=kind))
+        kind: np.asarray(chart.hessian(energy, shared.clouds, kind=kind))
         for kind in ("antiphase", "in phase")
     }
     mixed = (count * of["antiphase"] + (count - 2) * of["in phase"]) / (count * (count - 1))
@@ -68,11 +68,11 @@ def test_the_same_holds_for_any_coupling_as_matrices():
 @pytest.mark.parametrize(("sigma", "tau"), [(0.9, 0.55), (0.9, 0.45)])
 def test_a_star_has_the_unstable_directions_of_two_and_those_of_one_cloud_again(sigma, tau):
     def negative(energy, count):
-        clouds = ct.stability.shared.repeated(flat(), count)
+        clouds = repeated(flat(), count)
         return int(np.sum(ct.stability.modes(energy, clouds, 2 * N * count, "all").value < -1e-9))
 
     two = pair(sigma, tau)
-    alone = np.asarray(ct.stability.chart.hessian(two, ct.Pair(flat(), flat()), kind="all"))[: 2 * N, : 2 * N]
+    alone = np.asarray(chart.hessian(two, ct.Pair(flat(), flat()), kind="all"))[: 2 * N, : 2 * N]
     held = int(np.sum(np.linalg.eigvalsh(alone) < -1e-9))
     assert negative(energies.star(two, 4), 4) == negative(two, 2) + 2 * held
 
