@@ -1,13 +1,12 @@
 """Finite batches on the ring: the critical temperature with N negatives, and what minibatch noise selects.
 
 *The critical temperature* τ*_N is where parallel rings leave the plane under the loss of N negatives
-(`finite_batches`). By quadrature it is compared with its first order in 1/N, and with particles whose gradient
-is averaged over drawn negatives. With the positive in the denominator τ*_N is nearly the same for all N.
+(`finite_batches`). By quadrature it is compared with its first order in 1/N, and with particles whose
+gradient is averaged over drawn negatives. With the positive in the denominator it nearly equals τ* at all N.
 
-*Neutral states.* Below τ*_N parallel rings rest at all ratios of their heights. Minibatch descent has a drift
-along them, towards equal heights or towards mirror images, depending on the start (`batch_noise`). Angles
-are ψ = arctan(b/a): -45° for mirror images, 0 if one ring is flat, 45° for equal heights. Free particles start on
-the family and are compared with dψ/dt = η K(ψ).
+*Neutral states.* Below τ*_N parallel rings rest at all ratios of their heights. The noise of minibatches gives
+them a drift towards equal heights or, at low temperatures and from heights of opposite sign, towards mirror
+images (`batch_noise`). Free particles start at such states and are compared with dψ/dt = η K(ψ), tan ψ = b/a.
 """
 
 from functools import partial
@@ -27,6 +26,8 @@ TITLE = "finite batches leave the ring's critical temperature, and their noise s
 SOURCE = "delta method in 1/N; second order of the limit of the flow in the noise"
 BLUR = 1.0
 BATCH = 16
+COLD, WARM = 0.62, 0.9
+"""Fractions of τ*_N on either side of 0.85, below which mirror images attract their neighbours."""
 _POINTS = 24
 _NEGATIVES = 15
 
@@ -35,13 +36,18 @@ def run(*, quick: bool, seed: int = 0) -> Evidence:
     """Quadrature for two or three blurs; particles and noise for 24 latents with σ = 1, on S²."""
     rng = np.random.default_rng(seed)
     shifts, shift_rows = _shifts((1.0, 0.5) if quick else (1.0, 0.5, 0.3))
-    draws = 6000 if quick else 24000
-    particles = _particles(jax.random.key(seed), draws)
-    nodes, noise, drift_rows = _drifts(rng, (0.62, 0.9) if quick else (0.4, 0.62, 0.8, 0.9), quick=quick)
+    draws = 4000 if quick else 24000
+    particles = _particles(jax.random.key(seed), draws, (True,) if quick else (True, False))
+    fractions = (COLD, WARM) if quick else (0.4, COLD, 0.8, WARM)
+    noise, drift_rows = _drifts(rng, fractions, quick=quick)
     seeds, step_size = (8, 0.02) if quick else (16, 0.01)
-    paths, path_rows = _paths(rng, nodes, seeds, step_size)
+    paths, path_rows = [], []
+    for fraction, ratios in ((COLD, (-0.5, 0.0, 0.5)), (WARM, (-0.5,))):
+        nodes = [row for row in drift_rows if row["fraction"] == fraction]
+        checks, rows = _paths(rng, fraction, ratios, nodes, seeds, step_size)
+        paths, path_rows = paths + checks, path_rows + rows
     tables = {"shift": columns(shift_rows), "drift": columns(drift_rows), "paths": columns(path_rows)}
-    sample = f"{_POINTS} latents; {draws:,} draws of {_NEGATIVES} negatives; {seeds} runs per start at η = {step_size}"
+    sample = f"{_POINTS} latents; {draws:,} draws of negatives; {seeds} runs per start at η = {step_size}"
     return Evidence(shifts + particles + noise + paths, tables, sample)
 
 
@@ -64,9 +70,7 @@ def _shifts(blurs) -> tuple[list[Check], list[dict]]:
             small, large = (abs(row["tau"] - row["first_order"]) for row in mine[-2:])
             exponent = np.log(large / small) / np.log(mine[-1]["N"] / mine[-2]["N"])
             where = f"σ = {sigma:g}, positive {'in' if positive else 'not in'} the denominator"
-            checks.append(
-                close(f"{where}: exponent of N in τ*_N − first order", -2, exponent, absolute=0.05)
-            )
+            checks.append(close(f"{where}: exponent of N in τ*_N − first order", -2, exponent, absolute=0.05))
             rows += mine
     kappa = 1 / ring.critical_temperature(BLUR)
     pairs = np.exp(kappa * np.cos(2 * np.pi * np.arange(512) / 512))
@@ -77,8 +81,8 @@ def _shifts(blurs) -> tuple[list[Check], list[dict]]:
     return checks, rows
 
 
-def _particles(key, draws: int) -> list[Check]:
-    """The temperature at which the mean gradient of two low parallel rings changes sign, divided by their p."""
+def _particles(key, draws: int, kinds: tuple[bool, ...]) -> list[Check]:
+    """The temperature at which the mean gradient of two parallel rings changes sign, divided by their p."""
     heights = 0.15, -0.1
     x, y = ring.rings(_POINTS, 3, heights, np.random.default_rng(0), noise=0.0)
     law = ring.law(_POINTS, BLUR)
@@ -86,7 +90,7 @@ def _particles(key, draws: int) -> list[Check]:
     keys = jax.random.split(key, draws)
     coupling = ct.couplings.complete(law)
     checks = []
-    for positive in (True, False):
+    for positive in kinds:
         predicted = critical_temperature_of(BLUR, _NEGATIVES, positive=positive)
         # A secant this short is straight to 1e-4 of τ.
         low, high = (p * predicted * (1 + part) for part in (-0.02, 0.02))
@@ -114,15 +118,15 @@ def _rise(keys, clouds, coupling, tau, *, positive: bool):
     return jax.lax.map(one, keys, batch_size=200)
 
 
-def _drifts(rng, fractions, *, quick: bool) -> tuple[list[tuple[float, float]], list[Check], list[dict]]:
-    """K(ψ) at fractions of τ*_N; the nodes (ψ, K) at the fraction 0.62, and checks of its signs and parts."""
+def _drifts(rng, fractions, *, quick: bool) -> tuple[list[Check], list[dict]]:
+    """K(ψ) at fractions of τ*_N, and checks of its signs and parts."""
     law, star = ring.law(_POINTS, BLUR), critical_temperature_of(BLUR, BATCH - 1)
     checks, rows, largest = [], [], 0.0
     for fraction in fractions:
         for angle in np.radians(np.linspace(-45, 45, 7 if quick else 13)):
             heights = ring.ends_at(fraction, (np.cos(angle), np.sin(angle)))
             clouds = np.stack(ring.rings(_POINTS, 3, heights, rng, noise=0.0))
-            draws = 4000 if quick else 16000
+            draws = 3000 if quick else 16000
             found = batch_noise.drift(rng, clouds, law, fraction * star, BATCH, draws=draws)
             largest = max(largest, found.first_order)
             rows.append(
@@ -144,25 +148,24 @@ def _drifts(rng, fractions, *, quick: bool) -> tuple[list[tuple[float, float]], 
             r for r in rows if r["fraction"] == fraction and np.isclose(np.degrees(r["angle"]), degrees)
         )
 
-    row = near(0.62, -30)
+    row = near(COLD, -30)
     part = np.sin(2 * row["angle"]) * (row["noise_x"] - row["noise_y"]) / 4
     # The plane components of the means, and the steps of whole rings, add terms of relative order 1/n.
-    quantity = "0.62 τ*_N, −30°: drift from the sphere's curvature"
+    quantity = f"{COLD} τ*_N, −30°: drift from the sphere's curvature"
     checks.append(close(quantity, part, row["curvature"], relative=2 / _POINTS))
     quantity = "drift at −30° (negative: towards mirror images)"
-    checks.append(at_most(f"0.62 τ*_N: {quantity}", 0, row["drift"], row["error"], sigmas=-4))
-    row = near(0.9, -30)
-    checks.append(at_least(f"0.9 τ*_N: {quantity}", 0, row["drift"], row["error"], sigmas=-4))
-    nodes = [(row["angle"], row["drift"]) for row in rows if row["fraction"] == 0.62]
-    return nodes, checks, rows
+    checks.append(at_most(f"{COLD} τ*_N: {quantity}", 0, row["drift"], row["error"], sigmas=-4))
+    row = near(WARM, -30)
+    checks.append(at_least(f"{WARM} τ*_N: {quantity}", 0, row["drift"], row["error"], sigmas=-4))
+    return checks, rows
 
 
-def _paths(rng, nodes, seeds: int, step_size: float) -> tuple[list[Check], list[dict]]:
-    """Minibatch descent from three ratios of heights at 0.62 τ*_N, against dψ/d(ηt) = K(ψ)."""
-    law, fraction = ring.law(_POINTS, BLUR), 0.62
-    tau = fraction * critical_temperature_of(BLUR, BATCH - 1)
-    ratios, times = (-0.5, 0.0, 0.5), np.linspace(0, 0.8, 9)[1:]
-    starts = np.arctan(ratios)
+def _paths(
+    rng, fraction: float, ratios, nodes, seeds: int, step_size: float
+) -> tuple[list[Check], list[dict]]:
+    """Minibatch descent from ratios of heights at a fraction of τ*_N, against dψ/d(ηt) = K(ψ)."""
+    law, tau = ring.law(_POINTS, BLUR), fraction * critical_temperature_of(BLUR, BATCH - 1)
+    starts, times = np.arctan(ratios), np.linspace(0, 0.8, 9)[1:]
     clouds = [
         np.stack(ring.rings(_POINTS, 3, ring.ends_at(fraction, (1.0, ratio)), rng, noise=0.0))
         for ratio in ratios
@@ -179,7 +182,8 @@ def _paths(rng, nodes, seeds: int, step_size: float) -> tuple[list[Check], list[
         steps_per_save=round(times[0] / step_size**2),
     ).reshape(len(times), len(ratios), seeds)
     means, errors = found.mean(axis=2), found.std(axis=2, ddof=1) / np.sqrt(seeds)
-    drift = interpolate.CubicSpline(*np.transpose(nodes))
+    drift = interpolate.CubicSpline([row["angle"] for row in nodes], [row["drift"] for row in nodes])
+    uncertain = max(row["error"] for row in nodes)
     solved = integrate.solve_ivp(
         lambda _, psi: drift(psi), (0, times[-1]), starts, t_eval=times, rtol=1e-8, atol=1e-10
     )
@@ -190,6 +194,7 @@ def _paths(rng, nodes, seeds: int, step_size: float) -> tuple[list[Check], list[
         for when, time in enumerate(times):
             rows.append(
                 {
+                    "fraction": fraction,
                     "start": start,
                     "time": time,
                     "angle": means[when, k],
@@ -201,10 +206,10 @@ def _paths(rng, nodes, seeds: int, step_size: float) -> tuple[list[Check], list[
             predicted = solved.y[k, when]
             checks.append(
                 within(
-                    f"from {np.degrees(start):.0f}°: ψ in radians at ηt = {times[when]:.1f}",
+                    f"{fraction} τ*_N, from {np.degrees(start):.0f}°: ψ in radians at ηt = {times[when]:.1f}",
                     predicted,
                     means[when, k],
-                    errors[when, k],
+                    np.hypot(errors[when, k], uncertain * times[when]),
                     slack=2 * order * abs(predicted - start),
                 )
             )

@@ -1,8 +1,8 @@
 """Finite batches on the ring of `ctflow.claims.ring`: the loss of parallel rings with N negatives.
 
-All cosines of two parallel rings are p cos(θ_i - θ_j) + c. The constant c leaves every softmax as it is, so the
-loss L_N of N independent negatives depends on κ = p/τ only. With w(Δ) = e^{κ cos Δ}, averages ⟨·⟩ over the
-ring and E over the pairs,
+All cosines of two parallel rings are p cos(θ_i - θ_j) + c. No softmax depends on the constant c, so the loss L_N
+of N independent negatives depends on κ = p/τ only. With w(Δ) = e^{κ cos Δ}, averages ⟨·⟩ over the ring and E
+over the pairs,
 
     L_N(κ) = -κ e_1 + E log(w(Δ⁺) + Σ_{k<=N} w(Δ_k)).
 
