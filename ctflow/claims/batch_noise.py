@@ -5,22 +5,23 @@ gradient of CLIP's loss of the batch. Below τ*_N, N = B - 1, parallel rings at 
 (1 - a²)(1 - b²) = (τ/τ*_N)². The coordinate of this family is ψ with tan ψ = b/a: mirror images are at -45°,
 rings of which one is flat at 0, rings of equal height at 45°.
 
-The loss of a batch also depends on parallel rings through p/τ only. So to first order in η no step changes a/b,
-and along the family there is no diffusion, only a drift dψ/dt = η K(ψ) in the time t = η·steps. With Φ(z) the
-end of the deterministic flow from z, K = ½ E[G' ∇²(ψ∘Φ) G], which is ∝ n/B. The second derivative has two parts:
+The loss of a batch also depends on parallel rings through p/τ only. So to first order in η no step changes
+a/b, and along the family there is no diffusion, only a drift dψ/dt = η K(ψ) in the time t = η·steps. With
+Φ(z) the end of the deterministic flow from z, K = ½ E[G' ∇²(ψ∘Φ) G], which is ∝ n/B. The second derivative
+has two parts:
 
     ∇²(ψ∘Φ) = ∇²ψ + ∫_0^∞ e^{-Ht} D e^{-Ht} dt,   D = ∇²(dψ/dt),
 
 where H is the Hessian of the mean loss. The first part is the curvature of the sphere: a step of length |u|
-along a geodesic lowers the height a of a point by a|u|²/2. With the mean squares C_x, C_y of G per point this
-gives K the term
+along a geodesic lowers the height a of a point by a|u|²/2. With the mean squares C_x, C_y of G per point
+this gives K the term
 
     ¼ sin 2ψ (C_x - C_y).
 
-The higher ring has the larger gradients, so the term leads away from ψ = 0, to heights of equal size. The second
-part is how fluctuations of single points move the rings before they decay. It leads towards equal heights from
-every ψ between the ends. Mirror images attract their neighbours where the first part prevails: at temperatures
-below about 0.85 τ* for σ = 1.
+The higher ring has the larger gradients, so the term leads away from ψ = 0, to heights of equal size. The
+second part is how fluctuations of single points move the rings before they decay. It leads towards equal
+heights from every ψ between the ends. Mirror images attract their neighbours where the first part prevails:
+at temperatures below about 0.85 τ* for σ = 1.
 """
 
 from typing import Any, NamedTuple

@@ -2,11 +2,12 @@
 
 *The critical temperature* τ*_N is where parallel rings leave the plane under the loss of N negatives
 (`finite_batches`). By quadrature it is compared with its first order in 1/N, and with particles whose
-gradient is averaged over drawn negatives. With the positive in the denominator it nearly equals τ* at all N.
+gradient is averaged over drawn negatives. With the positive in the denominator it is nearly τ* at all N.
 
-*Neutral states.* Below τ*_N parallel rings rest at all ratios of their heights. The noise of minibatches gives
-them a drift towards equal heights or, at low temperatures and from heights of opposite sign, towards mirror
-images (`batch_noise`). Free particles start at such states and are compared with dψ/dt = η K(ψ), tan ψ = b/a.
+*Neutral states.* Below τ*_N parallel rings rest at all ratios of their heights. The noise of minibatches
+gives them a drift towards equal heights or, at low temperatures and from heights of opposite sign, towards
+mirror images (`batch_noise`). Free particles start at such states and are compared with dψ/dt = η K(ψ),
+where tan ψ = b/a.
 """
 
 from functools import partial

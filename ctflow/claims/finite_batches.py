@@ -1,8 +1,8 @@
 """Finite batches on the ring of `ctflow.claims.ring`: the loss of parallel rings with N negatives.
 
-All cosines of two parallel rings are p cos(θ_i - θ_j) + c. No softmax depends on the constant c, so the loss L_N
-of N independent negatives depends on κ = p/τ only. With w(Δ) = e^{κ cos Δ}, averages ⟨·⟩ over the ring and E
-over the pairs,
+All cosines of two parallel rings are p cos(θ_i - θ_j) + c. No softmax depends on the constant c, so the
+loss L_N of N independent negatives depends on κ = p/τ only. With w(Δ) = e^{κ cos Δ}, averages ⟨·⟩ over the
+ring and E over the pairs,
 
     L_N(κ) = -κ e_1 + E log(w(Δ⁺) + Σ_{k<=N} w(Δ_k)).
 
@@ -11,11 +11,11 @@ CLIP's loss of B pairs drawn from π has this mean at N = B - 1. Parallel rings 
 
     L_N - log N = log I_0(κ) - κ e_1 + (1/N) {E w/I_0(κ) - ½ [I_0(2κ)/I_0(κ)² - 1]} + O(N^{-2}).
 
-The first term in braces is the positive's share of the denominator and raises τ*_N; the second is the bias of
-the logarithm of a mean and lowers it. They nearly cancel: with the positive in the denominator, L_N is the
-cross-entropy of finding the partner among N + 1 candidates, so at every N it is least at the pairs' density
-ratio π/(pq) if s/τ can represent it. Parallel rings represent von Mises pairs, for which τ*_N = τ* exactly;
-wrapped normal ones are close to them. Without the positive nothing cancels.
+The first term in braces is the positive's share of the denominator and raises τ*_N; the second is the bias
+of the logarithm of a mean and lowers it. They nearly cancel: with the positive in the denominator, L_N is
+the cross-entropy of finding the partner among N + 1 candidates, so at every N it is least at the pairs'
+density ratio π/(pq) if s/τ can represent it. Parallel rings represent von Mises pairs, for which τ*_N = τ*
+exactly; wrapped normal ones are close to them. Without the positive nothing cancels.
 """
 
 import numpy as np
