@@ -93,7 +93,11 @@ def ends(sigma: float, tau: float, heights: tuple[float, float]) -> tuple[float,
     The ratio q² of the smaller to the larger of a², b² is conserved, and the larger, A, solves
     q²A² - (1 + q²)A + 1 - (τ/τ*)² = 0. Above τ* both end at 0. Two flat rings (0, 0) stay flat.
     """
-    ratio = tau / critical_temperature(sigma)
+    return ends_at(tau / critical_temperature(sigma), heights)
+
+
+def ends_at(ratio: float, heights: tuple[float, float]) -> tuple[float, float]:
+    """`ends` for a given τ/τ*, which the loss may set otherwise than by J^Sym."""
     largest = max(heights, key=abs)
     if ratio >= 1 or largest == 0:
         return 0.0, 0.0
