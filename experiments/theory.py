@@ -14,6 +14,12 @@ simulation contradicts the paper's wording, the claim's module says so:
     overlap            two laws part above the critical temperature, along waves that centroids do not show
     phases             room for a gap opens below a critical temperature, predicted without a gap in sight;
                        on a ring it costs nothing, on two clusters it lowers the energy
+    onset              the same prediction holds for other couplings, and does not change beyond a few
+                       dimensions
+    least control      pulling the means together closes no gap in law at any strength
+    modalities         waves part three and more modalities later than two, and their rings share one height
+    sigmoid            SigLIP's fixed bias sets the gap, whatever the start; a learned bias sets it free
+    batches            finite batches hardly move τ*; their noise selects among states of one energy
 
     python experiments/theory.py --preset paper --out figures
 """
@@ -31,7 +37,7 @@ from experiments.plots.theory import plot
 
 @dataclass(frozen=True)
 class Config:
-    """Settings. The quick round takes two minutes on two cores, the full one about four."""
+    """Settings. The quick round takes three minutes on two cores, the full one about six."""
 
     quick: bool = True
     claims: tuple[str, ...] = claims.CLAIMS

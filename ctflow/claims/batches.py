@@ -23,7 +23,7 @@ from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, wi
 from ctflow.claims.finite_batches import critical_temperature_of, first_order, slope_of
 from ctflow.storage.tables import columns
 
-TITLE = "finite batches leave the ring's critical temperature, and their noise selects among neutral states"
+TITLE = "finite batches and the critical temperature"
 SOURCE = "delta method in 1/N; second order of the limit of the flow in the noise"
 BLUR = 1.0
 BATCH = 16

@@ -2,9 +2,9 @@
 
 Two clusters of latents, pairs blurred by σ = 0.5, temperature 0.3. A control is added to J^Sym with strength
 λ. `ct.stability.least_control` gives the least λ* at which overlap is stable, or says that no strength
-suffices. Particles set out from disturbed overlap with strengths around λ*. They part at first, and keep a gap
-at the end, only below it. From disturbed overlap: a parted state can persist above λ* for runs that start in
-it (`ct.stability.control_price` follows it).
+suffices. Particles set out from disturbed overlap with strengths around λ*. They part at first, and keep a
+gap at the end, only below it. From disturbed overlap: a parted state can persist above λ* for runs that start
+in it (`ct.stability.control_price` follows it).
 
 The squared distance of the means cannot close the gap in law at any strength: along displacements that move
 no mean it has no curvature.
@@ -84,13 +84,12 @@ def _onset(
     """λ*, and the strength at which clouds beside overlap stop parting."""
     rng, where = np.random.default_rng([seed, d]), f"{name}, {sphere(d)}"
     if np.isinf(least.value):
-        rate = parting_rate(energy + STRONG * control, least.shared.cloud, 0.3 * TAU / 40, rng)
+        rate = parting_rate(energy + STRONG * control, least.shared, 0.3 * TAU / 40, rng)
         row = {"control": name, "d": d, "predicted": np.inf, "simulated": np.inf}
         return row, [at_least(f"{where}, λ = {STRONG:g}: rate at which clouds part", 0.01, rate)]
     strengths = [least.value * ratio for ratio in (*BELOW, ABOVE)]
     first, second, above = (
-        parting_rate(energy + strength * control, least.shared.cloud, 0.3 * TAU, rng)
-        for strength in strengths
+        parting_rate(energy + strength * control, least.shared, 0.3 * TAU, rng) for strength in strengths
     )
     seen = strengths[1] + (strengths[1] - strengths[0]) * second / (first - second)
     row = {"control": name, "d": d, "predicted": least.value, "simulated": seen}

@@ -1,15 +1,16 @@
 """Three and more modalities: when they part, into what, and the least control.
 
-This goes beyond the paper. Every two of K modalities have the loss J^Sym of one coupling (a clique), or each has
-it with the first (a star). The best shared cloud is that of two modalities. With A and B the Hessians of two
-modalities there in antiphase and in phase, displacements of a clique that add up to 0 have the Hessian
+This goes beyond the paper. Every two of K modalities have the loss J^Sym of one coupling (a clique), or each
+has it with the first (a star). The best shared cloud is that of two modalities. With A and B the Hessians of
+two modalities there in antiphase and in phase, displacements of a clique that add up to 0 have the Hessian
 (K·A + (K-2)·B)/(K(K-1)), and a star is stable exactly where two modalities are (`ctflow.energies.several`).
 So waves part a clique at lower temperatures the more modalities it has, and a star where they part two.
 Levels part both below the same τ*, since for them A and B agree.
 
-On a ring below τ*, each two of a clique need (1-a²)(1-b²) = (τ/τ*)². For three and more, all heights then agree
-but for their signs: the ratio that two modalities are free to choose is fixed, and at least two of three end at
-the same height. In a star all leaves agree but for their signs, and the ratio of hub to leaves stays free.
+On a ring below τ*, each two of a clique need (1-a²)(1-b²) = (τ/τ*)². For three and more, all heights then
+agree but for their signs: the ratio that two modalities are free to choose is fixed, and at least two of
+three end at the same height. In a star all leaves agree but for their signs, and the ratio of hub to leaves
+stays free.
 """
 
 from typing import Any

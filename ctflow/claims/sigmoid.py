@@ -1,4 +1,4 @@
-"""SigLIP's sigmoid loss on a ring of latents: a fixed bias sets the gap, a learned one leaves it to the start.
+"""SigLIP's sigmoid loss on a ring: a fixed bias sets the gap, a learned one leaves it to the start.
 
 This goes beyond the paper. The loss charges the level of the cosines, which InfoNCE does not see. On parallel
 rings it is a convex function of p and c, the ring's cosines being p cos(θ_i - θ_j) + c
@@ -6,8 +6,9 @@ rings it is a convex function of p and c, the ring's cosines being p cos(θ_i - 
 number of negatives N only, rings at a bias b rest at p = τκ* and c = τ(β* - b), if such rings exist. They are
 √((1-c)² - p²) apart, whatever the start; at biases up to β* + κ* - 1/τ they overlap. If the bias is learned
 with the clouds, only c/τ + b = β* is set, and starts and learning rates decide on the gap again; if the
-temperature is learned as well, only p/τ = κ* is. Two rings of one height are at a saddle, at which waves out of
-plane can grow before the levels part, as under InfoNCE (`ctflow.claims.overlap`): then they end in another state.
+temperature is learned as well, only p/τ = κ* is. Two rings of one height are at a saddle, at which waves out
+of plane can grow before the levels part, as under InfoNCE (`ctflow.claims.overlap`): then they end in another
+state.
 """
 
 from itertools import product

@@ -24,7 +24,8 @@ class LeastControl(NamedTuple):
 
     Attributes:
         value: λ*; 0 if overlap is stable without a control, infinite if no strength suffices.
-        error: half the width of the interval in which λ* was found to lie.
+        error: half the width of the interval in which λ* was found to lie, and the strength that makes up for
+            the uncertainty of curvatures; large where the lowest curvature rises slowly with λ.
         mode: the displacements that part the modalities just below λ*, or that resist every strength.
         shared: the shared cloud at λ*, or at the largest strength that was tried.
         stays: whether the control leaves the shared cloud where it is, as those do that are least on overlap.
@@ -148,7 +149,7 @@ def _at_rest(
 ) -> LeastControl:
     """λ* for a control that leaves the shared cloud where it is, by tangents of μ."""
     clouds, uncontrolled = precise_clouds(shared), float(lowest.value[0])
-    strength, step, mode = 0.0, np.inf, _first(lowest)
+    strength, step, rise, mode = 0.0, np.inf, 0.0, _first(lowest)
     for _ in range(_ROUNDS):
         rise = along(control, clouds, mode)
         own = float(lowest.value[0]) - strength * rise
@@ -162,7 +163,7 @@ def _at_rest(
         if lowest.stable:
             break
         mode = _first(lowest)
-    error = max(step, rtol * strength) / 2
+    error = max(step, rtol * strength) / 2 + lowest.uncertainty[0] / rise
     return LeastControl(strength, error, mode, shared, True, uncontrolled, None, strength)
 
 

@@ -28,7 +28,7 @@ def descend(energy: Any, clouds: Any, tolerance: float, max_iterations: int) -> 
     Args:
         energy: with numbers in float64.
         clouds: where it starts, in float64; weights stay as they are.
-        tolerance: it ends where the largest slope is this times that at the start.
+        tolerance: it ends where no coordinate has a slope above this times the steepest at random points.
         max_iterations: it ends after so many at the latest.
     """
     start, unravel = ravel_pytree(points(clouds))
@@ -37,7 +37,10 @@ def descend(energy: Any, clouds: Any, tolerance: float, max_iterations: int) -> 
         value, slope = _value_and_slope(energy, with_points(clouds, unravel(jnp.asarray(flat))))
         return float(value), np.asarray(ravel_pytree(slope)[0])
 
-    largest = float(np.abs(on_flat(np.asarray(start))[1]).max())
+    # Relative to the start's own slope, a start near the end would never do.
+    elsewhere = _on_sphere(unravel(jnp.asarray(np.random.default_rng(0).standard_normal(start.shape))))
+    slopes = jax.tree.leaves(unravel(jnp.asarray(on_flat(np.asarray(ravel_pytree(elsewhere)[0]))[1])))
+    largest = max(float(jnp.max(jnp.linalg.norm(slope, axis=1))) for slope in slopes)
     options = {
         "maxiter": max_iterations,
         "maxfun": 2 * max_iterations,
@@ -46,6 +49,8 @@ def descend(energy: Any, clouds: Any, tolerance: float, max_iterations: int) -> 
         "maxcor": 20,
     }
     done = minimize(on_flat, np.asarray(start), jac=True, method="L-BFGS-B", options=options)
-    z = jax.tree.map(np.asarray, unravel(jnp.asarray(done.x)))
-    onto = jax.tree.map(lambda p: p / np.linalg.norm(p, axis=1, keepdims=True), z)
-    return float(done.fun), with_points(clouds, onto)
+    return float(done.fun), with_points(clouds, _on_sphere(unravel(jnp.asarray(done.x))))
+
+
+def _on_sphere(z: Any) -> Any:
+    return jax.tree.map(lambda p: np.asarray(p) / np.linalg.norm(p, axis=1, keepdims=True), z)

@@ -121,7 +121,7 @@ def lowest_state(
         starts: number of starts of each of the three kinds, >= 1.
         displacement: root mean square displacement of the starts beside overlap, in radians, > 0.
         seed: for the starts.
-        tolerance: descents end where the gradient is below this times that at their start.
+        tolerance: descents end where the gradient is below this times that at random points.
         max_iterations: of each descent.
         options: of `shared_equilibrium`.
 

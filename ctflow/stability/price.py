@@ -102,7 +102,7 @@ def control_price(
         control: the energy C >= 0 to add λ times.
         clouds: a state at rest under E, in float64.
         strengths: λ > 0, ascending.
-        tolerance: descents end where the gradient is below this times that at their start.
+        tolerance: descents end where the gradient is below this times that at random points.
         max_iterations: of each descent.
 
     Raises:

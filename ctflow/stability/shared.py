@@ -21,6 +21,8 @@ from ctflow.stability import chart
 from ctflow.stability.descent import descend
 from ctflow.stability.spectrum import MANY
 
+FEW_DIMENSIONS = 16  # in more dimensions descents start where one in so many ends
+_PROBE = 30  # steps of a descent that tells whether a state is a minimum
 _IMBALANCE = 1e-4  # radians per time; rounding leaves 1e-8, and asymmetric losses have 0.01 or more
 
 
@@ -172,7 +174,7 @@ def shared_equilibrium(
         starts: number of further starts, >= 0; at least one in all.
         modalities: their number, >= 2.
         seed: for the random starts.
-        tolerance: descents end where the gradient is below this times that at their start; 1e-6 by default,
+        tolerance: descents end where the gradient is below this times that at random points; 1e-8 by default,
             1e-4 for more than 100,000 coordinates.
         max_iterations: of each descent.
 
@@ -198,7 +200,7 @@ def shared_equilibrium(
     if n is None:
         raise ValueError("n is required for an energy without a coupling, got None")
     check_count("n", n)
-    tolerance = tolerance or (1e-6 if n * d <= MANY else 1e-4)
+    tolerance = tolerance or (1e-8 if n * d <= MANY else 1e-4)
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
         clouds = [] if start is None else [np.asarray(points(start), np.float64)]
@@ -214,6 +216,10 @@ def shared_equilibrium(
 
         check_energy(whole, repeated(cloud_of(clouds[0]), modalities), name="the shared cloud")
         together = planned(Together(whole, count=modalities), n, d, jnp.dtype("float64"), evaluations=1000)
+        if d > FEW_DIMENSIONS and start is None:
+            clouds = [
+                _from_few_dimensions(together, cloud_of, z, tolerance, max_iterations, rng) for z in clouds
+            ]
         ends = [descend(together, cloud_of(z), tolerance, max_iterations) for z in clouds]
         value, cloud = min(ends, key=lambda end: end[0])
         both = repeated(cloud, modalities)
@@ -230,6 +236,33 @@ def shared_equilibrium(
         tuple(sorted(energy for energy, _ in ends)),
         modalities,
     )
+
+
+def _from_few_dimensions(
+    together: Any,
+    cloud_of: Any,
+    z: np.ndarray,
+    tolerance: float,
+    max_iterations: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A start [n, d] from the end of a descent in a few dimensions, or z itself if the energy is tied to d.
+
+    The best shared cloud usually spans few dimensions, and in further ones it is at rest by symmetry. A short
+    descent from beside it tells whether it is a minimum there: if it moves away, its end is the start.
+    """
+    few = z[:, :FEW_DIMENSIONS]
+    few = few / np.linalg.norm(few, axis=1, keepdims=True)
+    try:
+        _, end = descend(together, cloud_of(few), tolerance, max_iterations)
+    except (TypeError, ValueError):
+        return z
+    padded = np.pad(points(end), ((0, 0), (0, z.shape[1] - FEW_DIMENSIONS)))
+    near = padded + 0.01 * rng.standard_normal(z.shape) / np.sqrt(z.shape[1])
+    near = near / np.linalg.norm(near, axis=1, keepdims=True)
+    beside = points(descend(together, cloud_of(near), tolerance, _PROBE)[1])
+    before, after = (np.linalg.norm(cloud[:, FEW_DIMENSIONS:]) for cloud in (near, beside))
+    return beside if after > before else padded
 
 
 def _agreed(n: int | None, other: int, name: str) -> int:
