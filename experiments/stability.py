@@ -56,7 +56,7 @@ class Config:
     sigmas: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.8)
     """Blur of the pairs."""
     dims: tuple[int, ...] = (3, 4, 8)
-    """Dimensions at the middle σ; all σ are run in the first and, for InfoNCE, the third as well."""
+    """Dimensions at the middle σ; all σ are run in the first and, for InfoNCE, the last as well."""
     losses: tuple[str, ...] = LOSSES
     controls: tuple[str, ...] = CONTROLS
     temperature: float = 0.3
@@ -186,13 +186,10 @@ def price_of(config: Config, name: str, sigma: float, d: int) -> list[dict[str, 
 def run(config: Config, checkpoint: Path | None = None) -> Result:
     """τ* of every loss, λ* and price of every control."""
     middle = config.sigmas[len(config.sigmas) // 2]
-    plane = [(sigma, config.dims[0]) for sigma in config.sigmas]
-    along = [(middle, d) for d in config.dims[1:]]
-    wide = (
-        [(sigma, config.dims[2]) for sigma in config.sigmas if sigma != middle]
-        if len(config.dims) > 2
-        else []
-    )
+    low, *higher = config.dims
+    plane = [(sigma, low) for sigma in config.sigmas]
+    along = [(middle, d) for d in higher]
+    wide = [(sigma, higher[-1]) for sigma in config.sigmas if sigma != middle] if higher else []
     jobs: list[Callable[[], Any]] = []
     kinds: list[str] = []
 
@@ -208,7 +205,7 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
         for sigma, d in plane + along:
             add("strengths", strength_at, name, sigma, d)
     for name in config.controls:
-        add("price", price_of, name, middle, config.dims[0])
+        add("price", price_of, name, middle, low)
     tables: dict[str, list[dict[str, Any]]] = {"temperatures": [], "strengths": [], "price": []}
     done = results_of(jobs, checkpoint, config)
     for kind, found in zip(kinds, tqdm(done, total=len(jobs), desc="stability", unit="job"), strict=True):

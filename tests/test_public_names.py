@@ -39,8 +39,8 @@ SINCE = {
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
         "von_mises_fisher",
         "stability": "ControlPrice CriticalTemperature LeastControl LimitingTemperature LowestState Modes "
-        "SharedEquilibrium control_price critical_temperature least_control limiting_temperature "
-        "lowest_state modes shared_equilibrium",
+        "PairsStability SharedEquilibrium control_price critical_temperature least_control "
+        "limiting_temperature lowest_state modes of_pairs shareable shared_equilibrium",
         "stopping": "Plateau Target fastest_rate",
     },
 }

@@ -60,7 +60,7 @@ def _shifts(blurs) -> tuple[list[Check], list[dict]]:
             mine = [
                 {
                     "sigma": sigma,
-                    "positive": positive,
+                    "positive": int(positive),
                     "N": size,
                     "limit": ring.critical_temperature(sigma),
                     "tau": critical_temperature_of(sigma, size, positive=positive),

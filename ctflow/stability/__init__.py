@@ -4,6 +4,7 @@ from ctflow.stability.control import LeastControl, least_control
 from ctflow.stability.critical import CriticalTemperature, critical_temperature
 from ctflow.stability.limit import LimitingTemperature, limiting_temperature
 from ctflow.stability.lowest import LowestState, lowest_state
+from ctflow.stability.own_pairs import PairsStability, of_pairs, shareable
 from ctflow.stability.price import ControlPrice, control_price
 from ctflow.stability.shared import SharedEquilibrium, shared_equilibrium
 from ctflow.stability.spectrum import Modes, modes
@@ -15,6 +16,7 @@ __all__ = [
     "LimitingTemperature",
     "LowestState",
     "Modes",
+    "PairsStability",
     "SharedEquilibrium",
     "control_price",
     "critical_temperature",
@@ -22,5 +24,7 @@ __all__ = [
     "limiting_temperature",
     "lowest_state",
     "modes",
+    "of_pairs",
+    "shareable",
     "shared_equilibrium",
 ]

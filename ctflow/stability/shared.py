@@ -175,7 +175,7 @@ def shared_equilibrium(
         modalities: their number, >= 2.
         seed: for the random starts.
         tolerance: descents end where the gradient is below this times that at random points; 1e-8 by default,
-            1e-4 for more than 100,000 coordinates.
+            1e-3 for more than 100,000 coordinates.
         max_iterations: of each descent.
 
     Raises:
@@ -200,7 +200,7 @@ def shared_equilibrium(
     if n is None:
         raise ValueError("n is required for an energy without a coupling, got None")
     check_count("n", n)
-    tolerance = tolerance or (1e-8 if n * d <= MANY else 1e-4)
+    tolerance = tolerance or (1e-8 if n * d <= MANY else 1e-3)
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)
         clouds = [] if start is None else [np.asarray(points(start), np.float64)]

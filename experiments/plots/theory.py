@@ -360,7 +360,7 @@ SEEN = {
     "phases": "Below τ* there is room for a gap; on a ring the start decides on its use",
     "onset": "One shared cloud predicts when particles part, in 3 to 512 dimensions",
     "least_control": "A gap is left below λ* and none above; pulling means together never closes it",
-    "modalities": "More modalities part later, and their rings share one height",
+    "modalities": "More modalities part at lower temperatures, and their rings share one height",
     "sigmoid": "SigLIP: a fixed bias sets the gap, a learned one leaves it to the start",
     "batches": "Finite batches hardly move τ*, and their noise selects among neutral states",
 }

@@ -12,7 +12,7 @@ COLORS, MARKERS, groups = common.COLORS, common.MARKERS, common.groups
 
 def onset(tables: dict) -> pl.Picture:
     """Critical temperatures by coupling and dimension."""
-    figure, ((ax,),) = pl.panels(1, 1, size=(5.2, 3.4))
+    figure, ((ax,),) = pl.panels(1, 1, size=(6.4, 3.4))
     for index, ((case,), t) in enumerate(groups(tables["onsets"], "case")):
         order = np.argsort(t["d"])
         ax.plot(t["d"][order], t["predicted"][order], color=COLORS[index], linewidth=1)
@@ -79,15 +79,15 @@ def modalities(tables: dict) -> pl.Picture:
         axes[1].plot(x, ends[f"end_{index}"], MARKERS[index], color=COLORS[index], label=name)
     for sign in (1, -1):
         axes[1].axhline(sign * ends["predicted"][0], color=pl.GREY, linewidth=0.8, linestyle="--")
-    axes[1].set(ylabel="height of the ring (x: start)", title="three rings at 0.8 τ*", ylim=(-1, 1))
+    axes[1].set(ylabel="height of the ring (x: start)", title="three rings at 0.8 τ*", ylim=(-0.75, 1.1))
     axes[1].set_xticks(range(len(labels)), labels, fontsize=5, rotation=45)
     least = tables["least"]
     names = [f"{graph} of {count}" for graph, count in zip(least["graph"], least["modalities"], strict=True)]
     axes[2].bar(range(len(names)), least["strength"], color=pl.BLUE, width=0.6)
     axes[2].set_xticks(range(len(names)), names, fontsize=6, rotation=30)
     axes[2].set(ylabel="λ* of the divergence", title="two clusters, S²")
-    for ax in axes[:2]:
-        ax.legend(fontsize=6)
+    axes[0].legend(fontsize=7)
+    axes[1].legend(fontsize=6, ncols=3, loc="upper center", columnspacing=0.8, handletextpad=0.2)
     return pl.Picture(figure)
 
 
@@ -156,7 +156,7 @@ def batches(tables: dict) -> pl.Picture:
     axes[1].axhline(0, color=pl.GREY, linewidth=0.8)
     axes[1].set(xlabel="ψ = arctan(b/a) (degrees)", ylabel="drift K (radians per ηt)")
     axes[1].set_title("noise of batches of 16:\n−45° mirror images, 45° equal", fontsize=7)
-    for index, ((fraction, _), t) in enumerate(groups(tables["paths"], "fraction", "start")):
+    for index, ((fraction, start), t) in enumerate(groups(tables["paths"], "fraction", "start")):
         order = np.argsort(t["time"])
         style = {"color": COLORS[index % 4]}
         axes[2].plot(t["time"][order], np.degrees(t["predicted"][order]), linewidth=1, **style)
@@ -166,7 +166,7 @@ def batches(tables: dict) -> pl.Picture:
             yerr=2 * np.degrees(t["error"]),
             fmt=MARKERS[index % 4],
             markersize=3,
-            label=f"{fraction:g} τ*",
+            label=f"{fraction:g} τ*, from {np.degrees(start):.0f}°",
             **style,
         )
     axes[2].set(xlabel="step size × time, ηt", ylabel="ψ (degrees)", title="runs against the drift")

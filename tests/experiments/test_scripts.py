@@ -44,6 +44,7 @@ FIGURES = {
         "retrieval_against_gap.png",
         "schedules.png",
     },
+    "stability": {"temperatures.png", "controls.png"},
     "digits_clip": {
         "gap_against_corruption.png",
         "recall_against_corruption.png",
@@ -51,7 +52,10 @@ FIGURES = {
         "control.png",
     },
 }
-TABLES = {"large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"}}
+TABLES = {
+    "large_batch_consistency": {"published_runs.csv", "published.csv", "limit_runs.csv", "slopes.csv"},
+    "stability": {"temperatures.csv", "strengths.csv", "price.csv"},
+}
 
 
 # Each takes up to minutes of a core, nearly all of it compilation: one of them in the default suite.
@@ -170,7 +174,19 @@ def check_digits_clip(tables):
     assert "centring" in tables["corrections"]["method"]
 
 
+def check_stability(tables):
+    """Predicted from a shared cloud, and where particles part; a strong control closes the gap."""
+    for name in ("temperatures", "strengths"):
+        table = tables[name]
+        np.testing.assert_allclose(table["simulated"], table["predicted"], rtol=0.01)
+        assert (table["predicted"] > 0).all()
+    price = tables["price"]
+    assert (np.diff(price["paid"][:5]) > 0).all()
+    assert price["energy_distance"][-1] < 0.1 * price["free_distance"][0]
+
+
 CLAIMS = {
+    "stability": check_stability,
     "digits_clip": check_digits_clip,
     "gap_control": check_gap_control,
     "gap_formation": check_gap_formation,
@@ -220,6 +236,9 @@ def test_bad_words_are_named_and_nothing_is_written(name, words, tmp_path):
         ("gap_control", {"strengths": (-1.0,)}),
         ("gap_control", {"temperatures": ()}),
         ("gap_control", {"num_steps": 9}),
+        ("stability", {"sigmas": (0.0,)}),
+        ("stability", {"losses": ("CLIP",)}),
+        ("stability", {"num_latents": 3}),
         ("gap_formation", {"dims": (1,)}),
         ("gap_formation", {"sigmas": (-0.1,)}),
         ("gap_formation", {"num_steps": 150}),

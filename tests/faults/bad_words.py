@@ -23,6 +23,7 @@ from experiments import (
     large_batch_consistency,
     multimodal_toy,
     reproduce,
+    stability,
     theory,
     unimodal_gibbs,
 )
@@ -35,6 +36,7 @@ SCRIPTS = {
         gap_formation,
         large_batch_consistency,
         multimodal_toy,
+        stability,
         theory,
         unimodal_gibbs,
     )
