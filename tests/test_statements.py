@@ -75,6 +75,13 @@ def opposed():
     return [digits("energy_distance", "class", amount, start="opposed", tau=0.03) for amount in amounts]
 
 
+def siglip_over_infonce():
+    """Critical temperatures of SigLIP with its best bias over InfoNCE's, on two clusters on S²."""
+    path = "figures/stability/temperatures.csv"
+    siglip, infonce = (cells(path, "predicted", loss=loss, d=3) for loss in ("SigLIP", "InfoNCE"))
+    return [a / b for a, b in zip(siglip, infonce, strict=True)]
+
+
 STATEMENTS = {
     "the cosine critic is still {:.0f} % off": lambda: [
         100
@@ -124,6 +131,14 @@ STATEMENTS = {
     ],
     "is {:.3f} τ* at σ = 0.8 and {:.3f} τ* at σ = 1, in closed form, and {:.2f} τ* and {:.2f} τ*": lambda: [
         *map(onset, (0.8, 1, 0.3, 0.5))
+    ],
+    "part at a lower temperature than two and need {:.2f} of the control": lambda: [
+        cell(f"{THEORY}/modalities_least.csv", "strength", graph="clique", modalities=3)
+        / cell(f"{THEORY}/modalities_least.csv", "strength", graph="clique", modalities=2)
+    ],
+    "parts at {:.2f} to {:.2f} times InfoNCE's τ*": lambda: [
+        min(siglip_over_infonce()),
+        max(siglip_over_infonce()),
     ],
     "below τ*: at {:.3f} τ* for σ = 0.5": lambda: [
         cells(f"{THEORY}/phases_learned.csv", "ratio", sigma=0.5, start=2)[-1]

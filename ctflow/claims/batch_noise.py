@@ -52,7 +52,7 @@ class Drift(NamedTuple):
     lowest: float
 
 
-def angle(clouds: np.ndarray) -> np.ndarray:
+def angle(clouds: np.ndarray) -> Any:
     """ψ in radians of clouds [..., 2, n, 3], from the Gram matrix of their means; the axis may be any."""
     return np.arctan2(*_doubled(clouds)) / 2
 

@@ -37,8 +37,12 @@ def descend(energy: Any, clouds: Any, tolerance: float, max_iterations: int) -> 
         value, slope = _value_and_slope(energy, with_points(clouds, unravel(jnp.asarray(flat))))
         return float(value), np.asarray(ravel_pytree(slope)[0])
 
-    # Relative to the start's own slope, a start near the end would never do.
-    elsewhere = _on_sphere(unravel(jnp.asarray(np.random.default_rng(0).standard_normal(start.shape))))
+    # Relative to the start's own slope, a start near the end would never do. Random points of many dimensions
+    # are nearly orthogonal and hardly moved, so three are taken.
+    rng = np.random.default_rng(0)
+    elsewhere = _on_sphere(
+        jax.tree.map(lambda z: rng.standard_normal(z.shape) * (np.arange(z.shape[1]) < 3), points(clouds))
+    )
     slopes = jax.tree.leaves(unravel(jnp.asarray(on_flat(np.asarray(ravel_pytree(elsewhere)[0]))[1])))
     largest = max(float(jnp.max(jnp.linalg.norm(slope, axis=1))) for slope in slopes)
     options = {

@@ -38,6 +38,7 @@ def test_where_overlap_is_unstable_the_lowest_state_is_parted():
     assert len(found.reached) == 6
 
 
+@pytest.mark.long
 def test_a_parted_state_is_found_beside_stable_overlap():
     """One of the cells of `test_cells`: 48 latents, σ = 0.3, τ = 0.15, a tenth above the least control."""
     tau = 0.15
@@ -106,6 +107,7 @@ def test_the_price_is_second_order_in_weak_controls_and_ends_at_the_shared_cloud
     assert "energy paid, in nats" in str(found)
 
 
+@pytest.mark.long
 def test_the_response_by_products_is_that_by_a_matrix(monkeypatch):
     energy = clusters(12)
     clouds = ct.stability.lowest_state(energy, 3).clouds
@@ -128,6 +130,7 @@ def test_recall_is_the_chance_to_find_a_partner():
     assert found == pytest.approx(by_hand / 2)
 
 
+@pytest.mark.long
 def test_the_limit_of_many_latents_is_within_its_error():
     def law(n):
         return ct.couplings.from_matrix(mixtures.population_law(n, 0.5), dtype=np.float64)

@@ -77,6 +77,7 @@ def test_a_star_has_the_unstable_directions_of_two_and_those_of_one_cloud_again(
     assert negative(energies.star(two, 4), 4) == negative(two, 2) + 2 * held
 
 
+@pytest.mark.long
 def test_the_least_control_of_a_star_is_that_of_two_and_a_clique_needs_less():
     theta = ct.latents.VonMisesMixture().quantiles((np.arange(24) + 0.5) / 24)
     pairs = ct.couplings.from_latents(theta, theta, bandwidth=0.5, dtype=np.float64)

@@ -65,6 +65,7 @@ def test_matched_pairs_in_any_order_need_no_gap():
     assert "no gap is required" in str(found)
 
 
+@pytest.mark.long
 def test_samples_of_two_clusters_are_within_their_error():
     pairs, options = two_clusters(300, 0), {"temperatures": (0.2, 1.0), "starts": 1, "rtol": 5e-3}
     found = ct.stability.of_pairs(pairs, 3, size=24, draws=4, **options, **QUIET)
@@ -86,6 +87,7 @@ def test_the_least_control_of_samples_is_near_that_of_more_pairs():
     assert "least strength of the control at τ = 0.3" in str(found)
 
 
+@pytest.mark.long
 def test_soft_weights_are_symmetrised_and_their_asymmetry_told():
     rng = np.random.default_rng(0)
     z = rng.standard_normal((40, 4))
@@ -101,10 +103,15 @@ def test_soft_weights_are_symmetrised_and_their_asymmetry_told():
     assert found.components == 1
 
 
+@pytest.mark.wrong_types
+def test_an_array_in_place_of_a_coupling_is_named():
+    with pytest.raises(ValueError, match="coupling must be a Coupling"):
+        ct.stability.of_pairs(np.eye(4) / 4, 3)
+
+
 @pytest.mark.parametrize(
     ("pairs", "options", "words"),
     [
-        (np.eye(4) / 4, {}, "coupling must be a Coupling"),
         (captions(6, 2), {"size": 3}, "size must be an integer >= 4"),
         (captions(6, 2), {"draws": 1}, "draws must be an integer >= 2"),
         (captions(6, 2), {"temperature": 0.1}, "temperature and control belong together"),
