@@ -33,6 +33,8 @@ class LeastControl(NamedTuple):
         resists: curvatures (of the energy, of the control) along the mode that no strength stabilises; None
             if some strength suffices.
         largest: the largest strength that was tried or, where one mode resists, that is known not to suffice.
+        uncertainty: of the curvatures, as in `Modes`: parting at lower rates than this, 1/time, is not seen.
+            Where curvatures rise slowly with λ, slow parting can go on well above `value`.
     """
 
     value: float
@@ -43,6 +45,7 @@ class LeastControl(NamedTuple):
     uncontrolled: float
     resists: tuple[float, float] | None
     largest: float
+    uncertainty: float
 
     def __str__(self) -> str:
         if self.value == 0:
@@ -60,7 +63,8 @@ class LeastControl(NamedTuple):
         kept = "stays" if self.stays else "moves with the strength, and was found anew at each"
         return (
             f"{first}\n"
-            f"lowest antiphase curvature without control: {self.uncontrolled:.4g}\n"
+            f"lowest antiphase curvature without control: {self.uncontrolled:.4g}; parting at rates below "
+            f"{self.uncertainty:.1g} is not seen\n"
             f"the shared cloud {kept}\n"
             f"energy of the shared cloud: {self.shared.value:.6g} nats, speed left {self.shared.error:.1g}\n"
             "stable against small displacements; a parted state of lower energy may exist beside"
@@ -113,7 +117,8 @@ def least_control(
         stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
         lowest = parting(energy, precise_clouds(shared), tolerance=tolerance)
         if lowest.stable:
-            return LeastControl(0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0)
+            none = 0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0
+            return LeastControl(*none, float(lowest.uncertainty[0]))
         if stays:
             return _at_rest(energy, control, shared, lowest, largest, rtol, tolerance)
         return _moving(energy, control, shared, lowest, largest, rtol, tolerance, options)
@@ -155,7 +160,8 @@ def _at_rest(
         own = float(lowest.value[0]) - strength * rise
         enough = -own / rise if rise > 0 else np.inf  # no strength below this one suffices
         if enough > _UNREACHABLE * largest:
-            return LeastControl(np.inf, 0.0, mode, shared, True, uncontrolled, (own, rise), enough)
+            found = np.inf, 0.0, mode, shared, True, uncontrolled, (own, rise), enough
+            return LeastControl(*found, float(lowest.uncertainty[0]))
         step, strength = enough - strength, enough
         if step <= 0.1 * rtol * strength:
             break
@@ -164,7 +170,8 @@ def _at_rest(
             break
         mode = _first(lowest)
     error = max(step, rtol * strength) / 2 + lowest.uncertainty[0] / rise
-    return LeastControl(strength, error, mode, shared, True, uncontrolled, None, strength)
+    found = strength, error, mode, shared, True, uncontrolled, None, strength
+    return LeastControl(*found, float(lowest.uncertainty[0]))
 
 
 def _moving(
@@ -194,7 +201,8 @@ def _moving(
         if above >= largest:
             mode = _first(found)
             resists = along(energy, precise_clouds(near), mode), along(control, precise_clouds(near), mode)
-            return LeastControl(np.inf, 0.0, mode, near, False, uncontrolled, resists, largest)
+            none = np.inf, 0.0, mode, near, False, uncontrolled, resists, largest
+            return LeastControl(*none, float(found.uncertainty[0]))
         above = min(2 * above, largest)
     while above - below > rtol * above:
         middle = (above + below) / 2
@@ -204,4 +212,5 @@ def _moving(
         else:
             below, near, found = middle, here, modes_here
     half = (above - below) / 2
-    return LeastControl(below + half, half, _first(found), near, False, uncontrolled, None, above)
+    some = below + half, half, _first(found), near, False, uncontrolled, None, above
+    return LeastControl(*some, float(found.uncertainty[0]))

@@ -211,6 +211,8 @@ def _krylov(times: Any, size: int, dtype: Any, k: int, seed: int) -> tuple[float
             break
         values += (c - found.astype(np.float64)).tolist()
         known = np.concatenate([known, vectors.astype(dtype)], axis=1)
+        if k == 1:  # copies of the lowest do not matter
+            break
     order = np.argsort(values)[:k]
     value, vectors = np.asarray(values)[order], known[:, order]
     residuals = [times(v).astype(np.float64) - x * v for x, v in zip(value, vectors.T, strict=True)]
