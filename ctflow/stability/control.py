@@ -117,11 +117,27 @@ def least_control(
         stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
         lowest = parting(energy, precise_clouds(shared), tolerance=tolerance)
         if lowest.stable:
-            none = 0.0, 0.0, _first(lowest), shared, stays, float(lowest.value[0]), None, 0.0
-            return LeastControl(*none, float(lowest.uncertainty[0]))
-        if stays:
-            return _at_rest(energy, control, shared, lowest, largest, rtol, tolerance)
-        return _moving(energy, control, shared, lowest, largest, rtol, tolerance, options)
+            value, error, unstable, near, resists, tried = 0.0, 0.0, lowest, shared, None, 0.0
+        elif stays:
+            near = shared
+            value, error, unstable, resists, tried = _at_rest(
+                energy, control, precise_clouds(shared), lowest, largest, rtol, tolerance
+            )
+        else:
+            value, error, unstable, near, resists, tried = _moving(
+                energy, control, shared, lowest, largest, rtol, tolerance, options
+            )
+    return LeastControl(
+        value,
+        error,
+        _first(unstable),
+        near,
+        stays,
+        float(lowest.value[0]),
+        resists,
+        tried,
+        float(unstable.uncertainty[0]),
+    )
 
 
 def _first(found: Modes) -> Any:
@@ -144,34 +160,29 @@ def _along(energy, clouds, mode):
 
 
 def _at_rest(
-    energy: Any,
-    control: Any,
-    shared: SharedEquilibrium,
-    lowest: Modes,
-    largest: float,
-    rtol: float,
-    tolerance: float,
-) -> LeastControl:
-    """λ* for a control that leaves the shared cloud where it is, by tangents of μ."""
-    clouds, uncontrolled = precise_clouds(shared), float(lowest.value[0])
-    strength, step, rise, mode = 0.0, np.inf, 0.0, _first(lowest)
+    energy: Any, control: Any, clouds: Any, lowest: Modes, largest: float, rtol: float, tolerance: float
+) -> tuple[float, float, Modes, tuple[float, float] | None, float]:
+    """λ* by tangents of μ, for a control that leaves the shared cloud where it is.
+
+    Returns:
+        λ*, its error, modes just below it, curvatures along a mode that resists, the largest strength.
+    """
+    strength, step, rise = 0.0, np.inf, np.inf
     for _ in range(_ROUNDS):
-        rise = along(control, clouds, mode)
+        rise = along(control, clouds, _first(lowest))
         own = float(lowest.value[0]) - strength * rise
         enough = -own / rise if rise > 0 else np.inf  # no strength below this one suffices
         if enough > _UNREACHABLE * largest:
-            found = np.inf, 0.0, mode, shared, True, uncontrolled, (own, rise), enough
-            return LeastControl(*found, float(lowest.uncertainty[0]))
+            return np.inf, 0.0, lowest, (own, rise), enough
         step, strength = enough - strength, enough
         if step <= 0.1 * rtol * strength:
             break
-        lowest = parting(energy + strength * control, clouds, tolerance=tolerance)
-        if lowest.stable:
+        found = parting(energy + strength * control, clouds, tolerance=tolerance)
+        if found.stable:
             break
-        mode = _first(lowest)
-    error = max(step, rtol * strength) / 2 + lowest.uncertainty[0] / rise
-    found = strength, error, mode, shared, True, uncontrolled, None, strength
-    return LeastControl(*found, float(lowest.uncertainty[0]))
+        lowest = found
+    error = max(step, rtol * strength) / 2 + float(lowest.uncertainty[0]) / rise
+    return strength, error, lowest, None, strength
 
 
 def _moving(
@@ -183,34 +194,42 @@ def _moving(
     rtol: float,
     tolerance: float,
     options: dict[str, Any],
-) -> LeastControl:
-    """λ* for a control that moves the shared cloud: the first crossing among doubling strengths."""
-    uncontrolled, d = float(lowest.value[0]), points(shared.cloud).shape[1]
+) -> tuple[float, float, Modes, SharedEquilibrium, tuple[float, float] | None, float]:
+    """λ* for a control that moves the shared cloud: the first crossing among doubling strengths.
+
+    Returns:
+        As `_at_rest`, with the shared cloud after the modes.
+    """
+    d = points(shared.cloud).shape[1]
+    options = options | {"starts": 1, "modalities": shared.modalities}
 
     def at(strength: float, near: SharedEquilibrium) -> tuple[SharedEquilibrium, Modes]:
         whole = energy + strength * control
-        found = shared_equilibrium(whole, d, **(options | {"start": near.cloud, "starts": 1}))
+        found = shared_equilibrium(whole, d, **(options | {"start": near.cloud}))
         return found, parting(whole, precise_clouds(found), tolerance=tolerance)
 
-    below, above, near, found = 0.0, largest / 2**14, shared, lowest
+    below, above, near = 0.0, largest / 2**14, shared
     while True:
-        here, modes_here = at(above, near)
-        if modes_here.stable:
+        here, found = at(above, near)
+        if found.stable:
             break
-        below, near, found = above, here, modes_here
+        below, near, lowest = above, here, found
         if above >= largest:
-            mode = _first(found)
-            resists = along(energy, precise_clouds(near), mode), along(control, precise_clouds(near), mode)
-            none = np.inf, 0.0, mode, near, False, uncontrolled, resists, largest
-            return LeastControl(*none, float(found.uncertainty[0]))
+            clouds, mode = precise_clouds(near), _first(lowest)
+            return (
+                np.inf,
+                0.0,
+                lowest,
+                near,
+                (along(energy, clouds, mode), along(control, clouds, mode)),
+                largest,
+            )
         above = min(2 * above, largest)
     while above - below > rtol * above:
         middle = (above + below) / 2
-        here, modes_here = at(middle, near)
-        if modes_here.stable:
+        here, found = at(middle, near)
+        if found.stable:
             above = middle
         else:
-            below, near, found = middle, here, modes_here
-    half = (above - below) / 2
-    some = below + half, half, _first(found), near, False, uncontrolled, None, above
-    return LeastControl(*some, float(found.uncertainty[0]))
+            below, near, lowest = middle, here, found
+    return (below + above) / 2, (above - below) / 2, lowest, near, None, above

@@ -8,6 +8,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
+from ctflow._base.blas import one_blas_thread
 from ctflow.clouds import points, with_points
 
 
@@ -52,7 +53,8 @@ def descend(energy: Any, clouds: Any, tolerance: float, max_iterations: int) -> 
         "ftol": 0.0,
         "maxcor": 20,
     }
-    done = minimize(on_flat, np.asarray(start), jac=True, method="L-BFGS-B", options=options)
+    with one_blas_thread():
+        done = minimize(on_flat, np.asarray(start), jac=True, method="L-BFGS-B", options=options)
     return float(done.fun), with_points(clouds, _on_sphere(unravel(jnp.asarray(done.x))))
 
 

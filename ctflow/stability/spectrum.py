@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 from scipy.sparse import linalg
 
+from ctflow._base.blas import one_blas_thread
 from ctflow._base.checks import check_choice, check_count, check_positive
 from ctflow.clouds import as_dtype, points
 from ctflow.energy import as_energy, check_energy
@@ -119,7 +120,8 @@ def modes(
     check_count("k", k)
     check_choice("kind", kind, chart.KINDS)
     check_positive("tolerance", tolerance)
-    with jax.enable_x64(True):  # clouds of float64 keep their digits, those of float32 stay so
+    # Clouds of float64 keep their digits, those of float32 stay so.
+    with jax.enable_x64(True), one_blas_thread():
         return _modes(as_energy(energy), clouds, k, kind, tolerance, seed)
 
 

@@ -97,6 +97,21 @@ def test_the_least_control_of_a_star_is_that_of_two_and_a_clique_needs_less():
     assert 0 < least(energies.clique, 3) < 0.95 * two
 
 
+@pytest.mark.long
+def test_a_control_that_moves_the_shared_cloud_of_three_is_followed():
+    theta = ct.latents.VonMisesMixture().quantiles((np.arange(16) + 0.5) / 16)
+    pairs = ct.couplings.from_latents(theta, theta, bandwidth=0.5, dtype=np.float64)
+    energy = energies.clique(energies.symmetric(pairs, temperature=0.3), 3)
+    shared = ct.stability.shared_equilibrium(energy, 3, modalities=3)
+    control = energies.clique(energies.Uniformity(), 3)
+    found = ct.stability.least_control(energy, control, 3, shared=shared, largest=4, rtol=0.05)
+    assert not found.stays
+    assert 0 < found.value < 4
+    whole = energy + 1.1 * found.value * control
+    near = ct.stability.shared_equilibrium(whole, 3, modalities=3, start=found.shared.cloud, starts=0)
+    assert ct.stability.modes(whole, near.clouds, kind="antiphase").stable
+
+
 @pytest.mark.parametrize(("sigma", "tau"), [(1.0, 0.5), (0.7, 0.3)])
 def test_rates_of_one_direction_and_of_simclr_at_the_flat_ring(sigma, tau):
     two = ring.growth(sigma, tau, MODES)
