@@ -38,9 +38,9 @@ SINCE = {
         "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
         "von_mises_fisher",
-        "stability": "ControlPrice CriticalTemperature LeastControl LimitingTemperature LowestState Modes "
-        "PairsStability SharedEquilibrium control_price critical_temperature least_control "
-        "limiting_temperature lowest_state modes of_pairs shareable shared_equilibrium",
+        "stability": "ControlPrice CriticalTemperature Estimate LeastControl LimitingTemperature LowestState "
+        "Modes OwnPairs Parts Shareable SharedEquilibrium control_price critical_temperature least_control "
+        "limiting_temperature lowest_state modes of_pairs parts sampled shareable shared_equilibrium",
         "stopping": "Plateau Target fastest_rate",
     },
 }
