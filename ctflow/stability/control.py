@@ -16,7 +16,9 @@ from ctflow.stability.shared import SharedEquilibrium, check_rests, precise_clou
 from ctflow.stability.spectrum import Modes
 
 _ROUNDS = 40
-_UNREACHABLE = 1e4  # a control that would take this times the largest strength has curvature by rounding only
+_UNREACHABLE = (
+    100.0  # a control that would take this times the largest strength has curvature by rounding only
+)
 
 
 class LeastControl(NamedTuple):
@@ -97,7 +99,7 @@ def least_control(
         d: dimension of the ambient space.
         shared: the shared cloud of `energy`, if it is known.
         largest: largest strength to try, > 0, for a control that moves the shared cloud. For others a
-            strength of 10⁴ times this counts as out of reach.
+            strength of 100 times this counts as out of reach.
         rtol: relative accuracy of λ*, > 0.
         tolerance: as in `modes`.
         options: of `shared_equilibrium`.

@@ -116,8 +116,8 @@ class OwnPairs(NamedTuple):
             else ""
         )
         return (
-            f"critical temperature {where}: {self.value:.3g} ± {self.error:.1g}; below it overlap is "
-            f"unstable and a gap opens{some}"
+            f"critical temperature {where}: {self.value:.3g} ± {self.error:.1g}; just below it overlap "
+            f"is unstable and a gap opens{some}"
         )
 
     def _control(self) -> str:
@@ -132,6 +132,8 @@ class OwnPairs(NamedTuple):
         if self.strength.value == 0:
             return f"least control at temperature {self.temperature:g}: none is needed, overlap is stable"
         half = "" if np.isnan(self.strength.half) else f", {self.strength.half:.3g} at half the size"
+        if free := int((self.strength.draws == 0).sum()):
+            half += f"; none is needed in {free} of {len(self.strength.draws)} samples, which count as 0"
         return (
             f"least control at temperature {self.temperature:g}: {self.strength.value:.3g} ± "
             f"{self.strength.error:.1g}{half}"
@@ -182,7 +184,8 @@ def of_pairs(
 ) -> OwnPairs:
     """τ* of your own pairs in d dimensions, and the least strength of a control, from random samples.
 
-    Below τ* free points cannot rest in overlap: a gap must open. Above τ* the loss forces none. This is about
+    Just below τ* free points cannot rest in overlap: a gap must open. Above τ* the loss forces none. At lower
+    temperatures overlap may be stable again, and then the least strength there is 0. This is about
     points that can be placed anywhere on the sphere S^{d-1}. It does not say that an encoder has no gap
     above τ*, because an encoder of limited capacity, or one that has not been trained to the end, may be held
     back by more than the loss; and below τ* it does not say how wide the gap is. Stability is local: a parted

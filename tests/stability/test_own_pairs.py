@@ -178,18 +178,25 @@ def test_a_sample_has_the_critical_temperature_of_the_whole_within_its_error():
 
 @pytest.mark.long
 def test_the_whole_coupling_has_its_own_critical_temperature_and_least_control():
-    """Also in more dimensions than the points need, which are left out where the curvatures are computed."""
     coupling = ct.couplings.from_matrix(two_clusters(30))
     control = energies.SymmetricDivergence(ct.kernels.Exponential(0.3))
-    for d in (3, 200):
-        found = of_pairs(coupling, d, temperature=0.3, control=control, rtol=2e-3, progress=False)
-        assert found.size == found.n == 30
-        direct = ct.stability.critical_temperature(coupling, min(d, 31), temperatures=(0.3, 1.5), scan=12)
-        np.testing.assert_allclose(found.value, direct.value, rtol=5e-3)
-        energy = energies.symmetric(coupling, temperature=0.3)
-        strength = ct.stability.least_control(energy, control, min(d, 31)).value
-        np.testing.assert_allclose(found.strength.value, strength, rtol=5e-3)
-        assert "no error of sampling" in str(found)
+    found = of_pairs(coupling, 3, temperature=0.3, control=control, rtol=2e-3, progress=False)
+    assert found.size == found.n == 30
+    direct = ct.stability.critical_temperature(coupling, 3, temperatures=(0.3, 1.5), scan=12)
+    np.testing.assert_allclose(found.value, direct.value, rtol=5e-3)
+    strength = ct.stability.least_control(energies.symmetric(coupling, temperature=0.3), control, 3).value
+    np.testing.assert_allclose(found.strength.value, strength, rtol=5e-3)
+    assert "no error of sampling" in str(found)
+
+
+@pytest.mark.long
+def test_dimensions_that_the_shared_cloud_does_not_span_are_left_out():
+    coupling = ct.couplings.from_matrix(two_clusters(30))
+    found = of_pairs(coupling, 200, progress=False, rtol=5e-3)
+    for factor, stable in ((1.01, True), (0.99, False)):
+        energy = energies.symmetric(coupling, temperature=factor * found.value)
+        shared = ct.stability.shared_equilibrium(energy, 31)
+        assert ct.stability.modes(energy, shared.clouds, kind="antiphase").stable == stable
 
 
 @pytest.mark.long
