@@ -16,9 +16,9 @@ from ctflow.stability.shared import SharedEquilibrium, check_rests, precise_clou
 from ctflow.stability.spectrum import Modes
 
 _ROUNDS = 40
-_UNREACHABLE = (
-    100.0  # a control that would take this times the largest strength has curvature by rounding only
-)
+# Where so many times the largest strength would be needed, the control's curvature is rounding: at the first
+# the search ends, and what it finds above the second is no strength either.
+_UNREACHABLE, _FAR = 1e4, 100.0
 
 
 class LeastControl(NamedTuple):
@@ -169,7 +169,7 @@ def _at_rest(
     Returns:
         λ*, its error, modes just below it, curvatures along a mode that resists, the largest strength.
     """
-    strength, step, rise = 0.0, np.inf, np.inf
+    strength, step, rise, own = 0.0, np.inf, np.inf, 0.0
     for _ in range(_ROUNDS):
         rise = along(control, clouds, _first(lowest))
         own = float(lowest.value[0]) - strength * rise
@@ -183,6 +183,8 @@ def _at_rest(
         if found.stable:
             break
         lowest = found
+    if strength > _FAR * largest:
+        return np.inf, 0.0, lowest, (own, rise), strength
     error = max(step, rtol * strength) / 2 + float(lowest.uncertainty[0]) / rise
     return strength, error, lowest, None, strength
 
