@@ -207,11 +207,17 @@ def test_a_control_of_which_no_strength_suffices_is_told():
     assert "no strength suffices in 1 of 1 samples" in str(found)
 
 
+@pytest.mark.wrong_types
+def test_what_is_no_coupling_is_named():
+    with pytest.raises(ValueError, match=r"coupling must be a Coupling of ct\.couplings, got ndarray"):
+        of_pairs(np.eye(4) / 4, 3)
+    with pytest.raises(ValueError, match=r"coupling must be a Coupling of ct\.couplings, got NoneType"):
+        shareable(None)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda c: of_pairs(np.eye(4) / 4, 3), "coupling must be a Coupling of ct.couplings, got ndarray"),
-        (lambda c: shareable(None), "coupling must be a Coupling of ct.couplings, got NoneType"),
         (lambda c: of_pairs(c, 1), "d must be an integer >= 2, got 1"),
         (lambda c: of_pairs(c, 3, size=2), "size must be an integer >= 6, got 2"),
         (lambda c: of_pairs(c, 3, size=21), "size must be <= 20, the number of items, got 21"),
