@@ -174,18 +174,21 @@ def _at_rest(
         rise = along(control, clouds, _first(lowest))
         own = float(lowest.value[0]) - strength * rise
         enough = -own / rise if rise > 0 else np.inf  # no strength below this one suffices
+        if enough > _FAR * largest and lowest.stable:  # what is left is uncertain, and no strength removes it
+            break
         if enough > _UNREACHABLE * largest:
             return np.inf, 0.0, lowest, (own, rise), enough
         step, strength = enough - strength, enough
         if step <= 0.1 * rtol * strength:
             break
         found = parting(energy + strength * control, clouds, tolerance=tolerance)
-        if found.stable:
+        if found.value[0] >= -max(1e-6 * abs(found.fastest), found.error[0]):
             break
         lowest = found
     if strength > _FAR * largest:
         return np.inf, 0.0, lowest, (own, rise), strength
-    error = max(step, rtol * strength) / 2 + float(lowest.uncertainty[0]) / rise
+    unseen = float(lowest.uncertainty[0]) / rise if rise > 0 else np.inf
+    error = max(step, rtol * strength) / 2 + unseen
     return strength, error, lowest, None, strength
 
 
