@@ -182,7 +182,7 @@ def _at_rest(
         if step <= 0.1 * rtol * strength:
             break
         found = parting(energy + strength * control, clouds, tolerance=tolerance)
-        if found.value[0] >= -max(1e-6 * abs(found.fastest), found.error[0]):
+        if found.value[0] >= -max(1e-7 * abs(found.fastest), found.error[0]):
             break
         lowest = found
     if strength > _FAR * largest:
