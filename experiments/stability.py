@@ -32,12 +32,12 @@ from tqdm import tqdm
 
 import ctflow as ct
 from ctflow._base.checks import check_choice, check_count, check_positive
-from ctflow.claims import criterion
+from ctflow.claims import criterion, mixtures
+from ctflow.claims.least_control import controls, strength_seen
 from ctflow.claims.onset import parting_rate
 from ctflow.energies import Energy
 from ctflow.energies.parts import mean_kernel
 from ctflow.experiment import Result, columns, main, results_of
-from ctflow.latents import VonMisesMixture
 from experiments.plots.stability import plot
 
 LOSSES = ("InfoNCE", "InfoNCE of 3", "SigLIP", "SimCLR")
@@ -45,8 +45,6 @@ CONTROLS = ("divergence", "MMD²", "energy distance")
 TEMPERATURES = (0.1, 1.4)
 BESIDE = (0.98, 1.02)
 """Temperatures of the runs, as multiples of τ*."""
-BELOW = (0.94, 0.97)
-"""Strengths of the runs, as multiples of λ*: the lowest curvature has a kink there, so they lie below."""
 
 
 @dataclass(frozen=True)
@@ -106,20 +104,9 @@ def loss_of(name: str) -> tuple[Callable[..., Energy], int]:
     return {"InfoNCE": ct.energies.symmetric, "SigLIP": BestBias, "SimCLR": ct.energies.pooled}[name], 2
 
 
-def control_of(name: str, temperature: float) -> Energy:
-    """The control at strength 1."""
-    return {
-        "divergence": ct.energies.SymmetricDivergence(ct.kernels.Exponential(temperature)),
-        "MMD²": ct.energies.MaximumMeanDiscrepancy(ct.kernels.ChordalGaussian(0.5)),
-        "energy distance": ct.energies.EnergyDistance(softening=0.3),
-    }[name]
-
-
 def pairs_of(config: Config, sigma: float) -> ct.couplings.Coupling:
     """Pairs of latents at the quantiles of two clusters."""
-    n = config.num_latents
-    latents = VonMisesMixture().quantiles((np.arange(n) + 0.5) / n)
-    return ct.couplings.from_latents(latents, latents, bandwidth=sigma, dtype=np.float64)
+    return ct.couplings.from_matrix(mixtures.law(config.num_latents, sigma), dtype=np.float64)
 
 
 def temperature_at(config: Config, name: str, sigma: float, d: int) -> dict[str, Any]:
@@ -148,21 +135,19 @@ def temperature_at(config: Config, name: str, sigma: float, d: int) -> dict[str,
 def strength_at(config: Config, name: str, sigma: float, d: int) -> dict[str, Any]:
     """λ* of a control, predicted and where particles stop parting."""
     energy = ct.energies.symmetric(pairs_of(config, sigma), temperature=config.temperature)
-    control = control_of(name, config.temperature)
+    control = controls(config.temperature)[name]
     least = ct.stability.least_control(energy, control, d, starts=2)
     row = {"control": name, "sigma": sigma, "d": d, "predicted": least.value, "simulated": least.value}
     if least.value > 0:
-        rng, at = np.random.default_rng([config.seed, d, 1]), [least.value * ratio for ratio in BELOW]
-        step = 0.3 * config.temperature
-        first, second = (parting_rate(energy + s * control, least.shared, step, rng) for s in at)
-        row["simulated"] = at[1] + (at[1] - at[0]) * second / (first - second)
+        rng = np.random.default_rng([config.seed, d, 1])
+        row["simulated"] = strength_seen(energy, control, least, 0.3 * config.temperature, rng)
     return row
 
 
 def price_of(config: Config, name: str, sigma: float, d: int) -> list[dict[str, Any]]:
     """Energy paid and gap left as a control grows, from the state that has parted without it."""
     energy = ct.energies.symmetric(pairs_of(config, sigma), temperature=config.temperature)
-    control = control_of(name, config.temperature)
+    control = controls(config.temperature)[name]
     free = ct.stability.lowest_state(energy, d)
     reach = ct.stability.control_price(energy, control, free.clouds, [1e-6]).reach
     strengths = reach * np.geomspace(0.03, 1000, 13)

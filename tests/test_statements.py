@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import reproduce
+from experiments import reproduce, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -174,7 +174,7 @@ def test_all_results_are_of_one_commit():
 
 def test_the_summary_page_is_what_the_tables_say():
     """Written again from the committed results: every number in it is one of theirs."""
-    page = reproduce.page(ROOT / "figures", "paper")
+    page = summary.page(ROOT / "figures", "paper")
     assert page == (ROOT / "figures" / "README.md").read_text()
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import optax
 
 import ctflow as ct
+from ctflow.claims import mixtures
 from ctflow.claims.evidence import Check, Evidence, at_least, at_most, close, sphere
 from ctflow.claims.onset import parting_rate
 from ctflow.energies import CentroidGap, Energy, EnergyDistance, MaximumMeanDiscrepancy, SymmetricDivergence
-from ctflow.latents import VonMisesMixture
 from ctflow.running.sweep import sweep
 from ctflow.storage.tables import columns
 
@@ -28,8 +28,7 @@ TITLE = "the least control that prevents a gap"
 SOURCE = "zero of the lowest antiphase curvature of J^Sym + λ·control at the best shared cloud (ct.stability)"
 TAU, SIGMA = 0.3, 0.5
 BELOW, ABOVE = (0.94, 0.97), 1.03
-"""Strengths at which rates of parting are measured, as multiples of λ*. The lowest curvature has a kink at λ*
-where other displacements take over, so the rates are extrapolated from below."""
+"""Strengths at which rates of parting are measured, as multiples of λ*."""
 STRENGTHS = (0.5, 0.8, 0.9, 1.1, 1.2, 1.5)
 """Strengths of the runs to the end, as multiples of λ*."""
 STRONG = 100.0
@@ -38,10 +37,10 @@ _N = 24
 _STEPS = 8000
 
 
-def controls() -> dict[str, Energy]:
+def controls(temperature: float = TAU) -> dict[str, Energy]:
     """The controls by name."""
     return {
-        "divergence": SymmetricDivergence(ct.kernels.Exponential(TAU)),
+        "divergence": SymmetricDivergence(ct.kernels.Exponential(temperature)),
         "MMD²": MaximumMeanDiscrepancy(ct.kernels.ChordalGaussian(0.5)),
         "energy distance": EnergyDistance(softening=0.3),
         "means": CentroidGap(),
@@ -50,9 +49,21 @@ def controls() -> dict[str, Energy]:
 
 def loss() -> ct.energies.Symmetric:
     """J^Sym of the pairs in two clusters."""
-    angles = VonMisesMixture().quantiles((np.arange(_N) + 0.5) / _N)
-    pairs = ct.couplings.from_latents(angles, angles, bandwidth=SIGMA, dtype=np.float64)
+    pairs = ct.couplings.from_matrix(mixtures.law(_N, SIGMA), dtype=np.float64)
     return ct.energies.symmetric(pairs, temperature=TAU)
+
+
+def strength_seen(
+    energy: Energy, control: Energy, least: Any, step_size: float, rng: np.random.Generator
+) -> float:
+    """The strength at which clouds beside overlap stop parting, from their rates at two strengths below.
+
+    The lowest curvature has a kink at λ*, where other displacements take over, so the rates are extrapolated
+    from below.
+    """
+    at = [least.value * ratio for ratio in BELOW]
+    first, second = (parting_rate(energy + s * control, least.shared, step_size, rng) for s in at)
+    return at[1] + (at[1] - at[0]) * second / (first - second)
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:
@@ -87,11 +98,8 @@ def _onset(
         rate = parting_rate(energy + STRONG * control, least.shared, 0.3 * TAU / 40, rng)
         row = {"control": name, "d": d, "predicted": np.inf, "simulated": np.inf}
         return row, [at_least(f"{where}, λ = {STRONG:g}: rate at which clouds part", 0.01, rate)]
-    strengths = [least.value * ratio for ratio in (*BELOW, ABOVE)]
-    first, second, above = (
-        parting_rate(energy + strength * control, least.shared, 0.3 * TAU, rng) for strength in strengths
-    )
-    seen = strengths[1] + (strengths[1] - strengths[0]) * second / (first - second)
+    seen = strength_seen(energy, control, least, 0.3 * TAU, rng)
+    above = parting_rate(energy + ABOVE * least.value * control, least.shared, 0.3 * TAU, rng)
     row = {"control": name, "d": d, "predicted": least.value, "simulated": seen}
     return row, [
         close(f"{where}: strength at which clouds stop parting", least.value, seen, relative=0.02),

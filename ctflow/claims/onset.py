@@ -21,11 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import ctflow as ct
-from ctflow.claims import criterion, ring
+from ctflow.claims import criterion, mixtures, ring
 from ctflow.claims.evidence import Check, Evidence, at_most, close, sphere
 from ctflow.clouds import points, with_points
 from ctflow.couplings import Coupling
-from ctflow.latents import VonMisesMixture
 from ctflow.storage.tables import columns
 
 TITLE = "when a gap must open"
@@ -64,22 +63,18 @@ def simplex_temperature(count: int, leak: float) -> float:
 
 def cases(d: int) -> list[Case]:
     """The couplings, of 24 latents each."""
-    angles = VonMisesMixture().quantiles((np.arange(_N) + 0.5) / _N)
-    clusters = ct.couplings.from_latents(angles, angles, bandwidth=0.5, dtype=np.float64)
     waves, _ = ring.onset(0.8)
     laws = {
         "ring σ = 0.8": (ring.law(_N, 0.8), (0.9 * waves, 1.3 * waves), waves),
         "ring σ = 0.5": (ring.law(_N, 0.5), (0.21, 0.4), np.nan),
+        "two clusters σ = 0.5": (mixtures.law(_N, 0.5), (0.47, 0.75), np.nan),
     }
-    found = [
+    if d < _CLASSES:
+        laws["classes"] = classes(_CLASSES, _N, _LEAK), (0.33, 0.55), np.nan
+    return [
         Case(name, ct.couplings.from_matrix(law, dtype=np.float64), range_, closed)
         for name, (law, range_, closed) in laws.items()
     ]
-    found.append(Case("two clusters σ = 0.5", clusters, (0.47, 0.75)))
-    if d < _CLASSES:
-        law = classes(_CLASSES, _N, _LEAK)
-        found.append(Case("classes", ct.couplings.from_matrix(law, dtype=np.float64), (0.33, 0.55)))
-    return found
 
 
 def run(*, quick: bool, seed: int = 0) -> Evidence:

@@ -102,6 +102,12 @@ def slope(energy: Any, clouds: Any, *, kind: str) -> Any:
     return jax.grad(partial(along, energy, clouds, mix))(at_rest(clouds, mix))
 
 
+def speed(energy: Any, clouds: Any, *, kind: str = "all") -> float:
+    """Root mean square speed of the flow along displacements of a kind, in radians per time."""
+    slopes = jax.tree.leaves(slope(energy, clouds, kind=kind))
+    return float(np.sqrt(sum(np.sum(np.asarray(part, np.float64) ** 2) for part in slopes)))
+
+
 @partial(jax.jit, static_argnames="kind")
 def curvature(energy: Any, clouds: Any, coordinates: Any, *, kind: str) -> Any:
     """The Hessian times a vector of coordinates."""

@@ -115,7 +115,7 @@ def least_control(
     check_rests(shared)
     with jax.enable_x64(True):
         energy, control = (as_dtype(part, jnp.float64) for part in (energy, control))
-        push = float(np.linalg.norm(chart.slope(control, shared.clouds, kind="all")))
+        push = chart.speed(control, shared.clouds)
         stays = push <= 1e-6 * (1 + abs(float(control(shared.clouds))))
         lowest = parting(energy, precise_clouds(shared), tolerance=tolerance)
         if lowest.stable:

@@ -148,7 +148,7 @@ def lowest_state(
         below = shared.value - reached[best].energy
         if below <= _rounding(shared.value):
             below, clouds, apart = 0.0, shared.clouds, 0.0
-        speed = float(np.linalg.norm(_flat(chart.slope(whole, clouds, kind="all"))))
+        speed = chart.speed(whole, clouds)
     order = sorted(reached, key=lambda end: end.energy)
     return LowestState(below, speed, clouds, apart, tuple(order), shared, overlap)
 
@@ -160,10 +160,6 @@ def distance(clouds: Any) -> float:
 
 def _rounding(energy: float) -> float:
     return _LOWER * (1 + abs(energy))
-
-
-def _flat(slopes: Any) -> np.ndarray:
-    return np.concatenate([np.asarray(slope).ravel() for slope in jax.tree.leaves(slopes)])
 
 
 def _start(kind: str, shared: SharedEquilibrium, size: float, rng: np.random.Generator) -> Any:

@@ -129,7 +129,7 @@ def control_price(
             whole = energy + strength * control
             _, near = descend(whole, near, tolerance, max_iterations)
             ends.append(near)
-            errors.append(float(np.linalg.norm(ravel_pytree(chart.slope(whole, near, kind="all"))[0])))
+            errors.append(chart.speed(whole, near))
         start, values = float(energy(clouds)), np.array([float(energy(end)) for end in ends])
         couplings = list(couplings_of(energy))
         pairing = couplings[0] if len(couplings) == 1 and len(jax.tree.leaves(points(clouds))) == 2 else None

@@ -223,15 +223,14 @@ def shared_equilibrium(
         ends = [descend(together, cloud_of(z), tolerance, max_iterations) for z in clouds]
         value, cloud = min(ends, key=lambda end: end[0])
         both = repeated(cloud, modalities)
-        slopes = {
-            kind: float(np.linalg.norm(chart.slope(whole, both, kind=kind)))
-            for kind in ("in phase", "antiphase")
-        }
+        together_speed, parting_speed = (
+            chart.speed(whole, both, kind=kind) for kind in ("in phase", "antiphase")
+        )
     return SharedEquilibrium(
         value,
-        slopes["in phase"],
+        together_speed,
         cloud,
-        slopes["antiphase"],
+        parting_speed,
         all(map(is_symmetric, found)),
         tuple(sorted(energy for energy, _ in ends)),
         modalities,

@@ -138,7 +138,7 @@ def _modes(energy: Any, clouds: Any, k: int, kind: str, tolerance: float, seed: 
         )
     dtype = z[0].dtype
     energy = as_dtype(exactly(energy, dtype), dtype)
-    speed = _norm(chart.slope(energy, clouds, kind="all"))
+    speed = chart.speed(energy, clouds)
     rest = chart.at_rest(clouds, chart.mixing(kind, len(z)))
     flat, unravel = ravel_pytree(rest)
     if k > len(flat):
@@ -167,10 +167,6 @@ def _modes(energy: Any, clouds: Any, k: int, kind: str, tolerance: float, seed: 
         )
     mode = jax.tree.map(np.asarray, chart.displacements(clouds, jnp.asarray(vectors.T, dtype), kind=kind))
     return Modes(value, error, mode, fastest, speed, kind, method)
-
-
-def _norm(tree: Any) -> float:
-    return float(np.sqrt(sum(np.sum(np.asarray(a, np.float64) ** 2) for a in jax.tree.leaves(tree))))
 
 
 def _krylov(times: Any, size: int, dtype: Any, k: int, seed: int) -> tuple[float, Any, Any, Any]:

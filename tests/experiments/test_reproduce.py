@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ctflow import experiment, io
-from experiments import multimodal_toy, reproduce
+from experiments import multimodal_toy, reproduce, summary
 from experiments.together import run_together
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def test_finished_settings_are_recognised_and_others_are_not(tmp_path):
 def test_every_experiment_has_claims_and_both_presets():
     for name in reproduce.EXPERIMENTS:
         assert set(reproduce.module_of(name).PRESETS) >= set(reproduce.PRESETS)
-        assert callable(reproduce.CLAIMS[name])
+        assert callable(summary.CLAIMS[name])
 
 
 def test_bad_preset_is_named(capsys):

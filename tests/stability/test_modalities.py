@@ -8,6 +8,7 @@ import ctflow as ct
 from ctflow import energies
 from ctflow.claims import ring, ring_losses
 from ctflow.stability import chart
+from ctflow.stability.parting import parting
 from ctflow.stability.shared import repeated
 from tests.draws import uniform
 
@@ -75,6 +76,14 @@ def test_a_star_has_the_unstable_directions_of_two_and_those_of_one_cloud_again(
     alone = np.asarray(chart.hessian(two, ct.Pair(flat(), flat()), kind="all"))[: 2 * N, : 2 * N]
     held = int(np.sum(np.linalg.eigvalsh(alone) < -1e-9))
     assert negative(energies.star(two, 4), 4) == negative(two, 2) + 2 * held
+
+
+def test_the_rotations_of_many_dimensions_do_not_raise_the_number_of_modes_without_bound():
+    flat_in_many = jnp.pad(flat(), ((0, 0), (0, 17)))
+    found = parting(energies.star(pair(0.9, 0.45), 3), (flat_in_many,) * 3, 4)
+    assert found.kind == "all"
+    assert len(found.value) == 32
+    assert found.value[0] < 0
 
 
 @pytest.mark.long
