@@ -4,11 +4,11 @@ This goes beyond the paper. The loss charges the level of the cosines, which Inf
 rings it is a convex function of p and c, the ring's cosines being p cos(θ_i - θ_j) + c
 (`ctflow.claims.ring_losses`). With κ* and β* the p/τ and c/τ + b of least loss, which depend on σ and on the
 number of negatives N only, rings at a bias b rest at p = τκ* and c = τ(β* - b), if such rings exist. They are
-√((1-c)² - p²) apart, whatever the start; at biases up to β* + κ* - 1/τ they overlap. If the bias is learned
-with the clouds, only c/τ + b = β* is set, and starts and learning rates decide on the gap again; if the
-temperature is learned as well, only p/τ = κ* is. Two rings of one height are at a saddle, at which waves out
-of plane can grow before the levels part, as under InfoNCE (`ctflow.claims.overlap`): then they end in another
-state.
+√((1-c)² - p²) apart, whatever their heights at the start; at biases up to β* + κ* - 1/τ they overlap. If the
+bias is learned with the clouds, only c/τ + b = β* is set, and starts and learning rates decide on the gap
+again; if the temperature is learned as well, only p/τ = κ* is. Two rings of one height are at a saddle, at
+which waves out of plane can grow before the levels part, as under InfoNCE (`ctflow.claims.overlap`): then
+they end in another state.
 """
 
 from itertools import product
