@@ -41,13 +41,16 @@ class Embeddings:
 
     Attributes:
         name: name used in messages: the path as given, or the name of the array.
+        label: short name of the modality, used in reports: the file's name without its ending, or `name`.
         shape: (n, d), n >= 2 and d >= 2.
         stored: dtype of the stored numbers: float16, bfloat16, float32 or float64.
         dtype: dtype of the rows that are returned: float64 if stored as float64, else float32.
         norms: smallest and largest stored norm among the rows read so far; None before the first read.
     """
 
-    def __init__(self, name: str, parts: Sequence[Part], *, normalize: bool = False):
+    def __init__(
+        self, name: str, parts: Sequence[Part], *, normalize: bool = False, label: str | None = None
+    ):
         first = parts[0]
         for part in parts:
             files.check_table(part.name, part.shape, part.dtype.name)
@@ -57,7 +60,8 @@ class Embeddings:
                     f"{first.dtype.name}, got {part.shape[1]} {part.dtype.name}; convert one"
                 )
         self._ends = np.cumsum([part.shape[0] for part in parts])
-        self.name, self.shape = name, (int(self._ends[-1]), int(first.shape[1]))
+        self.name, self.label = name, name if label is None else label
+        self.shape = (int(self._ends[-1]), int(first.shape[1]))
         if self.shape[0] < 2:
             raise ValueError(f"{name} must have n >= 2 rows, got shape {self.shape}")
         # Big-endian numbers are read too, and returned in the byte order of this machine.
@@ -71,7 +75,7 @@ class Embeddings:
 
     def normalized(self) -> "Embeddings":
         """The same embeddings, but rows of any norm > 0 are accepted and brought to unit norm."""
-        return Embeddings(self.name, self._parts, normalize=True)
+        return Embeddings(self.name, self._parts, normalize=True, label=self.label)
 
     def shards(self) -> list[tuple[str, int]]:
         """Name and number of rows of each file, in order."""
@@ -251,7 +255,8 @@ def open_embeddings(
     path = existing_path(path)
     parts = [_open_part(file, column) for file in (_shards(path) if path.is_dir() else [path])]
     filled = [part for part in parts if part.shape[0] > 0]
-    return Embeddings(name or str(path), filled or parts[:1], normalize=normalize)
+    label = name or (path.name if path.is_dir() else path.stem)
+    return Embeddings(name or str(path), filled or parts[:1], normalize=normalize, label=label)
 
 
 def _shards(folder: Path) -> list[Path]:
