@@ -8,17 +8,28 @@ unpack more at once than `parts.check_piece` allows.
 from ctflow.embeddings.readers.flat import Flat, npy, safetensors
 from ctflow.embeddings.readers.hdf5 import Hdf5
 from ctflow.embeddings.readers.parquet import Parquet
-from ctflow.embeddings.readers.parts import FLOATS, Memory, Part, check_promise, check_table, choose
+from ctflow.embeddings.readers.parts import (
+    NUMBERS,
+    Ambiguous,
+    Memory,
+    Part,
+    check_numbers,
+    check_promise,
+    check_table,
+    choose,
+)
 from ctflow.embeddings.readers.zipped import Zipped
 
 __all__ = [
-    "FLOATS",
+    "NUMBERS",
+    "Ambiguous",
     "Flat",
     "Hdf5",
     "Memory",
     "Parquet",
     "Part",
     "Zipped",
+    "check_numbers",
     "check_promise",
     "check_table",
     "choose",

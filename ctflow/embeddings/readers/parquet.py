@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ctflow.embeddings.readers.parquet_pages import pages
-from ctflow.embeddings.readers.parts import FLOATS, check_piece, check_whole, choose, extra, spans
+from ctflow.embeddings.readers.parts import NUMBERS, check_piece, check_whole, choose, extra, spans
 from ctflow.storage.reading import readable
 
 _BATCH_BYTES = 1 << 22
@@ -35,7 +35,7 @@ class Parquet:
         found = {key: ((n, *_width(kind)), _numbers_of(kind)) for key, kind in types.items()}
         self._column = choose(self.name, found, column)
         shape, dtype = found[self._column]
-        if len(shape) != 2 or dtype not in FLOATS:
+        if len(shape) != 2 or dtype not in NUMBERS:
             raise ValueError(
                 f"{self.name} must hold lists of floating-point numbers in column {self._column!r}, got "
                 f"{types[self._column]}; name another column with column=... (--column)"
