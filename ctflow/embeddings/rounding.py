@@ -1,9 +1,9 @@
 """What rounding a row's numbers show, and how far from 1 it may have moved the row's norm.
 
-Embeddings are often computed or stored in a coarser precision than that of the file: float16 features saved as
-float32, float32 rows written by `.tolist()`, numbers printed with six decimals. The numbers themselves tell:
-those of a row that was once float16 are all float16 numbers. A row whose numbers use the full precision of
-the file was never rounded, so a norm that is off then means that the row was not normalised.
+Embeddings are often computed or stored in a coarser precision than that of the file: float16 features saved
+as float32, float32 rows written by `.tolist()`, numbers printed with six decimals. The numbers themselves
+tell: those of a row that was once float16 are all float16 numbers. A row whose numbers use the full precision
+of the file was never rounded, so a norm that is off then means that the row was not normalised.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,19 @@ import numpy as np
 # whose error is 0.5 eps, or 1 eps if the norm was rounded too; 64 would accept norms of 0.94 or 0.5.
 BASE = {"float16": 4 * 2**-10, "bfloat16": 4 * 2**-7, "float32": 64 * 2**-23, "float64": 64 * 2**-52}
 _MOST = max(BASE.values())
-_LEAST_DIGITS = 4
-# Numbers printed with more digits or decimals than these are within the tolerance of the stored dtype.
-_MOST_DIGITS = {"float32": 5, "float64": 9}
+# How numbers may be printed, from coarse to fine. Those of a float64 have 16 digits, so 12 show a rounding. In
+# float32, more than 5 explain nothing further.
+_PRINTED = {
+    "float32": "4 decimals, 4 digits, 5 decimals, 5 digits",
+    "float64": (
+        "4 decimals, 4 digits, 5 decimals, 5 digits, 6 decimals, 6 digits, 9 digits, 7 decimals, 8 decimals, "
+        "9 decimals, 10 decimals, 11 decimals, 12 decimals, 12 digits"
+    ),
+}
 # Fewer float16 numbers may be bfloat16 numbers by chance: each of them is with probability 1/8.
 _LEAST_WIDTH = 8
-# A float16 is printed with up to 5 digits, and a float32 with up to 9.
-_PRINTED = {5: "float16", 9: "float32"}
-_LIKE_NINE = (7, 8)
-"""Numbers of digits that explain no more than 9 digits do."""
+# A float16 is printed with up to 5 digits, and a float32 with up to 9, or as many as the writer likes.
+_HALF_DIGITS = 5
 
 
 def origins(rows: np.ndarray, norms: np.ndarray, stored: str) -> tuple[np.ndarray, dict[str, float]]:
@@ -37,7 +41,7 @@ def origins(rows: np.ndarray, norms: np.ndarray, stored: str) -> tuple[np.ndarra
 
     Returns:
         Whether each norm [k] is explained; and the tolerances of the coarser ways that were needed, by names
-        such as `float16`, `5 decimals` or `6 digits`. For each row this is the coarsest way that its numbers show.
+        such as `float16`, `5 decimals` or `6 digits`, for each row the coarsest way that its numbers show.
     """
     if stored not in BASE:  # quantised rows have no norm to keep
         return np.ones(len(rows), bool), {}
@@ -64,15 +68,15 @@ def _ways(stored: str, d: int) -> Iterator[tuple[str, float, Any]]:
     if stored == "float16":
         return
     yield "float16", BASE["float16"], _holds("float16")
-    for count in range(_LEAST_DIGITS, _MOST_DIGITS[stored] + 1):
+    for name in _PRINTED[stored].split(", "):
+        count = int(name.split()[0])
         # Rounding to k decimals moves a row by at most half of 10^-k in each of d directions. Rounding to m
-        # digits changes a norm by at most this share; the numbers may also be those of a coarser dtype,
-        # printed as briefly as possible.
-        yield f"{count} decimals", 0.5 * 10**-count * d**0.5, _decimals(count, stored)
-        if count in _LIKE_NINE:
-            continue
-        printed = next(name for most, name in _PRINTED.items() if count <= most)
-        yield f"{count} digits", max(BASE[printed], 0.5 * 10 ** (1 - count)), _digits(count, stored)
+        # digits changes a norm by at most this share. The numbers may be those of a coarser dtype, printed.
+        if name.endswith("decimals"):
+            yield name, max(BASE["float32"], 0.5 * 10**-count * d**0.5), _decimals(count, stored)
+        else:
+            dtype = "float16" if count <= _HALF_DIGITS else "float32"
+            yield name, max(BASE[dtype], 0.5 * 10 ** (1 - count)), _digits(count, stored)
     if stored == "float64":
         yield "float32", BASE["float32"], _holds("float32")
 

@@ -26,7 +26,7 @@ class Embeddings:
         name: name used in messages: the path as given, or the name of the array.
         label: short name of the modality, used in reports: the file's name without its ending, or `name`.
         shape: (n, d), n >= 2 and d >= 2.
-        stored: dtype of the stored numbers: float16, bfloat16, float32, float64, or, quantised, int8 or uint8.
+        stored: dtype of the stored numbers: float16, bfloat16, float32, float64, int8 or uint8.
         dtype: dtype of the rows that are returned: float64 if stored as float64, else float32.
         norms: smallest and largest stored norm among the rows read so far; None before the first read.
         roundings: coarser roundings that explain norms off 1 among the rows read so far, such as `float16`,
@@ -108,9 +108,9 @@ class Embeddings:
         if self.stored.kind in "iu":
             middle = "" if self.stored == np.int8 else f" minus {_MIDDLE}"
             return (
-                f"rows of {name} are {self.stored} and were taken as quantised embeddings: the integers{middle}, "
-                "brought to unit norm. If each dimension was quantised with a range of its own, or if they "
-                "are packed bits, these are not the model's rows, because the file does not say so"
+                f"rows of {name} are {self.stored} and were taken as quantised embeddings: the integers"
+                f"{middle}, brought to unit norm. If each dimension was quantised with a range of its own, "
+                "or if they are packed bits, these are not the model's rows, because the file does not say so"
             )
         off = max(1 - low, high - 1)
         if off <= BASE["float32" if self.dtype == np.float32 else "float64"]:

@@ -200,8 +200,9 @@ def test_a_clip_retrieval_folder_is_a_pair(tmp_path):
         shards(tmp_path / name)
     x, y = open_pair(tmp_path)
     assert x.shape == y.shape == (57, 6)
-    with pytest.raises(ValueError, match="must hold the folders img_emb and text_emb"):
-        open_pair(tmp_path / "img_emb")
+    (tmp_path / "text_emb").rename(tmp_path / "texts")
+    with pytest.raises(ValueError, match="must hold the folders img_emb and text_emb, but has no text_emb"):
+        open_pair(tmp_path)
 
 
 def test_partners_that_would_not_be_partners_are_refused(tmp_path):
@@ -398,7 +399,7 @@ def test_a_column_is_named_or_its_absence_said(tmp_path):
         ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, but the first row has 2; drop such rows"),
         ([[1.0, 0.0], [0.0, 1.0], None], "row 2 is null"),
         ([[1.0, 0.0], [None, 1.0]], "row 1 holds a null"),
-        ([None, [1.0, 0.0]], "row 0 of column 'e' is null"),
+        ([None, [1.0, 0.0]], "in column 'e': row 0 is null"),
         ([[1, 0], [0, 1]], "got list<.*int64>"),
     ],
 )

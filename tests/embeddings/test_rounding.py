@@ -73,9 +73,7 @@ def test_rounded_rows_are_brought_to_unit_norm_with_a_note(case):
 )
 def test_rows_off_by_more_are_refused(rows, factor):
     found = as_embeddings((factor * rows).astype(rows.dtype), name="x")
-    with pytest.raises(
-        ValueError, match=r"x must have rows of unit norm, but 200 of 200 .*use normalize=True"
-    ):
+    with pytest.raises(ValueError, match=r"x must have .* unit norm, but 200 of 200 .*use normalize=True"):
         found.rows(slice(None))
 
 

@@ -52,6 +52,10 @@ class Memory:
         """Write the rows into out [k, d]."""
         gather(self._array, rows, out)
 
+    def side(self, i: int) -> "Memory":
+        """The rows [n, d] of one half of an array [2, n, d]."""
+        return Memory(self.name, self._array[i])
+
     def close(self) -> None:
         """Do nothing: an array in memory has no open files."""
 
@@ -144,13 +148,18 @@ def check_table(name: str, shape: Any, dtype: str) -> None:
         raise ValueError(f"{name} must have rows of d >= 2 numbers, got shape {tuple(shape)}")
 
 
+def is_both(shape: Any) -> bool:
+    """Whether an array may hold both modalities, [2, n, d]."""
+    return len(shape) == 3 and shape[0] == 2
+
+
 def check_numbers(name: str, dtype: str) -> None:
     """Raise ValueError unless the dtype is one of `NUMBERS`."""
     if dtype not in NUMBERS:
         raise ValueError(f"{name} must hold {' or '.join(NUMBERS)}, got {dtype}; save it as float32")
 
 
-class Ambiguous(ValueError):
+class AmbiguousError(ValueError):
     """A file holds several arrays, and none is named."""
 
     def __init__(self, message: str, tables: dict[str, tuple[Any, ...]]):
@@ -178,7 +187,7 @@ def choose(name: str, found: dict[str, tuple[tuple[Any, ...], str]], column: str
         return column
     if len(found) != 1 and len(tables) != 1:
         message = f"{name} must hold one array [n, d], got {held}; name one with column (--column)"
-        raise Ambiguous(message, {key: found[key][0] for key in tables})
+        raise AmbiguousError(message, {key: found[key][0] for key in tables})
     return next(iter(tables or found))
 
 
