@@ -51,8 +51,8 @@ class Batch(NamedTuple):
         return float(self.energy.kernel.log_volume(self.d))
 
     def loss_of(self, energy: Any) -> np.ndarray:
-        """The in-batch loss, in nats, for values of J^Sym."""
-        return np.asarray(energy, float) + (self.log_volume + self.log_size)
+        """The in-batch loss, in nats, >= 0 but for rounding, for values of J^Sym."""
+        return np.maximum(np.asarray(energy, float) + (self.log_volume + self.log_size), 0.0)
 
     @property
     def least_loss(self) -> float:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctflow.causes.free import DONE
+from ctflow.causes.free import DONE, NOTHING
 from ctflow.causes.start import SAME
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ HELD, NEUTRAL, FROM_START = "held by the loss", "neutral", "there from the start
 _NEARLY = 0.9
 _AGREE = 0.15
 _CHANCE = 3.0
-_NATS = 1e-3
 
 
 def verdicts(e: "Explanation") -> dict[str, str]:
@@ -32,6 +31,8 @@ def verdicts(e: "Explanation") -> dict[str, str]:
 
 
 def _arrangement(e: "Explanation") -> str:
+    if max(e.line.gain, abs(e.line.price)) <= NOTHING:
+        return NEUTRAL
     left = e.line.gap[e.line.least] / e.line.gap[e.line.here]
     if left >= _NEARLY:
         return HELD
@@ -90,6 +91,12 @@ def _nothing(e: "Explanation") -> str:
 
 def _of_line(e: "Explanation") -> str:
     line, verdict = e.line, e.verdicts["arrangement"]
+    if verdict == NEUTRAL:
+        return (
+            f"As the rows are arranged, the gap is neutral: closing it rigidly along the line between the means "
+            f"changes the in-batch loss of {e.line_rows[0]} rows, {line.loss[line.here]:.4f} nats, by less than "
+            f"{NOTHING:g}."
+        )
     best = line.gap[line.least]
     lowest = "where it is" if line.least == line.here else f"at a centroid gap of {best:.3g}"
     change = f"closing it costs {line.price:.3g} nats" if line.price > 0 else (
@@ -114,6 +121,11 @@ def _of_free(e: "Explanation") -> str:
             f"For free rows it is {e.verdicts['free rows']}: the gradient flow did not lose {DONE:.0%} of the "
             "loss that can be lost within its steps."
         )
+    if all(f.adam.loss[0] - f.reached <= NOTHING for f in e.free):
+        return (
+            f"For free rows the gap is neutral: within {NOTHING:g} nats the rows have the lowest loss already, "
+            "so that there is nothing to gain from closing it."
+        )
     text = (
         f"For free rows the gap is {e.verdicts['free rows']}: when the gradient flow has lost {DONE:.0%} of the "
         f"loss that can be lost, this much of the gap is left: {shares}. Adam at a learning rate of 0.01 ends "
@@ -121,15 +133,15 @@ def _of_free(e: "Explanation") -> str:
     )
     excess = largest.reached - largest.least_loss
     bound = "at the lowest loss that any rows can have"
-    if excess > _NATS:
+    if excess > NOTHING:
         bound = f"{excess:.2g} nats above a bound that no rows can go below"
     return f"{text}, {bound}."
 
 
 def _of_control(e: "Explanation") -> str:
     f = e.free[-1]
-    price = f"the same loss to {_NATS:g} nats"
-    if abs(f.price) > _NATS:
+    price = f"the same loss to {NOTHING:g} nats"
+    if abs(f.price) > NOTHING:
         price = f"a loss {abs(f.price):.2g} nats {'higher' if f.price > 0 else 'lower'}"
     return (
         f"A control, {f.strength:.3g} times the divergence between the clouds added to the loss, leaves free "
