@@ -1,5 +1,6 @@
 """What free rows would do: particles set out from a user's rows and descend the loss without any encoder."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -107,7 +108,7 @@ def free_rows(batch: Batch, strength: float, tick: Any = lambda steps: None) -> 
         x, y = centroids(clouds)
         return {"gap": jnp.linalg.norm(x - y), "energy": energy(clouds)}
 
-    def path(descended: Any, stages: list[tuple[Flow, int]], target: float = -np.inf) -> Path:
+    def path(descended: Any, stages: Sequence[tuple[Flow, int]], target: float = -np.inf) -> Path:
         return _path(batch, descended, stages, save, target, tick)
 
     control = SymmetricDivergence(Exponential(energy.temperature), method="tiled")
@@ -123,7 +124,7 @@ def free_rows(batch: Batch, strength: float, tick: Any = lambda steps: None) -> 
 
 
 def _path(
-    batch: Batch, energy: Any, stages: list[tuple[Flow, int]], save: Any, target: float, tick: Any
+    batch: Batch, energy: Any, stages: Sequence[tuple[Flow, int]], save: Any, target: float, tick: Any
 ) -> Path:
     """Descend `energy` from the rows of the batch, by one flow after another.
 

@@ -109,5 +109,5 @@ def _energy_and_gap(energy: Any, clouds: Any, difference: Any, shift: Any) -> tu
 def _moved(clouds: Any, difference: Any, shift: Any) -> Any:
     """Both clouds moved towards each other by half of `shift` times the difference of their means."""
     x, y = points_of(clouds)
-    half = shift / 2 * difference
+    half = (shift / 2 * difference)[None, :]
     return with_points(clouds, type(clouds)(sphere.normalize(x - half), sphere.normalize(y + half)))

@@ -23,7 +23,13 @@ def picture(trace: "Trace") -> pl.Picture:
     _one(cells[2], trace, "linear_separability", "held-out AUC")
     cells[2].set_ylim(0.45, 1.02)
     if "recall@1_x_to_y" in trace.table:
-        _two(cells[3], trace, ("recall@1_x_to_y", "recall@1_y_to_x"), (f"{x} to {y}", f"{y} to {x}"), "recall@1")
+        _two(
+            cells[3],
+            trace,
+            ("recall@1_x_to_y", "recall@1_y_to_x"),
+            (f"{x} to {y}", f"{y} to {x}"),
+            "recall@1",
+        )
     if "in_batch_loss" in trace.table:
         _one(cells[4], trace, "in_batch_loss", "in-batch loss (nats)", band=False)
     elif "paired_cosine" in trace.table:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +91,6 @@ def steps_of(names: Sequence[str]) -> list[int]:
     numbers = [re.findall("[0-9]+", name) for name in names]
     if all(numbers):
         steps = [int(found[-1]) for found in numbers]
-        if all(a < b for a, b in zip(steps, steps[1:], strict=False)):
+        if all(a < b for a, b in pairwise(steps)):
             return steps
     return list(range(len(names)))

@@ -71,12 +71,17 @@ class Trace:
         shown = [key for key in _SHOWN if key in self.table]
         head = ("step", *shown, "gap?")
         rows = [
-            (str(step), *(f"{self.table[key][k]:.4g}" for key in shown), "yes" if self.table["gap"][k] else "no")
+            (
+                str(step),
+                *(f"{self.table[key][k]:.4g}" for key in shown),
+                "yes" if self.table["gap"][k] else "no",
+            )
             for k, step in enumerate(self.step)
         ]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
         lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (head, *rows)
         ]
         return "\n".join([*self.words, "", *lines])
 
@@ -140,8 +145,8 @@ def _words(trace: Trace) -> tuple[str, ...]:
         return (f"No gap was called at any of {len(step)} checkpoints.",)
     first = int(np.argmax(called))
     text = (
-        f"A gap is called at {called.sum()} of {len(step)} checkpoints, first at step {step[first]}. The centroid "
-        f"gap goes from {gap[0]:.3g} at step {step[0]} to {gap[-1]:.3g} at step {step[-1]} (by chance "
+        f"A gap is called at {called.sum()} of {len(step)} checkpoints, first at step {step[first]}. "
+        f"The centroid gap goes from {gap[0]:.3g} at step {step[0]} to {gap[-1]:.3g} at step {step[-1]} (by chance "
         f"{chance[-1]:.2g})"
     )
     if len(step) > 2:

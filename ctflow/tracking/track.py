@@ -72,13 +72,17 @@ def track(
             sample = None if full else _sample(pairing(*shape, pairs), pairs, seed)
         elif shape != (len(x), len(y)):
             raise ValueError(
-                f"{name} must have the rows of {names[0]}, {shape[0]} and {shape[1]}, got {len(x)} and {len(y)}"
+                f"{name} must have the rows of {names[0]}, {shape[0]} and {shape[1]}, got {len(x)} and "
+                f"{len(y)}"
             )
         options: dict[str, Any] = {"temperature": temperature, "seed": seed}
         if sample is None:
             reports.append(diagnose(x, y, pairs=pairs, **options))
         else:
-            rows = as_embeddings(x.rows(sample[0]), name=x.name), as_embeddings(y.rows(sample[1]), name=y.name)
+            rows = (
+                as_embeddings(x.rows(sample[0]), name=x.name),
+                as_embeddings(y.rows(sample[1]), name=y.name),
+            )
             reports.append(diagnose(*rows, pairs=sample[2], **options, **QUICK))
     settings = {
         "rows": shape,
@@ -140,4 +144,5 @@ def _sample(plan: Pairing, pairs: Any, seed: int) -> tuple[np.ndarray, np.ndarra
     if is_counted(block):
         return block.x, block.y, block.pairs
     weights = block.pair_weight / block.pair_weight.sum()
-    return block.x, block.y, from_pairs(*block.pairs.T, weights, shape=(len(block.x), len(block.y)))
+    i, j = block.pairs.T
+    return block.x, block.y, from_pairs(i, j, weights, shape=(len(block.x), len(block.y)))
