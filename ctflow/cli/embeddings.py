@@ -12,7 +12,7 @@ import numpy as np
 from ctflow import corrections, io
 from ctflow._base.checks import check_count, check_positive
 from ctflow.comparison.compare import Comparison, compare
-from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
+from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_ids, read_pairs
 from ctflow.embeddings.diagnosis.diagnose import diagnose
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.pairing import UNPAIRED
@@ -56,6 +56,23 @@ def open_both(
     return first, second
 
 
+def pairs_of(
+    pairs: Path, first: Embeddings, second: Embeddings, x: Path, y: Path | None, ids: tuple[str, ...] | None
+) -> np.ndarray:
+    """Read the pairs, by the ids in the files of embeddings if the columns of ids are named.
+
+    Raises:
+        ValueError: an id or index is unknown, or a file cannot be read.
+    """
+    shape = len(first), len(second)
+    if ids is None:
+        return read_pairs(pairs, shape)
+    if len(ids) > 2:
+        raise ValueError(f"--ids takes one name, or one for each modality, got {len(ids)}")
+    found = tuple(read_ids(path, name) for path, name in zip((x, y or x), (ids[0], ids[-1]), strict=True))
+    return read_pairs(pairs, shape, ids=(found[0], found[1]))
+
+
 def temperature_of(
     temperature: float | None, logit_scale: float | None, logit_bias: float | None = None
 ) -> tuple[float | None, str | None]:
@@ -95,6 +112,11 @@ def temperature_of(
     )
 
 
+def _check_ids(ids: tuple[str, ...] | None, pairs: Path | None) -> None:
+    if ids is not None and pairs is None:
+        raise ValueError("--ids names the columns of ids to which --pairs refers: give --pairs FILE")
+
+
 def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
     """Raise ValueError unless `out` is or could become a writable folder without files of these names.
 
@@ -120,6 +142,7 @@ def run_diagnose(
     overwrite: bool,
     column: str | None,
     columns: tuple[str, str] | None,
+    ids: tuple[str, ...] | None,
     normalize: bool,
     temperature: float | None,
     logit_scale: float | None,
@@ -131,7 +154,8 @@ def run_diagnose(
         raise ValueError("give --pairs or --unpaired, not both")
     tau, warning = temperature_of(temperature, logit_scale, options["logit_bias"])
     first, second = open_both(x, y, column, columns, normalize)
-    listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
+    _check_ids(ids, pairs)
+    listed = UNPAIRED if unpaired else None if pairs is None else pairs_of(pairs, first, second, x, y, ids)
     if listed is None and len(first) != len(second):
         raise ValueError(
             f"{first.name} has {len(first)} rows and {second.name} has {len(second)}; give --pairs FILE, or "
@@ -158,6 +182,7 @@ def run_correct(
     overwrite: bool,
     column: str | None,
     columns: tuple[str, str] | None,
+    ids: tuple[str, ...] | None,
     normalize: bool,
     **options: Any,
 ) -> Comparison:
@@ -171,7 +196,8 @@ def run_correct(
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
     first, second = open_both(x, y, column, columns, normalize)
-    listed = None if pairs is None else read_pairs(pairs, (len(first), len(second)))
+    _check_ids(ids, pairs)
+    listed = None if pairs is None else pairs_of(pairs, first, second, x, y, ids)
     names = ["corrections.csv", "corrections.png"]
     names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]
     check_output(out, names, overwrite)

@@ -1,5 +1,6 @@
 """Checks of rows as in `diagnose`, for functions that also accept a single vector."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,9 @@ def any_number(
     Raises:
         ValueError: another width, or no floating-point numbers; norms are checked later, when rows are read.
     """
-    if isinstance(given, Embeddings):
-        found, shape = as_embeddings(given, name=name, normalize=normalize), given.shape
+    if isinstance(given, Embeddings | str | os.PathLike):
+        found = as_embeddings(given, name=name, normalize=normalize)
+        shape = found.shape
     else:
         array = as_array(name, given)
         shape = array.shape

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ctflow import cli, io
@@ -180,6 +182,55 @@ def test_correct_takes_both_from_one_file(here, monkeypatch, capsys):
 def test_columns_that_do_not_name_two_modalities_are_refused(here, monkeypatch, capsys, words, message):
     np.savez("both.npz", image=np.load("image.npy"), text=np.load("text.npy"))
     assert call(monkeypatch, "diagnose", *words.split()) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def write_tables():
+    """Two tables with ids, and pairs of ids in another order."""
+    x, y = np.load("image.npy"), np.load("text.npy")
+    order = np.random.default_rng(0).permutation(120)
+    names = np.array([f"{i}.jpg" for i in range(120)])
+    table = pa.table({"file": names, "emb": list(x), "score": np.arange(120.0)})
+    pq.write_table(table, "image.parquet")
+    lines = [{"id": f"caption {i}", "emb": row} for i, row in zip(order, y[order].tolist(), strict=True)]
+    Path("text.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pairs = [f"{i}.jpg,caption {i}" for i in range(120)]
+    Path("pairs.csv").write_text("\n".join(["image,text", *pairs]))
+
+
+@pytest.mark.parametrize("command", ["diagnose", "correct"])
+def test_pairs_may_be_named_by_ids(here, monkeypatch, capsys, command):
+    write_tables()
+    quick = QUICK if command == "diagnose" else ("--max-rows", "50")
+    assert call(monkeypatch, command, "image.npy", "text.npy", *quick) == 0
+    expected = capsys.readouterr().out
+    words = ("image.parquet", "text.jsonl", "--column", "emb", "--pairs", "pairs.csv", "--ids", "file", "id")
+    assert call(monkeypatch, command, *words, *quick) == 0
+    found = capsys.readouterr().out
+    if command == "diagnose":
+        rows = [line for line in expected.splitlines() if "recall@1_x_to_y" in line]
+        assert rows
+        assert rows == [line for line in found.splitlines() if "recall@1_x_to_y" in line]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--ids file id", "give --pairs FILE"),
+        ("--pairs pairs.csv --ids a b c", "--ids takes one name, or one for each modality, got 3"),
+        ("--pairs pairs.csv --ids file", "text.jsonl must have 'file' in every record"),
+        (
+            "--pairs pairs.csv --ids name id",
+            "image.parquet must be a readable .parquet file (it has no column",
+        ),
+        ("--pairs pairs.csv", "pairs.csv must be a readable file of two integers per line"),
+    ],
+)
+def test_ids_that_cannot_be_used_are_refused(here, monkeypatch, capsys, words, message):
+    write_tables()
+    call_words = ("image.parquet", "text.jsonl", "--column", "emb", *words.split())
+    assert call(monkeypatch, "diagnose", *call_words) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
 
