@@ -18,7 +18,7 @@ from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
 from ctflow.embeddings.diagnosis.diagnose import diagnose
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.pairing import UNPAIRED
-from ctflow.pages.plotly import HOW_TO_GET, can_be_made
+from ctflow.pages.bundle import HOW_TO_GET, can_be_made
 from ctflow.storage.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png", "report.html")

@@ -147,7 +147,9 @@ def _recall_losses(change: Change) -> list[str]:
 
 
 def _start(called: "_Called", none: Outcome, purpose: str, measure: Measure) -> str:
-    sides = ", ".join(f"{called[name]} {none.values[name].mean:.3f}" for name in _MEASURES if "recall" in name)
+    sides = ", ".join(
+        f"{called[name]} {none.values[name].mean:.3f}" for name in _MEASURES if "recall" in name
+    )
     mixing = ", ".join(f"{called[name]} {none.values[name].mean:.3f}" for name in SIDES["clustering"])
     a, b = called.names
     chance = " and ".join(f"{value:.2g}" for value in measure.chance)

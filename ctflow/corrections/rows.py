@@ -17,7 +17,9 @@ def both(
     Raises:
         ValueError: `ctflow.embeddings.as_embeddings` refuses the rows, or the widths differ.
     """
-    first, second = (as_embeddings(z, name=name, normalize=normalize) for name, z in zip(names, (x, y), strict=True))
+    first, second = (
+        as_embeddings(z, name=name, normalize=normalize) for name, z in zip(names, (x, y), strict=True)
+    )
     if first.shape[1] != second.shape[1]:
         raise ValueError(
             f"{first.name} and {second.name} must have rows of one width, got {first.shape[1]} and "

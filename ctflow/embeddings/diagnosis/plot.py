@@ -87,7 +87,13 @@ def _clouds(ax: Any, report: "Report") -> None:
         highest = max(highest, float(share.max()))
         ax.fill_between(middle, share, step="mid", color=color, alpha=0.3, linewidth=0)
         ax.step(
-            middle, share, where="mid", color=color, linestyle=line, linewidth=1.2, label=short(name, _LONGEST)
+            middle,
+            share,
+            where="mid",
+            color=color,
+            linestyle=line,
+            linewidth=1.2,
+            label=short(name, _LONGEST),
         )
     gap, typical = report["centroid_gap"].value, view.typical_distance
     centre = sum(view.means) / 2

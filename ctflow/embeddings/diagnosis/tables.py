@@ -50,7 +50,14 @@ _MAIN = (
     "recall@1_y_to_x",
     "in_batch_loss",
 )
-_UNPAIRED = ("energy_coefficient", "centroid_gap", "energy_distance", "linear_separability", "cone_x", "cone_y")
+_UNPAIRED = (
+    "energy_coefficient",
+    "centroid_gap",
+    "energy_distance",
+    "linear_separability",
+    "cone_x",
+    "cone_y",
+)
 
 
 def main_metrics(report: "Report") -> list[Metric]:

@@ -209,9 +209,7 @@ def _partners(s: Study, rng: np.random.Generator) -> Partners:
     return Partners(pairs, cosine, rank, shuffled, (across_x, across_y), (mixed_x, mixed_y))
 
 
-def _found_first(
-    s: Study, queries: np.ndarray, partners: np.ndarray, own: slice
-) -> tuple[float, float]:
+def _found_first(s: Study, queries: np.ndarray, partners: np.ndarray, own: slice) -> tuple[float, float]:
     """Shares of queries with a partner first among the rows of the other modality, and of both.
 
     Ties count with their expected value. Rows of the query's own modality and group, itself included, are no

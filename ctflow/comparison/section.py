@@ -1,0 +1,126 @@
+"""A section for a report's page: what each correction gains and costs on rows that were held out."""
+
+from typing import Any
+
+import numpy as np
+
+from ctflow._base.colors import GREEN, PURPLE
+from ctflow.comparison.compare import Comparison, compare
+from ctflow.corrections.correction import METHODS
+from ctflow.corrections.fitting import SCORINGS
+from ctflow.embeddings import Embeddings
+from ctflow.embeddings.diagnosis.report import Report
+from ctflow.embeddings.names import short
+from ctflow.embeddings.pairing import UNPAIRED
+from ctflow.pages import figures as fg
+from ctflow.pages.parts import Figure, Section, Table
+
+_TITLE = "What corrections gain and cost"
+_GROUPS, _SHUFFLES = 1000, 20
+_SLOW = "cca"
+
+
+def corrections_section(
+    report: Report, x: Embeddings, y: Embeddings, pairs: Any = None
+) -> tuple[Section, ...]:
+    """Compare corrections on a sample of groups; no section for unpaired rows.
+
+    Canonical correlation takes as long as all other corrections together, so `ctflow correct` measures it.
+
+    Args:
+        report: the diagnosis of these rows.
+        x: rows of the first modality.
+        y: rows of the second modality.
+        pairs: as for `compare`.
+    """
+    if report.view is None or report.view.partners is None or (isinstance(pairs, str) and pairs == UNPAIRED):
+        return ()
+    methods = tuple(m for m in (*METHODS, *SCORINGS) if m not in ("none", _SLOW))
+    options = {"max_groups": _GROUPS, "n_permutations": _SHUFFLES, "names": report.names}
+    try:
+        found = compare(
+            x, y, pairs=pairs, methods=methods, purpose="mixed", seed=report.settings["seed"], **options
+        )
+    except ValueError as error:
+        return (Section(_TITLE, (f"Corrections were not compared: {error}.",)),)
+    return (section(found, report.settings.get("correct", "ctflow correct")),)
+
+
+def section(found: Comparison, command: str) -> Section:
+    """A comparison as a section: the advice, a figure and a table."""
+    advice = [
+        line
+        for line in found.words
+        if line.startswith(("Recommended", "No correction", "Warning", "Clustering"))
+    ]
+    text = (
+        "Each correction was fitted on one half of a sample of the pairs, with strengths chosen for search in a "
+        "corpus of both modalities, and measured on the other half.",
+        *advice,
+        f"More rows, other purposes and canonical correlation: `{command}`.",
+    )
+    return Section(_TITLE, text, (_figure(found), _table(found)))
+
+
+def _figure(found: Comparison) -> Figure:
+    t = found.table
+    done = np.flatnonzero(np.isfinite(t["energy_distance"]))
+    order = done[np.argsort(-t["energy_distance"][done], kind="stable")][::-1]
+    labels = [str(m) for m in t["method"][order]]
+    cross, mixed = (
+        (t[first][order] + t[second][order]) / 2
+        for first, second in (
+            ("recall@1_x_to_y", "recall@1_y_to_x"),
+            ("mixed_recall@1_x", "mixed_recall@1_y"),
+        )
+    )
+    data = [
+        fg.marks("in the other modality", cross, labels, GREEN, "circle"),
+        fg.marks("in a corpus of both", mixed, labels, PURPLE, "diamond"),
+    ]
+    lines = [
+        {
+            "type": "line",
+            "x0": value,
+            "x1": value,
+            "y0": 0,
+            "y1": 1,
+            "yref": "paper",
+            "layer": "below",
+            "line": {"color": color, "width": 1, "dash": "dot"},
+        }
+        for value, color in zip(
+            (float(v[labels.index("none")]) for v in (cross, mixed)), (GREEN, PURPLE), strict=True
+        )
+    ]
+    frame = fg.layout("recall@1, mean of both directions", xaxis={"range": [-0.03, 1.03]}, shapes=lines)
+    caption = (
+        "Dotted lines: without a correction. To the right of its line is a gain, to the left a cost. From top "
+        "to bottom the corrections leave less of the energy distance."
+    )
+    return Figure("corrections", data, frame, "Recall@1 after each correction.", caption, height=380)
+
+
+def _table(found: Comparison) -> Table:
+    t, (a, b) = found.table, (short(name) for name in found.names)
+    columns = {
+        "energy distance left": "energy_distance",
+        f"recall@1 {a} → {b}": "recall@1_x_to_y",
+        f"recall@1 {b} → {a}": "recall@1_y_to_x",
+        f"of {a} in a corpus of both": "mixed_recall@1_x",
+        f"of {b} in a corpus of both": "mixed_recall@1_y",
+    }
+    rows, none = [], int(np.flatnonzero(t["method"] == "none")[0])
+    for i, method in enumerate(t["method"]):
+        row = [str(method)]
+        for name in columns.values():
+            value, change = float(t[name][i]), float(t[name][i] - t[name][none])
+            if not np.isfinite(value):
+                row.append("failed")
+            elif i == none or name == "energy_distance":
+                row.append(f"{value:.3g}" if name == "energy_distance" else f"{value:.3f}")
+            else:
+                row.append(f"{value:.3f} ({change:+.3f})")
+        rows.append(tuple(row))
+    marked = tuple(i for i, method in enumerate(t["method"]) if method == found.recommended)
+    return Table(("correction", *columns), rows, "In brackets: the change from no correction.", marked)
