@@ -135,7 +135,8 @@ def _advice(
         said.append(f"{name} changes scores and moves no rows; use ct.corrections.{name} to compute scores.")
         moving = [c for c in good if c.outcome.method not in SCORINGS]
         said += [
-            f"Best of the corrections that move rows: {_label(c.outcome)}. {_in_full(called, c, none, purpose)}"
+            f"Best of the corrections that move rows: {_label(c.outcome)}. "
+            f"{_in_full(called, c, none, purpose)}"
             for c in moving[:1]
         ]
     more = [c for c in helpful if c.gain.mean > best.gain.mean]
@@ -154,7 +155,8 @@ def _start(called: "_Called", none: Outcome, purpose: str, measure: Measure) -> 
     a, b = called.names
     chance = " and ".join(f"{value:.2g}" for value in measure.chance)
     return (
-        f"Purpose: {purpose}, scored by {called.what(purpose)}. On {len(measure.held.block.pairs)} held-out pairs "
+        f"Purpose: {purpose}, scored by {called.what(purpose)}. On {len(measure.held.block.pairs)} "
+        "held-out pairs "
         f"without a correction: {sides}{f', {mixing}' if purpose == 'clustering' else ''}. "
         f"By chance recall@1 from {a} to {b} and from {b} to {a} would be {chance}."
     )

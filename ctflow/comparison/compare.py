@@ -31,6 +31,8 @@ class Comparison(NamedTuple):
     """The fitted corrections by method; methods that failed are missing."""
     recommended: str | None = None
     """The recommended method; None if no method is recommended."""
+    held_out: int = 0
+    """Number of pairs that were measured."""
     names: tuple[str, str] = LETTERS
     """Names of the modalities, for texts; the columns of the table do not depend on them."""
 
@@ -114,7 +116,8 @@ def compare(
         fitted |= {} if found is None else {method: found}
     warning = order_note(first, second, *pairs_beyond_chance(outcomes[0], measure, seed), names=names)
     words, recommended = advise(outcomes, purpose, measure, warning, plan.notes, bool(tried), names)
-    return Comparison(_table(outcomes, purpose), words, fitted, recommended, names)
+    held_out_pairs = len(measure.held.block.pairs)
+    return Comparison(_table(outcomes, purpose), words, fitted, recommended, held_out_pairs, names)
 
 
 def _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed) -> None:

@@ -9,7 +9,7 @@ _LONGEST = 120
 
 
 def names_of(x: Embeddings, y: Embeddings, given: Any = None) -> tuple[str, str]:
-    """The names to show: those given, else the labels of the embeddings if they tell them apart, else x and y.
+    """The names to show: those given, else the embeddings' labels if these tell them apart, else x and y.
 
     Args:
         x: the first modality.

@@ -50,13 +50,13 @@ def layout(x: str, y: str = "", **more: Any) -> dict[str, Any]:
         },
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
-        "margin": {"l": 48, "r": 14, "t": 34, "b": 46},
+        "margin": {"l": 48, "r": 14, "t": 40, "b": 46},
         "hovermode": "closest",
         "dragmode": False,
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "xanchor": "left", "yanchor": "bottom"},
-        "xaxis": {**axis, "title": {"text": safe(x)}},
-        "yaxis": {**axis, "title": {"text": safe(y)}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        "xaxis": {**axis, "title": {"text": safe(x), "font": {"size": 13}}},
+        "yaxis": {**axis, "title": {"text": safe(y), "font": {"size": 13}}},
     }
     for name in ("xaxis", "yaxis"):
         base[name].update(more.pop(name, {}))

@@ -69,6 +69,8 @@ class Section:
     title: str
     text: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    finding: str = ""
+    """What a reader should take away, to be said in the lead: a part of a sentence without a full stop."""
     side_by_side: bool = False
     """Whether the parts stand beside each other where the screen is wide enough."""
 

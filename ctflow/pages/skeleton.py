@@ -1,4 +1,4 @@
-"""HTML of a page: one file that loads nothing, with all text escaped and the same bytes for the same input."""
+"""HTML of a page: one file that loads nothing, all text escaped, the same bytes for the same input."""
 
 import base64
 import hashlib

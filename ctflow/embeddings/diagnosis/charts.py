@@ -35,7 +35,7 @@ def size(report: "Report") -> Figure:
     dot = fg.marks("these rows, with 95 % interval", [value], [" "], color, "circle")
     dot["hovertemplate"] = f"energy coefficient {share.value:.4g}<extra></extra>"
     if np.isfinite(share.low):
-        reach = {"array": [high - value], "arrayminus": [value - low], "thickness": 3, "width": 8}
+        reach = {"array": [high - value], "arrayminus": [value - low], "thickness": 5, "width": 0}
         dot["error_x"] = {"type": "data", "symmetric": False, "color": color, **reach}
     data = [dot]
     if np.isfinite(share.null_mean):
@@ -51,7 +51,7 @@ def size(report: "Report") -> Figure:
     frame = fg.layout(
         "energy coefficient",
         xaxis=axis,
-        yaxis={"showticklabels": False, "ticks": ""},
+        yaxis={"showticklabels": False, "ticks": "", "showgrid": False},
         shapes=bands,
         annotations=words,
     )
@@ -115,7 +115,8 @@ def clouds(report: "Report", view: View) -> Figure:
     )
     without = report["centroid_gap"].null_mean
     caption = (
-        "The gap axis is the line through both means, taken from one half of the rows to place the other half: "
+        "The gap axis is the line through both means, taken from one half of the rows to place the "
+        "other half: "
         "on a line fitted to them, rows would lie apart by chance alone. "
         + (f"Without a gap the means would still be {without:.2g} apart. " if np.isfinite(without) else "")
         + "Compare the black arrow with the grey one, the mean distance of two rows of one modality."
@@ -144,17 +145,19 @@ def plane(report: "Report", view: View) -> Figure:
     counts = [len(chosen) for chosen in view.drawn]
     a, b = report.names
     caption = (
-        f"{counts[0]} rows of {a} and {counts[1]} of {b} in the plane in which both clouds together spread most. "
+        f"{counts[0]} rows of {a} and {counts[1]} of {b} in the plane in which both clouds together "
+        "spread most. "
         "Point at a row for its number"
         + (
-            ", its partner, their cosine, and the partner's rank among the sampled rows of the other modality."
+            ", its partner, their cosine, and the partner's rank among the sampled rows of the "
+            "other modality."
             if partners is not None
             else "."
         )
     )
     frame = fg.layout(
-        f"first principal direction, {first}",
-        f"second, {second}",
+        f"direction 1: {first}",
+        f"direction 2: {second}",
         yaxis={"scaleanchor": "x"},
     )
     return Figure("plane", data, frame, "Both clouds in their principal plane.", caption, 440, toggles)
@@ -181,13 +184,17 @@ def cosines(partners: Partners) -> Figure:
     """Cosines of partners against those of shuffled partners."""
     both = np.concatenate([partners.cosine, partners.shuffled])
     edges = np.linspace(both.min() - 1e-6, both.max() + 1e-6, _BINS + 1)
+    room = 0.03 * float(edges[-1] - edges[0])
     data = []
     kinds = (("partners", partners.cosine, GREEN), ("shuffled partners", partners.shuffled, GREY))
     for k, (name, values, color) in enumerate(kinds):
         share = np.histogram(values, edges)[0] / max(len(values), 1)
         data.append(fg.histogram(name, edges, share, color, k))
     frame = fg.layout(
-        "cosine", "share of pairs", yaxis={"rangemode": "tozero", "tickformat": ".0%", "nticks": 5}
+        "cosine",
+        "share of pairs",
+        xaxis={"range": [float(edges[0]) - room, float(edges[-1]) + room]},
+        yaxis={"rangemode": "tozero", "tickformat": ".0%", "nticks": 5},
     )
     return Figure(
         "cosines",
@@ -201,7 +208,7 @@ def cosines(partners: Partners) -> Figure:
 def recall(report: "Report", partners: Partners) -> Figure:
     """Recall@k in the other modality, and recall@1 in a corpus of both."""
     data, (a, b) = [], (short(name) for name in report.names)
-    ways = (("x_to_y", f"{a} → {b}", fg.FIRST, "circle"), ("y_to_x", f"{b} → {a}", fg.SECOND, "diamond"))
+    ways = (("x_to_y", f"{a} → {b}", fg.FIRST, "circle"), ("y_to_x", f"{b} → {a}", fg.SECOND, "diamond-open"))
     for k, (way, label, color, symbol) in enumerate(ways):
         chosen = [m for m in report.metrics if m.name.startswith("recall@") and m.name.endswith(way)]
         rows = [m.name.split("_")[0] for m in chosen]
@@ -215,7 +222,8 @@ def recall(report: "Report", partners: Partners) -> Figure:
         data,
         frame,
         f"Recall@1 is {there.value:.3f} from {a} to {b}.",
-        f"The share of queries that find their partner among the k nearest of {there.rows[1]} rows of the other "
+        f"The share of queries that find their partner among the k nearest of {there.rows[1]} rows "
+        "of the other "
         f"modality (by chance {there.null_mean:.2g} at k = 1), and last row: first in a corpus of both.",
     )
 
@@ -227,15 +235,20 @@ def spectra(report: "Report", view: View) -> Figure:
         data.append(_spectrum(short(name), values, (fg.FIRST, fg.SECOND)[k], k))
     if len(view.spectra) > 2:
         data.append(_spectrum("differences of partners", view.spectra[2], GREEN, 2))
-    ticks = {"type": "log", "dtick": 1}
-    frame = fg.layout("number of the direction", "size along it", xaxis=ticks, yaxis={**ticks, "dtick": 1})
+    largest = max(float(values[0]) for values in view.spectra)
+    ticks = {"type": "log", "dtick": 1, "exponentformat": "none"}
+    # The last directions are often rounding: three decades are shown.
+    heights = {"range": [float(np.log10(largest)) - 3, float(np.log10(largest)) + 0.1]} if largest > 0 else {}
+    frame = fg.layout("number of the direction", "size along it", xaxis=ticks, yaxis={**ticks, **heights})
     caption = (
-        "Standard deviation of the rows along each principal direction, largest first. A curve that falls fast "
+        "Standard deviation of the rows along each principal direction, largest first. A curve that "
+        "falls fast "
         "means that few directions carry the modality."
     )
     if len(view.spectra) > 2:
         caption += (
-            " For the differences of partners the mean is kept: a first value far above the second is a constant "
+            " For the differences of partners the mean is kept: a first value far above the second "
+            "is a constant "
             "shift."
         )
     return Figure("spectra", data, frame, "Singular values of each modality.", caption, height=360)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ctflow.embeddings.diagnosis import charts, tables
+from ctflow.embeddings.diagnosis.verdict import what_to_do
 from ctflow.embeddings.diagnosis.view import Partners, View
 from ctflow.pages.parts import Code, Folded, Page, Part, Section, Table
 from ctflow.pages.skeleton import render
@@ -34,7 +35,7 @@ def page(report: "Report", extra: Sequence[Section] = ()) -> str:
     return render(
         Page(
             title=f"Modality gap between {a} and {b}",
-            lead=report.verdict,
+            lead=(*report.verdict[:2], what_to_do(report, next((s.finding for s in extra if s.finding), ""))),
             notes=report.notes,
             sections=tuple(sections),
             foot="Made by ctflow. This page holds all it needs and loads nothing.",
@@ -44,12 +45,14 @@ def page(report: "Report", extra: Sequence[Section] = ()) -> str:
 
 def _gap(report: "Report") -> Section:
     text = (
-        "Two questions, two answers. Size: the energy coefficient says how large the gap is, and does not grow "
-        "with the number of rows. Significance: each distance is compared with its values without a gap; with "
-        "enough rows even a harmless gap is significant.",
+        "Size (first figure): the energy coefficient says how large the gap is; it does not grow "
+        "with the number "
+        "of rows. Significance (second figure): each distance is compared with its values without a "
+        "gap; with "
+        "enough rows, even a tiny gap is significant.",
     )
     parts = charts.size(report), charts.distances(report)
-    return Section("How large is the gap, and is it there?", text, parts, side_by_side=True)
+    return Section("How large is the gap, and is it more than chance?", text, parts, side_by_side=True)
 
 
 def _looks(report: "Report") -> list[Section]:
@@ -99,9 +102,23 @@ def _farthest(report: "Report", view: View, partners: Partners) -> Section:
         i, j = partners.positions[k]
         there, back = partners.rank[k].tolist()
         rows.append(
-            (f"{view.rows[0][i]}", f"{view.rows[1][j]}", f"{partners.cosine[k]:.3f}", f"{there}", f"{back}")
+            (
+                f"{view.rows[0][i]}",
+                f"{view.rows[1][j]}",
+                f"{partners.cosine[k]:.3f}",
+                f"{there}",
+                f"{back}",
+                f"{view.rows[1][partners.nearest[k]]}",
+            )
         )
-    head = (f"row of {a}", f"row of {b}", "cosine", f"rank, {a} → {b}", f"rank, {b} → {a}")
+    head = (
+        f"row of {a}",
+        f"row of {b}",
+        "cosine",
+        f"rank, {a} → {b}",
+        f"rank, {b} → {a}",
+        f"nearest row of {b}",
+    )
     text = (
         "Wrong pairs, duplicates and empty items often show up here: look at these rows first. Row numbers "
         "start at 0. Rank 1 means that the partner is the nearest row of the other modality, among "

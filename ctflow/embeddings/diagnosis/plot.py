@@ -37,7 +37,7 @@ _LONGEST = 18
 
 @pl.styled
 def picture(report: "Report") -> pl.Picture:
-    """Both clouds along the gap axis, the size of the gap, distances with their nulls and, for pairs, recall."""
+    """Both clouds along the gap axis, the gap's size, distances with their nulls and, for pairs, recall."""
     names = [name for name in PANELS if name != "recall" or _recalls(report)]
     rows, columns = (2, 2) if len(names) == 4 else (1, 3)
     figure, axes = pl.panels(rows, columns, size=(3.7 * columns, 2.8 * rows))

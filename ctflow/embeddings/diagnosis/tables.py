@@ -74,7 +74,7 @@ def cells(metric: Metric, names: tuple[str, str]) -> tuple[str, ...]:
         interval = f"± {metric.error:.2g}"
     null = ""
     if np.isfinite(metric.null_mean):
-        null = f"{number(metric.null_mean)} ± {number(metric.null_sd)}"
+        null = f"{metric.null_mean:.3g} ± {metric.null_sd:.2g}"
     called = "" if metric.gap is None else f"{'yes' if metric.gap else 'no'} (p = {metric.p_value:.3f})"
     n, m = metric.rows
     return (

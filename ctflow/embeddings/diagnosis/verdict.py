@@ -1,4 +1,4 @@
-"""The verdict of a report in three sentences: is there a gap, how large is it, does it hurt and what to do."""
+"""The verdict of a report in three sentences: is there a gap, how large is it, what should be done."""
 
 from typing import TYPE_CHECKING
 
@@ -67,8 +67,13 @@ def how_large(report: "Report") -> str:
     return f"{text}."
 
 
-def what_to_do(report: "Report") -> str:
-    """Whether the gap hurts search, and the next step."""
+def what_to_do(report: "Report", finding: str = "") -> str:
+    """Whether the gap hurts search, and the next step.
+
+    Args:
+        report: the diagnosis.
+        finding: what a comparison of corrections found, instead of the command for one.
+    """
     shown = None if report.view is None else report.view.partners
     if shown is None:
         return (
@@ -85,13 +90,13 @@ def what_to_do(report: "Report") -> str:
     (a, b), across, mixed = report.names, shown.across, shown.mixed
     count = min(map(len, report.view.rows)) if report.view else 0
     numbers = (
-        f"partners are found first in {mixed[0]:.1%} ({a} → {b}) and {mixed[1]:.1%} ({b} → {a}) of cases in a "
-        f"corpus of both modalities, and in {across[0]:.1%} and {across[1]:.1%} among {count} rows of the "
-        "other modality alone"
+        f"there the partner comes first for {mixed[0]:.1%} of the queries ({a} → {b}) and {mixed[1]:.1%} "
+        f"({b} → {a}), against {across[0]:.1%} and {across[1]:.1%} among {count} rows of the other modality "
+        "alone"
     )
     if not report.detected:
-        return f"There is no gap to correct: {numbers}."
-    step = f"`{report.settings.get('correct', _PYTHON)}` measures what corrections gain and cost"
+        return f"There is no gap to correct in a corpus of both modalities: {numbers}."
+    step = finding or f"`{report.settings.get('correct', _PYTHON)}` measures what corrections gain and cost"
     if np.mean(mixed) < _KEPT * np.mean(across):
         return f"Search in a corpus of both modalities suffers: {numbers}; {step}."
-    return f"Search hardly suffers: {numbers}; {step}."
+    return f"Search in a corpus of both modalities hardly suffers: {numbers}; {step}."

@@ -1,4 +1,4 @@
-"""What pictures and pages show of a sample of rows: clouds along the gap, partners, spectra, rows far apart."""
+"""What pictures and pages show of a sample of rows: clouds along the gap, partners, spectra."""
 
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ class Partners(NamedTuple):
     """[p]."""
     rank: np.ndarray
     """[p, 2] rank of the partner among the sampled rows of the other modality, for queries of x and of y."""
+    nearest: np.ndarray
+    """[p] position of the sampled row of y that is nearest to the pair's row of x."""
     shuffled: np.ndarray
     """Cosines of rows whose partners were shuffled, at most p."""
     across: tuple[float, float]
@@ -195,18 +197,19 @@ def _partners(s: Study, rng: np.random.Generator) -> Partners:
     pairs, size = _sampled_pairs(s, rng), len(s.block.x)
     i, j = pairs[:, 0], pairs[:, 1] + size
     cosine, group = s.cosine[i, j], s.rows.group
-    rank = np.empty((len(pairs), 2), int)
+    rank, nearest = np.empty((len(pairs), 2), int), np.empty(len(pairs), int)
     for first in range(0, len(pairs), _BLOCK):
         part = slice(first, first + _BLOCK)
         level = cosine[part, None] + _LEVEL
-        rank[part, 0] = 1 + (s.cosine[i[part], size:] > level).sum(axis=1)
+        there = s.cosine[i[part], size:]
+        rank[part, 0], nearest[part] = 1 + (there > level).sum(axis=1), there.argmax(axis=1)
         rank[part, 1] = 1 + (s.cosine[j[part], :size] > level).sum(axis=1)
     other = rng.permutation(j)
     kept = group[i] != group[other]
     sides = (i, j, slice(0, size)), (j, i, slice(size, None))
     (across_x, mixed_x), (across_y, mixed_y) = (_found_first(s, *side) for side in sides)
     shuffled = s.cosine[i[kept], other[kept]]
-    return Partners(pairs, cosine, rank, shuffled, (across_x, across_y), (mixed_x, mixed_y))
+    return Partners(pairs, cosine, rank, nearest, shuffled, (across_x, across_y), (mixed_x, mixed_y))
 
 
 def _found_first(s: Study, queries: np.ndarray, partners: np.ndarray, own: slice) -> tuple[float, float]:

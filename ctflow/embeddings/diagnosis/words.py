@@ -103,7 +103,8 @@ def _retrieval(report: Report) -> str:
     (a, b), there, back = report.names, report["recall@1_x_to_y"], report["recall@1_y_to_x"]
     return (
         f"Recall@1 is {there.value:.1%} from {a} to {there.rows[1]} rows of {b}, and {back.value:.1%} from "
-        f"{b} to {back.rows[1]} rows of {a}; by chance it would be {there.null_mean:.2%} and {back.null_mean:.2%}."
+        f"{b} to {back.rows[1]} rows of {a}; "
+        f"by chance it would be {there.null_mean:.2%} and {back.null_mean:.2%}."
     )
 
 
