@@ -126,7 +126,7 @@ def test_a_value_that_cannot_be_measured_is_no_evidence():
     assert (cosine.gap, cosine.reason) == (None, "a mean is 0 and has no direction")
     assert np.isnan([cosine.value, cosine.p_value]).all()
     assert "none of 7 distances" in report.words[0]
-    assert any("Not measurable and left out of the test: cosine_of_means, because" in w for w in report.words)
+    assert any("Not measurable and left out of the test: cosine of means, because" in w for w in report.words)
 
 
 def test_too_few_ways_to_exchange_labels_are_said():
