@@ -13,11 +13,24 @@ from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.names import short
 from ctflow.embeddings.pairing import UNPAIRED
 from ctflow.pages import figures as fg
-from ctflow.pages.parts import Figure, Section, Table
+from ctflow.pages.parts import Figure, Folded, Section, Table
 
 _TITLE = "What corrections gain and cost"
 _GROUPS, _SHUFFLES = 1000, 20
 _SLOW = "cca"
+_WHAT = {
+    "none": "nothing",
+    "centring": "subtracts the mean of each modality",
+    "translation": "shifts {b} so that its mean becomes that of {a}",
+    "standardisation": "gives each coordinate of each modality mean 0 and variance 1",
+    "whitening": "gives every direction of each modality mean 0 and variance 1",
+    "coral": "gives {b} the mean and covariance of {a}",
+    "procrustes": "turns {b} so that partners match best, and gives it the mean of {a}",
+    "cca": "maps both modalities to the directions in which partners agree",
+    "transport": "maps {b} to {a} by entropic optimal transport",
+    "csls": "moves no row; lowers the scores of rows that are close to many others",
+}
+"""What each correction does, with the names of the modalities as a and b."""
 
 
 def corrections_section(
@@ -58,7 +71,7 @@ def section(found: Comparison, command: str) -> Section:
         *advice,
         f"More rows, other purposes and canonical correlation: `{command}`.",
     )
-    return Section(_TITLE, text, (_figure(found), _table(found)), _finding(found))
+    return Section(_TITLE, text, (_figure(found), _table(found), _explained(found)), _finding(found))
 
 
 def _finding(found: Comparison) -> str:
@@ -77,6 +90,12 @@ def _finding(found: Comparison) -> str:
         "corpus of both "
         f"from {before:.1%} to {after:.1%} among {found.held_out} held-out pairs"
     )
+
+
+def _explained(found: Comparison) -> Folded:
+    a, b = found.names
+    rows = [(str(name), _WHAT[name].format(a=a, b=b)) for name in found.table["method"]]
+    return Folded("What each correction does", (Table(("correction", "what it does"), rows),))
 
 
 def _figure(found: Comparison) -> Figure:

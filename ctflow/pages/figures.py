@@ -54,7 +54,14 @@ def layout(x: str, y: str = "", **more: Any) -> dict[str, Any]:
         "hovermode": "closest",
         "dragmode": False,
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        "legend": {
+            "itemsizing": "constant",
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "xanchor": "left",
+            "yanchor": "bottom",
+        },
         "xaxis": {**axis, "title": {"text": safe(x), "font": {"size": 13}}},
         "yaxis": {**axis, "title": {"text": safe(y), "font": {"size": 13}}},
     }

@@ -22,7 +22,8 @@ def test_gains_and_costs_are_those_of_the_comparison():
     x, y = clouds()
     report = ct.diagnose(x, y, names=("image", "text"), **QUICK)
     (section,) = corrections_section(report, x, y)
-    figure, table = section.parts
+    figure, table, folded = section.parts
+    assert ("translation", "shifts text so that its mean becomes that of image") in folded.parts[0].rows
     rows = {row[0]: row for row in table.rows}
     assert set(rows) == {*METHODS, *SCORINGS} - {"cca"}
     assert table.head[2] == "recall@1 image → text"

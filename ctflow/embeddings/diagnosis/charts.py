@@ -233,9 +233,10 @@ def spectra(report: "Report", view: View) -> Figure:
     data = []
     for k, (name, values) in enumerate(zip(report.names, view.spectra, strict=False)):
         data.append(_spectrum(short(name), values, (fg.FIRST, fg.SECOND)[k], k))
-    if len(view.spectra) > 2:
+    different = len(view.spectra) > 2 and len(view.spectra[2]) > 0
+    if different:
         data.append(_spectrum("differences of partners", view.spectra[2], GREEN, 2))
-    largest = max(float(values[0]) for values in view.spectra)
+    largest = max((float(values[0]) for values in view.spectra if len(values)), default=0.0)
     ticks = {"type": "log", "dtick": 1, "exponentformat": "none"}
     # The last directions are often rounding: three decades are shown.
     heights = {"range": [float(np.log10(largest)) - 3, float(np.log10(largest)) + 0.1]} if largest > 0 else {}
@@ -245,7 +246,7 @@ def spectra(report: "Report", view: View) -> Figure:
         "falls fast "
         "means that few directions carry the modality."
     )
-    if len(view.spectra) > 2:
+    if different:
         caption += (
             " For the differences of partners the mean is kept: a first value far above the second "
             "is a constant "
@@ -256,5 +257,6 @@ def spectra(report: "Report", view: View) -> Figure:
 
 def _spectrum(name: str, values: np.ndarray, color: str, number: int) -> dict[str, Any]:
     # On a logarithmic axis, a few dozen points per decade draw the same curve as thousands.
-    kept = np.unique(np.geomspace(1, len(values), 120).round().astype(int)) - 1
+    kept = np.unique(np.geomspace(1, max(len(values), 1), 120).round().astype(int)) - 1
+    kept = kept[kept < len(values)]
     return fg.curve(name, kept + 1, values[kept], color, number)
