@@ -233,9 +233,9 @@ def spectra(report: "Report", view: View) -> Figure:
     data = []
     for k, (name, values) in enumerate(zip(report.names, view.spectra, strict=False)):
         data.append(_spectrum(short(name), values, (fg.FIRST, fg.SECOND)[k], k))
-    different = len(view.spectra) > 2 and len(view.spectra[2]) > 0
-    if different:
-        data.append(_spectrum("differences of partners", view.spectra[2], GREEN, 2))
+    differences = [values for values in view.spectra[2:] if len(values)]  # empty if all partners are equal
+    if differences:
+        data.append(_spectrum("differences of partners", differences[0], GREEN, 2))
     largest = max((float(values[0]) for values in view.spectra if len(values)), default=0.0)
     ticks = {"type": "log", "dtick": 1, "exponentformat": "none"}
     # The last directions are often rounding: three decades are shown.
@@ -246,7 +246,7 @@ def spectra(report: "Report", view: View) -> Figure:
         "falls fast "
         "means that few directions carry the modality."
     )
-    if different:
+    if differences:
         caption += (
             " For the differences of partners the mean is kept: a first value far above the second "
             "is a constant "
