@@ -17,7 +17,8 @@ from ctflow.pages.parts import Figure, Folded, Section, Table
 
 _TITLE = "What corrections gain and cost"
 _GROUPS, _SHUFFLES = 1000, 20
-_SLOW = "cca"
+_UP_TO = {"cca": 0, "whitening": 768, "coral": 768, "procrustes": 2048}
+"""Corrections that decompose matrices [d, d], and the largest d for which a page waits for them."""
 _WHAT = {
     "none": "nothing",
     "centring": "subtracts the mean of each modality",
@@ -38,7 +39,7 @@ def corrections_section(
 ) -> tuple[Section, ...]:
     """Compare corrections on a sample of groups; no section for unpaired rows.
 
-    Canonical correlation takes as long as all other corrections together, so `ctflow correct` measures it.
+    What decomposes large matrices takes as long as the rest of the report: `ctflow correct` measures that.
 
     Args:
         report: the diagnosis of these rows.
@@ -48,7 +49,7 @@ def corrections_section(
     """
     if report.view is None or report.view.partners is None or (isinstance(pairs, str) and pairs == UNPAIRED):
         return ()
-    methods = tuple(m for m in (*METHODS, *SCORINGS) if m not in ("none", _SLOW))
+    methods = tuple(m for m in (*METHODS, *SCORINGS) if x.shape[1] <= _UP_TO.get(m, np.inf))
     options = {"max_groups": _GROUPS, "n_permutations": _SHUFFLES, "names": report.names}
     try:
         found = compare(
@@ -63,13 +64,15 @@ def section(found: Comparison, command: str) -> Section:
     """A comparison as a section: the advice, a figure and a table."""
     # The first sentence repeats the page's numbers, and the last ones are about distances and strengths.
     advice = [line for line in found.words[1:] if not line.startswith(("Strengths", "Note: "))]
+    missing = [m for m in METHODS if m not in found.table["method"]]
+    left = f" and {', '.join(missing)}" if missing else ""
     text = (
         "Each correction was fitted on one half of a sample of the pairs, with strengths chosen for "
         "search in a "
         "corpus of both modalities, and measured on the other half: "
         f"{found.held_out} pairs, fewer than above, so recall is higher.",
         *advice,
-        f"More rows, other purposes and canonical correlation: `{command}`.",
+        f"More rows, other purposes{left}: `{command}`.",
     )
     return Section(_TITLE, text, (_figure(found), _table(found), _explained(found)), _finding(found))
 

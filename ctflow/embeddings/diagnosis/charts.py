@@ -54,6 +54,7 @@ def size(report: "Report") -> Figure:
         yaxis={"showticklabels": False, "ticks": "", "showgrid": False},
         shapes=bands,
         annotations=words,
+        margin={"l": 24, "r": 24, "t": 60, "b": 46},
     )
     caption = (
         "0: the two laws are equal. 1: each modality is a single point. The scale is logarithmic; values "
