@@ -99,8 +99,8 @@ def _of_line(e: "Explanation") -> str:
     return (
         f"As the rows are arranged, the gap is {verdict}: the centroid gap is {line.gap[line.here]:.3g} and "
         f"the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; moved rigidly along the line "
-        f"between the means, their loss is lowest {lowest}. Closing the gap that way {change} {abs(line.price):.3g} "
-        f"nats and takes recall@1 from {here:.1%} to {closed:.1%}."
+        f"between the means, their loss is lowest {lowest}. Closing the gap that way {change} "
+        f"{abs(line.price):.3g} nats and takes recall@1 from {here:.1%} to {closed:.1%}."
     )
 
 

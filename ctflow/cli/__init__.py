@@ -1,6 +1,7 @@
 """The `ctflow` command. Heavy imports stay inside the commands so that --help is fast."""
 
 import os
+import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -34,6 +35,7 @@ def diagnose(
     max_rows: int = 2000,
     max_gallery: int = 10_000,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -64,17 +66,18 @@ def diagnose(
         max_rows: largest number of rows, with their partners, in sums over all pairs of rows.
         max_gallery: largest number of rows, with their partners, for retrieval.
         seed: seed of the random samples.
-        out: folder for report.json, report.md and report.png.
+        names: names of the two modalities in everything that is shown; by default those of the files.
+        out: folder for report.json, report.md, report.png and, with Plotly, the page report.html.
         overwrite: replace existing files.
     """
     options = locals()
     with refusals("ctflow diagnose"):
         from ctflow.cli.embeddings import run_diagnose
 
-        report = run_diagnose(**options)
+        report, written = run_diagnose(**options, command=shlex.join(["ctflow", *sys.argv[1:]]))
     print(report)
     if out is not None:
-        print(f"\nwrote report.json, report.md and report.png into {out}")
+        print(f"\n{written}")
 
 
 @app.command
@@ -105,6 +108,7 @@ def correct(
     epsilon: float | None = None,
     ridge: float | None = None,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -131,6 +135,7 @@ def correct(
         epsilon: entropic regularisation of transport; chosen by cross-validation by default.
         ridge: added to variances, as a share of their mean; chosen by cross-validation by default.
         seed: seed of the random split.
+        names: names of the two modalities in everything that is shown; by default those of the files.
         out: folder for corrections.csv and corrections.png; with --method, also x.npy, y.npy and
             correction.safetensors.
         overwrite: replace existing files.

@@ -146,8 +146,8 @@ def _words(trace: Trace) -> tuple[str, ...]:
     first = int(np.argmax(called))
     text = (
         f"A gap is called at {called.sum()} of {len(step)} checkpoints, first at step {step[first]}. "
-        f"The centroid gap goes from {gap[0]:.3g} at step {step[0]} to {gap[-1]:.3g} at step {step[-1]} (by chance "
-        f"{chance[-1]:.2g})"
+        f"The centroid gap goes from {gap[0]:.3g} at step {step[0]} to {gap[-1]:.3g} at step {step[-1]} "
+        f"(by chance {chance[-1]:.2g})"
     )
     if len(step) > 2:
         k = int(np.argmax(gap))
