@@ -12,8 +12,11 @@ from ctflow.causes.free import MOST_STEPS, FreeRows, free_rows
 from ctflow.causes.own import strength_of, theory_of
 from ctflow.causes.shift import MOST_LOSSES, loss_against_gap
 from ctflow.causes.start import difference, start_of
+from ctflow.corrections.rows import both
 from ctflow.embeddings import Embeddings, as_embeddings
+from ctflow.embeddings.names import names_in_messages, names_of
 from ctflow.embeddings.pairing import UNPAIRED, Pairing, pair_up
+from ctflow.embeddings.rows import row_notes
 
 _LEAST_TEMPERATURE = 1e-3
 _LEAST_ROWS = 40
@@ -31,6 +34,7 @@ def why(
     max_free: int = 1000,
     strength: float | None = None,
     normalize: bool = False,
+    names: tuple[str, str] | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Explanation:
@@ -62,6 +66,7 @@ def why(
         max_free: largest number of groups of pairs among the free rows, >= 40. Time grows as its square.
         strength: λ > 0 of the control. By default a tenth above λ*, or 0.01 where no control is needed.
         normalize: bring rows to unit norm; without it, rows of another norm are refused.
+        names: names of the modalities in what is shown; by default those of the files or columns.
         seed: seed of the samples, an integer >= 0.
         progress: show a progress bar on stderr.
 
@@ -80,10 +85,9 @@ def why(
     check_count("seed", seed, minimum=0)
     if strength is not None:
         check_positive("strength", strength)
-    x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
-    plan = _paired(x, y, pairs)
+    x, y = both(x, y, normalize=normalize, names=names_in_messages(names))
+    names = names_of(x, y, names)
+    plan = _paired(x, y, pairs, names)
     early = None if start is None else _early(start, (x, y), normalize)
     whole = batch_of(x, y, plan, max_rows, temperature, np.random.default_rng([seed, 0]))
     began = None if early is None else start_of(early, (x, y), whole)
@@ -106,7 +110,7 @@ def why(
     settings = {
         "x": x.name,
         "y": y.name,
-        "names": (x.label, y.label),
+        "names": names,
         "rows": plan.shape,
         "d": x.shape[1],
         "temperature": temperature,
@@ -115,14 +119,15 @@ def why(
         "seed": seed,
     }
     null = difference(x, y, whole)[1]
-    return Explanation(line, whole.shape, tuple(free), theory, began, null, plan.notes, settings)
+    notes = (*plan.notes, *row_notes(x, y, names))
+    return Explanation(line, whole.shape, tuple(free), theory, began, null, notes, settings)
 
 
-def _paired(x: Embeddings, y: Embeddings, pairs: Any) -> Pairing:
+def _paired(x: Embeddings, y: Embeddings, pairs: Any, names: tuple[str, str]) -> Pairing:
     """The pairs of the rows; ValueError if there are none, or too few."""
     if isinstance(pairs, str) and pairs == UNPAIRED:
         raise ValueError("pairs must say which rows are partners, got unpaired rows: they have no loss")
-    plan = pair_up(x, y, pairs)
+    plan = pair_up(x, y, pairs, names=names)
     if plan.num_groups < _LEAST_ROWS:
         raise ValueError(
             f"{x.name} and {y.name} must have at least {_LEAST_ROWS} independent pairs, got "

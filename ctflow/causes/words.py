@@ -74,8 +74,8 @@ def words(e: "Explanation") -> tuple[str, ...]:
     """The findings as sentences, each with its numbers and the number of rows."""
     if not e.is_there:
         return (
-            f"There is no gap to explain: the means are {e.gap:.3g} apart, and chance alone gives "
-            f"{e.null:.2g} on {e.line_rows[0]} rows.",
+            f"There is no gap to explain: the means of {' and '.join(e.settings['names'])} are {e.gap:.3g} "
+            f"apart, and chance alone gives {e.null:.2g} on {e.line_rows[0]} rows.",
         )
     said = [_of_line(e), _of_free(e), _of_control(e), _of_pairs(e)]
     if e.start is not None:
@@ -85,6 +85,7 @@ def words(e: "Explanation") -> tuple[str, ...]:
 
 def _of_line(e: "Explanation") -> str:
     line, verdict, n = e.line, e.verdicts["arrangement"], e.line_rows[0]
+    x, y = e.settings["names"]
     if verdict == NEUTRAL:
         return (
             "As the rows are arranged, the gap is neutral: closing it rigidly along the line between the "
@@ -97,9 +98,9 @@ def _of_line(e: "Explanation") -> str:
     if line.least != line.here:
         lowest = f"at a gap of {line.gap[line.least]:.3g}, {line.loss[line.least]:.4f} nats"
     return (
-        f"As the rows are arranged, the gap is {verdict}: the centroid gap is {line.gap[line.here]:.3g} and "
-        f"the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; moved rigidly along the line "
-        f"between the means, their loss is lowest {lowest}. Closing the gap that way {change} "
+        f"As the rows are arranged, the gap is {verdict}: the centroid gap between {x} and {y} is "
+        f"{line.gap[line.here]:.3g} and the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; "
+        f"moved rigidly along the line between the means, their loss is lowest {lowest}. Closing the gap that way {change} "
         f"{abs(line.price):.3g} nats and takes recall@1 from {here:.1%} to {closed:.1%}."
     )
 

@@ -12,6 +12,7 @@ from ctflow.couplings import from_pairs
 from ctflow.embeddings import Embeddings, as_embeddings
 from ctflow.embeddings.diagnosis.diagnose import diagnose
 from ctflow.embeddings.diagnosis.report import Report
+from ctflow.embeddings.names import LETTERS, check_names
 from ctflow.embeddings.pairing import UNPAIRED, Pairing, is_counted, pairing
 from ctflow.tracking.series import Place, places, steps_of
 from ctflow.tracking.trace import Trace, table
@@ -30,6 +31,7 @@ def track(
     columns: tuple[str, str] | None = None,
     full: bool = False,
     normalize: bool = False,
+    names: tuple[str, str] | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Trace:
@@ -50,6 +52,7 @@ def track(
         columns: names of both arrays in files that hold several.
         full: use all rows and the default settings of `ct.diagnose`, with intervals.
         normalize: bring rows to unit norm; without it, rows of another norm are refused.
+        names: names of the modalities in what is shown; by default `columns`, or x and y.
         seed: seed of the samples, an integer >= 0.
         progress: show a progress bar on stderr.
 
@@ -60,22 +63,23 @@ def track(
     check_count("seed", seed, minimum=0)
     if temperature is not None:
         check_positive("temperature", temperature)
+    labels = check_names(names or columns or LETTERS)
     series = _series(checkpoints)
-    names = [name for name, _ in series]
-    taken = _checked_steps(steps, names)
-    sample, shape, labels = None, None, ("x", "y")
+    called = [name for name, _ in series]
+    taken = _checked_steps(steps, called)
+    sample, shape = None, None
     reports: list[Report] = []
     for name, what in tqdm(series, desc="track", unit="checkpoint", disable=not progress, leave=False):
         x, y = _opened(name, what, columns, normalize)
         if shape is None:
-            shape, labels = (len(x), len(y)), (x.label, y.label)
+            shape = len(x), len(y)
             sample = None if full else _sample(pairing(*shape, pairs), pairs, seed)
         elif shape != (len(x), len(y)):
             raise ValueError(
-                f"{name} must have the rows of {names[0]}, {shape[0]} and {shape[1]}, got {len(x)} and "
+                f"{name} must have the rows of {called[0]}, {shape[0]} and {shape[1]}, got {len(x)} and "
                 f"{len(y)}"
             )
-        options: dict[str, Any] = {"temperature": temperature, "seed": seed}
+        options: dict[str, Any] = {"temperature": temperature, "seed": seed, "names": labels}
         if sample is None:
             reports.append(diagnose(x, y, pairs=pairs, **options))
         else:
@@ -91,7 +95,7 @@ def track(
         "full": full,
         "seed": seed,
     }
-    return Trace(np.asarray(taken), tuple(names), table(reports), tuple(reports), settings)
+    return Trace(np.asarray(taken), tuple(called), table(reports), tuple(reports), settings)
 
 
 def _series(checkpoints: Any) -> list[tuple[str, Any]]:

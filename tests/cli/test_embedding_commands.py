@@ -1,8 +1,8 @@
 """`ctflow diagnose` and `ctflow correct` as a user types them."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
