@@ -156,7 +156,7 @@ def _cells(free: FreeRows, name: str, path: Path) -> tuple[str, ...]:
         name,
         str(path.step[-1]),
         f"{path.gap[0]:.3f} to {path.gap[-1]:.3f}",
-        f"{path.energy_distance:.3g}",
+        f"{path.energy_distance[0]:.3g} to {path.energy_distance[1]:.3g}",
         f"{path.loss[0] - free.least_loss:.3g} to {path.loss[-1] - free.least_loss:.2g}",
         f"{path.recall:.3f}",
     )

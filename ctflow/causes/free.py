@@ -36,14 +36,14 @@ class Path(NamedTuple):
         step: steps at which something was saved, [k].
         gap: centroid gap, [k].
         loss: in-batch loss, in nats, [k]; without the control.
-        energy_distance: at the end (V-statistic).
+        energy_distance: at the start and at the end (V-statistic).
         recall: recall@1 at the end, the mean of both directions.
     """
 
     step: np.ndarray
     gap: np.ndarray
     loss: np.ndarray
-    energy_distance: float
+    energy_distance: tuple[float, float]
     recall: float
 
 
@@ -149,9 +149,15 @@ def _path(
         np.concatenate(step),
         np.concatenate(gap),
         np.concatenate(loss),
-        float(energy_distance(*clouds, estimator="v")),
+        (_apart(batch.clouds), _apart(clouds)),
         batch.recall(clouds),
     )
+
+
+def _apart(clouds: Any) -> float:
+    """Energy distance of two clouds (V-statistic)."""
+    x, y = clouds
+    return float(energy_distance(x, y, estimator="v"))
 
 
 def _kept(flow: Path, target: float) -> float:

@@ -93,7 +93,8 @@ def why(
     began = None if early is None else start_of(early, (x, y), whole)
     theory = theory_of(whole.energy.coupling, whole.d, temperature, seed=seed, progress=progress)
     strength = strength_of(theory) if strength is None else strength
-    sizes = [min(max_free, plan.num_groups) // share for share in _SHARES]
+    most = max(plan.items) if plan.rows_as_groups else plan.num_groups
+    sizes = [min(max_free, most) // share for share in _SHARES]
     free: list[FreeRows] = []
     with tqdm(
         total=MOST_LOSSES + len(sizes) * MOST_STEPS,

@@ -22,9 +22,10 @@ def verdicts(e: "Explanation") -> dict[str, str]:
     The words for a share of the gap are: at least 0.9, between, and at most 0.1. Shares at the three sizes
     that differ by more than 0.15 decide nothing.
     """
-    if not e.is_there:
-        return dict.fromkeys(("arrangement", "free rows"), "no gap beyond chance")
-    found = {"arrangement": _arrangement(e), "free rows": _free(e), "pairs": _pairs(e)}
+    found = dict.fromkeys(("arrangement", "free rows"), "no centroid gap beyond chance")
+    if e.is_there:
+        found = {"arrangement": _arrangement(e), "free rows": _free(e)}
+    found["pairs"] = _pairs(e)
     if e.start is not None:
         found["start"] = _start(e.start)
     return found
@@ -72,15 +73,21 @@ def _start(start: Start) -> str:
 
 def words(e: "Explanation") -> tuple[str, ...]:
     """The findings as sentences, each with its numbers and the number of rows."""
-    if not e.is_there:
-        return (
-            f"There is no gap to explain: the means of {' and '.join(e.settings['names'])} are {e.gap:.3g} "
-            f"apart, and chance alone gives {e.null:.2g} on {e.line_rows[0]} rows.",
-        )
-    said = [_of_line(e), _of_free(e), _of_control(e), _of_pairs(e)]
+    said = [_of_line(e), _of_free(e)] if e.is_there else [_no_centroid_gap(e)]
+    said += [_of_control(e), _of_pairs(e)]
     if e.start is not None:
         said.append(_of_start(e.start, e.verdicts["start"]))
     return (*said, "Free rows are no encoders: what free rows can do, an encoder may not be able to do.")
+
+
+def _no_centroid_gap(e: "Explanation") -> str:
+    x, y = e.settings["names"]
+    return (
+        f"The means of {x} and {y} are {e.gap:.3g} apart, and chance alone gives {e.null:.2g} on "
+        f"{e.line_rows[0]} rows: there is no centroid gap to explain. Their energy distance is "
+        f"{e.free[-1].adam.energy_distance[0]:.3g}; whether the clouds differ otherwise is what a diagnosis "
+        "tests."
+    )
 
 
 def _of_line(e: "Explanation") -> str:
@@ -100,8 +107,8 @@ def _of_line(e: "Explanation") -> str:
     return (
         f"As the rows are arranged, the gap is {verdict}: the centroid gap between {x} and {y} is "
         f"{line.gap[line.here]:.3g} and the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; "
-        f"moved rigidly along the line between the means, their loss is lowest {lowest}. Closing the gap that way {change} "
-        f"{abs(line.price):.3g} nats and takes recall@1 from {here:.1%} to {closed:.1%}."
+        f"moved rigidly along the line between the means, their loss is lowest {lowest}. Closing the gap "
+        f"that way {change} {abs(line.price):.3g} nats and takes recall@1 from {here:.1%} to {closed:.1%}."
     )
 
 
@@ -136,16 +143,23 @@ def _of_control(e: "Explanation") -> str:
         price = f"a loss {abs(f.price):.2g} nats {'higher' if f.price > 0 else 'lower'}"
     return (
         f"A control, {f.strength:.3g} times the divergence between the clouds added to the loss, leaves free "
-        f"rows with a centroid gap of {f.controlled.gap[-1]:.2g} instead of {f.adam.gap[-1]:.2g}, at {price} "
-        f"and recall@1 {f.controlled.recall:.1%} instead of {f.adam.recall:.1%} ({f.rows[0]} rows)."
+        f"rows with a centroid gap of {f.controlled.gap[-1]:.2g} instead of {f.adam.gap[-1]:.2g} and an "
+        f"energy distance of {f.controlled.energy_distance[1]:.2g} instead of "
+        f"{f.adam.energy_distance[1]:.2g}, at {price} and recall@1 {f.controlled.recall:.1%} instead of "
+        f"{f.adam.recall:.1%} ({f.rows[0]} rows)."
     )
 
 
 def _of_pairs(e: "Explanation") -> str:
     if isinstance(e.theory, str):
         return f"The theory says nothing about these pairs: {e.theory}."
-    onset, control = str(e.theory).splitlines()[:2]
-    return f"The pairs: {e.verdicts['pairs']} ({onset}; {control})."
+    onset, control, sample, symmetry, *_ = str(e.theory).splitlines()
+    limits = "" if e.theory.matched else f" {_sentence(sample)} {_sentence(symmetry)}"
+    return f"The pairs: {e.verdicts['pairs']} ({onset}; {control}).{limits}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _of_start(start: Start, verdict: str) -> str:
