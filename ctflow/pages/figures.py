@@ -55,6 +55,7 @@ def layout(x: str, y: str = "", **more: Any) -> dict[str, Any]:
         "dragmode": False,
         "showlegend": True,
         "legend": {
+            "bgcolor": "rgba(0,0,0,0)",
             "itemsizing": "constant",
             "orientation": "h",
             "x": 0,
@@ -114,6 +115,7 @@ def joined(name: str, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
         "line": {"color": GREY, "width": 0.5},
         "opacity": 0.5,
         "hoverinfo": "skip",
+        "showlegend": False,
         "visible": False,
     }
 

@@ -1,8 +1,9 @@
 "use strict";
 (function () {
   const figures = JSON.parse(document.getElementById("figures").textContent);
-  const config = { responsive: true, displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  // The buttons are listed, so that none that opens another site can come with another version.
+  const config = { responsive: true, displaylogo: false, showLink: false,
+    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] };
   for (const [name, figure] of Object.entries(figures)) {
     Plotly.newPlot(name, figure.data, figure.layout, config);
   }

@@ -12,7 +12,7 @@ from ctflow.pages.parts import Code, Figure, Folded, Page, Part, Section, Table
 
 __all__ = ["embedded", "render"]
 
-_NUMBER = re.compile(r"^[-+−±\[]?\s?[0-9.]")
+_NUMBER = re.compile(r"^([-+−±\[]?\s?[0-9.].{0,24}|(yes|no) \(p = .*)$")
 
 
 def render(page: Page) -> str:

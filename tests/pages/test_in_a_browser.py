@@ -75,6 +75,9 @@ def test_every_figure_is_drawn_and_nothing_is_loaded_or_said(opened):
         assert drawn > 0, name
     width = page.viewport_size["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # None of the buttons over a figure leads to another site.
+    titles = page.eval_on_selector_all("#plane .modebar-btn", "all => all.map(b => b.dataset.title)")
+    assert titles == ["Zoom", "Pan", "Reset axes", "Download plot as a PNG"]
     # What plotly.js makes of an escaped name is the name.
     assert page.locator("#along .legendtext").first.text_content().startswith("<img src=x")
     assert heard == []

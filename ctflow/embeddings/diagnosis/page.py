@@ -9,6 +9,8 @@ import numpy as np
 from ctflow.embeddings.diagnosis import charts, tables
 from ctflow.embeddings.diagnosis.verdict import what_to_do
 from ctflow.embeddings.diagnosis.view import Partners, View
+from ctflow.embeddings.names import LETTERS
+from ctflow.embeddings.pairing import UNPAIRED
 from ctflow.pages.parts import Code, Folded, Page, Part, Section, Table
 from ctflow.pages.skeleton import render
 from ctflow.storage.provenance import versions
@@ -148,8 +150,11 @@ def _settings(report: "Report") -> Section:
     files = [(a, str(s["x"]), f"{n}", f"{d}"), (b, str(s["y"]), f"{m}", f"{d}")]
     chosen = [(key, "none" if value is None else str(value)) for key, value in s.items() if key not in _OWN]
     made = [("python", platform.python_version()), *versions().items()]
-    given = [f"{key}={value!r}" for key, value in s.items() if key not in _OWN and value is not None]
-    command = s.get("command") or f"ct.diagnose({a}, {b}, {', '.join(given)})"
+    named = {} if (a, b) == LETTERS else {"names": (a, b)}
+    unpaired = {"pairs": UNPAIRED} if report.view is not None and report.view.partners is None else {}
+    given = {**unpaired, **named, **{key: value for key, value in s.items() if key not in _OWN}}
+    words = [f"{key}={value!r}" for key, value in given.items() if value is not None]
+    command = s.get("command") or f"ct.diagnose(x, y, {', '.join(words)})"
     return Section(
         "Input, settings and how to repeat this",
         (),

@@ -134,7 +134,11 @@ class Report:
         return picture(self) if ax is None else draw_panel(self, ax, panel)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as .json, .md, .html or .png, by the path's ending, completely or not at all."""
+        """Write the report as .json, .md, .html or .png, by the path's ending, completely or not at all.
+
+        Raises:
+            ValueError: the path has another ending, or it is .html and Plotly is not installed.
+        """
         ending = os.path.splitext(os.fspath(path))[1]
         if ending == ".png":
             self.plot().save(path)

@@ -74,8 +74,8 @@ def what_to_do(report: "Report", finding: str = "") -> str:
         report: the diagnosis.
         finding: what a comparison of corrections found, instead of the command for one.
     """
-    shown = None if report.view is None else report.view.partners
-    if shown is None:
+    view = report.view
+    if view is None or view.partners is None:
         return (
             "Whether it hurts cannot be said without partners: give pairs to measure retrieval."
             if report.detected
@@ -87,12 +87,12 @@ def what_to_do(report: "Report", finding: str = "") -> str:
             "Check the pairs first: partners are no nearer to each other than shuffled rows, so retrieval "
             "and corrections say nothing yet."
         )
-    (a, b), across, mixed = report.names, shown.across, shown.mixed
-    count = min(map(len, report.view.rows)) if report.view else 0
+    (a, b), across, mixed = report.names, view.partners.across, view.partners.mixed
+    n, m = map(len, view.rows)
+    alone = f"{n} rows of the other modality alone" if n == m else f"{m} rows of {b} and {n} of {a} alone"
     numbers = (
         f"there the partner comes first for {mixed[0]:.1%} of the queries ({a} → {b}) and {mixed[1]:.1%} "
-        f"({b} → {a}), against {across[0]:.1%} and {across[1]:.1%} among {count} rows of the other modality "
-        "alone"
+        f"({b} → {a}), against {across[0]:.1%} and {across[1]:.1%} among {alone}"
     )
     if not report.detected:
         return f"There is no gap to correct in a corpus of both modalities: {numbers}."

@@ -145,3 +145,12 @@ def test_the_picture_shows_the_gap_beside_the_typical_distance(report):
     assert f"two rows of one modality: {report.view.typical_distance:.2g}" in said
     assert [text.get_text() for text in clouds_ax.get_legend().get_texts()] == ["image", "text"]
     assert {"small", "moderate", "large"} <= {text.get_text() for text in size_ax.texts}
+
+
+def test_the_verdict_counts_the_rows_of_both_sides():
+    rng = np.random.default_rng(0)
+    images = unit(rng.standard_normal((40, 6)))
+    captions = unit(np.repeat(images, 3, axis=0) + 0.3 * rng.standard_normal((120, 6)) + 2 * np.eye(6)[0])
+    pairs = np.column_stack([np.repeat(np.arange(40), 3), np.arange(120)])
+    report = ct.diagnose(images, captions, pairs=pairs, names=("image", "text"), **QUICK)
+    assert "among 120 rows of text and 40 of image alone; " in report.verdict[2]

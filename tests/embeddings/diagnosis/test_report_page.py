@@ -56,7 +56,7 @@ def test_a_page_answers_the_questions_first():
     worst = int(np.argmin(report.view.partners.cosine))
     rows = page.split("The rows farthest from their partners")[1]
     assert f"<tr><td class=number>{worst}</td><td class=number>{worst}</td>" in rows
-    assert "ct.diagnose(image, text, temperature=0.1" in page
+    assert "ct.diagnose(x, y, names=(&#x27;image&#x27;, &#x27;text&#x27;), temperature=0.1" in page
 
 
 def test_the_same_input_gives_the_same_page(tmp_path):
@@ -72,6 +72,7 @@ def test_unpaired_rows_have_a_page_without_partners():
     assert sorted(json.loads(Reader(page).json)) == ["along", "distances", "plane", "size", "spectra"]
     assert "farthest" not in page
     assert "Join partners" not in page
+    assert "ct.diagnose(x, y, pairs=&#x27;unpaired&#x27;, estimator=" in page
 
 
 def test_markup_in_names_files_and_notes_stays_text(tmp_path):
