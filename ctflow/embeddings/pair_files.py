@@ -21,7 +21,7 @@ _PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)
 _NUMERIC = re.compile(r"(?:^|[\s,;])[-+.]?[0-9]")
 # What pandas calls an index that it wrote as a column.
 _INDEX = re.compile(r"|Unnamed: 0|__index_level_0__")
-_ENDINGS = (".npy", ".csv", ".tsv", ".txt", ".parquet")
+ENDINGS = (".npy", ".csv", ".tsv", ".txt", ".parquet")
 
 
 def read_pairs(
@@ -45,10 +45,9 @@ def read_pairs(
     """
     path = existing_path(path)
     ending = ending_of(path)
-    if ending not in _ENDINGS:
+    if ending not in ENDINGS:
         raise ValueError(
-            f"{path} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {ending!r}; convert the "
-            "file"
+            f"{path} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}, got {ending!r}; convert the file"
         )
     check_file(path)
     if ids is not None:
