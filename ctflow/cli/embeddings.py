@@ -70,10 +70,10 @@ def pairs_of(
     shape = len(first), len(second)
     if ids is None:
         return read_pairs(pairs, shape)
-    if len(ids) > 2:
+    if not 1 <= len(ids) <= 2:
         raise ValueError(f"--ids takes one name, or one for each modality, got {len(ids)}")
-    found = tuple(read_ids(path, name) for path, name in zip((x, y or x), (ids[0], ids[-1]), strict=True))
-    return read_pairs(pairs, shape, ids=(found[0], found[1]))
+    known = read_ids(x, ids[0]), read_ids(x if y is None else y, ids[-1])
+    return read_pairs(pairs, shape, ids=known)
 
 
 def temperature_of(

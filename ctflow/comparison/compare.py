@@ -69,7 +69,7 @@ def compare(
     method failed; its numbers are then NaN. `csls` moves no row, so its distances are those of `none`.
 
     Args:
-        x: unit rows [n, d], an array or a `ctflow.embeddings.Embeddings`.
+        x: unit rows [n, d]: an array, a path, or a `ctflow.embeddings.Embeddings`.
         y: unit rows [m, d].
         pairs: index pairs [p, 2], or a coupling; row i with row i by default. In means and covariances the
             weight of a row is that of its pairs; in recall all queries have equal weight.

@@ -21,12 +21,16 @@ def open_embeddings(
 ) -> Embeddings:
     """Open a file of embeddings, or a folder of shards, ordered by the numbers in their names.
 
-    The formats are .npy, .npz, .safetensors, .parquet (needs ctflow[parquet]), .h5 and .hdf5 (need
-    ctflow[hdf5]). Only headers are read here; rows are read and checked by `Embeddings.rows`.
+    The formats are .npy, .npz, .safetensors; .pt and .pth (need ctflow[torch]); .parquet, .arrow and .feather
+    (need ctflow[parquet]); .csv, .tsv, .jsonl, .ndjson and .json; .h5 and .hdf5 (need ctflow[hdf5]). Only
+    headers are read here, except of text and tensors, which are decoded once; rows are read and checked by
+    `Embeddings.rows`.
 
     Args:
-        path: a file, or a folder of files that share one of these endings; shards without rows are skipped.
-        column: the array, dataset or column to read, if a file holds several.
+        path: a file; a folder of files that share one of these endings, or of folders `key=value` with such
+            files; or a folder of `datasets.save_to_disk`. Shards without rows are skipped.
+        column: the array, dataset or column to read, if a file holds several. For many columns of numbers
+            `emb_0`, `emb_1`, … it is `emb`.
         normalize: accept rows of any norm > 0 and bring them to unit norm.
         name: name used in messages; the path by default.
 

@@ -21,7 +21,7 @@ _PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)
 _NUMERIC = re.compile(r"(?:^|[\s,;])[-+.]?[0-9]")
 # What pandas calls an index that it wrote as a column.
 _INDEX = re.compile(r"|Unnamed: 0|__index_level_0__")
-_ENDINGS = (".npy", ".csv", ".tsv", ".txt", ".parquet")
+ENDINGS = (".npy", ".csv", ".tsv", ".txt", ".parquet")
 
 
 def read_pairs(
@@ -45,10 +45,9 @@ def read_pairs(
     """
     path = existing_path(path)
     ending = ending_of(path)
-    if ending not in _ENDINGS:
+    if ending not in ENDINGS:
         raise ValueError(
-            f"{path} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {ending!r}; convert the "
-            "file"
+            f"{path} must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}, got {ending!r}; convert the file"
         )
     check_file(path)
     if ids is not None:
@@ -108,19 +107,16 @@ def _columns(path: Path, ids: tuple[Sequence[str], Sequence[str]] | None = None)
         ValueError: there are fewer or more columns, or the file is damaged.
     """
     ending = ending_of(path)
-    if ending == ".parquet":
-        names = parquet_names(path)
-    elif ending in (".csv", ".tsv"):
-        names, cells = table(path)
-    else:
+    if ending not in (".csv", ".tsv", ".parquet"):
         raise ValueError(f"{path} must end in .csv, .tsv or .parquet to hold ids; convert the file")
+    names, cells = (parquet_names(path), None) if ending == ".parquet" else table(path)
     kept = [name for name in names if not _INDEX.fullmatch(name)]
     if len(kept) != 2:
         raise ValueError(
             f"{path} must hold two columns, of x and of y, got {', '.join(kept[:8]) or 'none'}; drop the "
             "others"
         )
-    if ending == ".parquet":
+    if cells is None:
         return [parquet_values(path, name) for name in kept]
     bare = ids is not None and all(name in known for name, known in zip(kept, ids, strict=True))
     return [[name] * bare + cells[names.index(name)] for name in kept]

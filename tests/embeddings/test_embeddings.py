@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -46,6 +47,21 @@ def write_hdf5(path, rows, **options):
         file.create_dataset("embeddings", data=rows, **options)
 
 
+def write_arrow(path, rows, **options):
+    """A stream of several batches, or a compressed file."""
+    table = pa.table({"caption": ["a"] * len(rows), "embedding": list(rows)})
+    if path.suffix == ".feather":
+        pyarrow.feather.write_feather(table, path, chunksize=20, **options)
+        return
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=13)
+
+
+def write_wide(path, rows):
+    columns = {f"e{i}": column for i, column in enumerate(rows.T)}
+    pq.write_table(pa.table({"caption": ["a"] * len(rows), **columns}), path, row_group_size=10)
+
+
 WRITERS = {
     "plain.npy": lambda path, rows: np.save(path, rows),
     "columns.npy": lambda path, rows: np.save(path, np.asfortranarray(rows)),
@@ -55,6 +71,10 @@ WRITERS = {
     "one.safetensors": lambda path, rows: save_file({"embeddings": rows, "scale": np.ones(1)}, path),
     "lists.parquet": write_parquet,
     "fixed.parquet": lambda path, rows: write_parquet(path, rows, fixed=True),
+    "wide.parquet": write_wide,
+    "stream.arrow": write_arrow,
+    "lz4.feather": lambda path, rows: write_arrow(path, rows, compression="lz4"),
+    "zstd.feather": lambda path, rows: write_arrow(path, rows, compression="zstd"),
     "one.h5": write_hdf5,
     "packed_columns.npz": lambda path, rows: np.savez_compressed(path, embeddings=np.asfortranarray(rows)),
     "stored_columns.npz": lambda path, rows: np.savez(path, embeddings=np.asfortranarray(rows)),

@@ -4,6 +4,8 @@ import os
 import signal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,6 +34,14 @@ def result(path):
 READERS = {
     **{name: (embeddings, lambda path, write=write: write(path, ROWS)) for name, write in WRITERS.items()},
     "pairs.csv": (lambda p: read_pairs(p, (57, 57)), lambda p: p.write_text("0,1\n2,3\n4,5\n")),
+    "rows.csv": (embeddings, lambda p: np.savetxt(p, ROWS, delimiter=",")),
+    "rows.jsonl": (embeddings, lambda p: p.write_text("\n".join(str(row) for row in ROWS.tolist()))),
+    "rows.json": (embeddings, lambda p: p.write_text(str(ROWS.tolist()))),
+    "pairs.tsv": (lambda p: read_pairs(p, (57, 57)), lambda p: p.write_text("\ta\tb\n0\t1\t2\n1\t3\t4\n")),
+    "pairs.parquet": (
+        lambda p: read_pairs(p, (57, 57)),
+        lambda p: pq.write_table(pa.table({"a": [0, 2, 4], "b": [1, 3, 5]}), p),
+    ),
     "pairs.npy": (lambda p: read_pairs(p, (57, 57)), lambda p: np.save(p, np.array([[0, 1], [2, 3]]))),
     "clouds.safetensors": (clouds, lambda p: io.save_clouds(p, ROWS / np.linalg.norm(ROWS, axis=1)[:, None])),
     "correction.safetensors": (

@@ -55,7 +55,7 @@ def diagnose(
     shuffled pairs as control.
 
     Args:
-        x: unit rows [n, d] of one modality: an array, or a `ctflow.embeddings.Embeddings`.
+        x: unit rows [n, d] of one modality: an array, a path, or a `ctflow.embeddings.Embeddings`.
         y: unit rows [m, d] of the other modality.
         pairs: positive pairs: None (row i with row i), `"unpaired"`, index pairs [p, 2] (a row may have
             several partners), or a coupling. The weight of a row is the sum of its pairs' weights.

@@ -50,12 +50,15 @@ class _File:
         wanted = self._batches[number]
         fields = [self.schema.get_field_index(name) for name in columns]
         with self.readable():
+            stream: Any = np.empty(len(self._head) + wanted.size, np.uint8)
+            stream[: len(self._head)] = np.frombuffer(self._head, np.uint8)
             with open(self._path, "rb") as file:
                 file.seek(wanted.start)
-                found = file.read(wanted.size)
+                if file.readinto(memoryview(stream)[len(self._head) :]) < wanted.size:
+                    raise ValueError("it ends early and was cut after it was opened")
             options = self._arrow.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
-            stream = self._arrow.py_buffer(self._head + found)
-            batch = self._arrow.ipc.open_stream(stream, options=options).read_next_batch()
+            source = self._arrow.py_buffer(stream)
+            batch = self._arrow.ipc.open_stream(source, options=options).read_next_batch()
             # The offsets in a file may point anywhere.
             batch.validate(full=True)
             if len(batch) != wanted.rows:

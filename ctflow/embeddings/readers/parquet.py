@@ -12,6 +12,7 @@ from ctflow.embeddings.readers.parts import check_piece, check_whole, extra, spa
 from ctflow.storage.reading import readable
 
 _BATCH_BYTES = 1 << 22
+_BUFFER_BYTES, _LEAST_BUFFER = 1 << 20, 1 << 13
 # Each value is decoded with two levels of two bytes, which mark the starts of lists and nulls.
 _LEVEL_BYTES = 4
 _ID_BYTES = 64
@@ -53,12 +54,14 @@ class Parquet:
         # does not catch unless they are given.
         return readable(self.name, ".parquet file", self._arrow.ArrowException, KeyError, NotImplementedError)
 
-    def _open(self) -> Any:
+    def _open(self, columns: int = 1) -> Any:
         # Without pre-buffering, a column is read in pieces and not as a whole row group.
-        return self._parquet.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20)
+        # The buffers of all columns together have about this size.
+        size = max(_LEAST_BUFFER, _BUFFER_BYTES // columns)
+        return self._parquet.ParquetFile(self._path, pre_buffer=False, buffer_size=size)
 
     def _first_length(self) -> int:
-        with self._readable(), self._open() as file:
+        with self._readable(), self._open(len(self._chosen.columns)) as file:
             batch = self._next(file.iter_batches(1, columns=[*self._chosen.columns]))
         return rows_of(self._chosen, batch, None, self._refusal).shape[1]
 
@@ -81,7 +84,7 @@ class Parquet:
             metadata = file.metadata.row_group(group)
             outside = any(metadata.column(leaf).file_path for leaf in self._leaves)
             columns = [] if outside else [metadata.column(leaf) for leaf in self._leaves]
-            found = [page for column in columns for page in _pages(self._path, raw, column)]
+            found = [list(_pages(self._path, raw, column)) for column in columns]
         if outside:
             raise ValueError(
                 f"{self.name} must hold its numbers itself, got column {self._chosen.name!r} in another "
@@ -106,7 +109,7 @@ class Parquet:
         self._check_group(group)
         with self._readable():
             if self._group != group or row < self._at:
-                self._file = self._file or self._open()
+                self._file = self._file or self._open(len(self._chosen.columns))
                 size = max(1, _BATCH_BYTES // (self.shape[1] * self.dtype.itemsize))
                 columns = [*self._chosen.columns]
                 self._batches = self._file.iter_batches(size, row_groups=[group], columns=columns)
@@ -134,13 +137,18 @@ def _pages(path: Path, raw: Any, column: Any) -> Iterator[Page]:
     return pages(raw, first, stored, column.num_values)
 
 
-def _check_pages(path: Path, what: str, found: list[Page], width: int) -> None:
-    """Raise ValueError if pages with values of this width in bytes would take too much memory."""
+def _check_pages(path: Path, what: str, columns: list[list[Page]], width: int) -> None:
+    """Raise ValueError if pages with values of this width in bytes would take too much memory.
+
+    One page of each column is unpacked at once.
+    """
     whole = path.stat().st_size
-    largest = max((max(page.unpacked, page.entries * width) for page in found), default=0)
+    largest = sum(
+        max((max(page.unpacked, page.entries * width) for page in pages), default=0) for pages in columns
+    )
     check_piece(str(path), f"a page of {what}", largest, whole, _REMEDY)
     # Before decoding, a single row could be as long as the whole row group.
-    decoded = sum(page.values for page in found) * (width + _LEVEL_BYTES)
+    decoded = sum(page.values for pages in columns for page in pages) * (width + _LEVEL_BYTES)
     check_whole(str(path), what, decoded, whole, _REMEDY)
 
 
@@ -174,7 +182,7 @@ def values(path: Path, name: str) -> list[Any]:
                 column = file.metadata.row_group(group).column(leaf)
                 if column.file_path:
                     raise ValueError(f"column {name!r} is in another file")
-                _check_pages(path, f"row group {group}", list(_pages(path, raw, column)), _ID_BYTES)
+                _check_pages(path, f"row group {group}", [list(_pages(path, raw, column))], _ID_BYTES)
             for batch in file.iter_batches(columns=[name]):
                 found += batch.column(0).to_pylist()
     return found

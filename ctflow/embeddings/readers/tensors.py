@@ -3,6 +3,7 @@
 import pickle
 import warnings
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,15 @@ def tensors(path: Path, column: str | None) -> Memory:
     check_numbers(name, dtypes[key])
     if found[key].layout != torch.strided:
         raise ValueError(f"{path} must hold dense tensors, got {key!r} of layout {found[key].layout}")
-    return Memory(name, to_numpy(found[key]))
+    return Memory(name, _to_numpy(torch, found[key]))
 
 
-def to_numpy(tensor: Any) -> np.ndarray:
-    """A dense tensor as an array that views its memory if it is on the CPU; bfloat16 needs ml_dtypes."""
-    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
-    if str(tensor.dtype) != "torch.bfloat16":
+def _to_numpy(torch: Any, tensor: Any) -> np.ndarray:
+    """A dense tensor as an array that views its memory; bfloat16 needs ml_dtypes."""
+    tensor = tensor.detach()
+    if tensor.dtype != torch.bfloat16:
         return tensor.numpy()
-    import ml_dtypes
-    import torch
-
-    return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.contiguous().view(torch.int16).numpy().view(import_module("ml_dtypes").bfloat16)
 
 
 def _check_archive(path: Path) -> None:

@@ -1,6 +1,6 @@
 """What readers of text share: rows are decoded once, block by block, into an array of bounded size."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -87,7 +87,7 @@ class Chosen(NamedTuple):
 
 
 def choose_columns(
-    path: Path, kinds: dict[str, str], lengths: dict[str, int | str], column: str | None
+    path: Path, kinds: dict[str, str], lengths: Mapping[str, int | str], column: str | None
 ) -> Chosen:
     """Choose the column of lists, or the columns of numbers, that hold the rows.
 
