@@ -61,7 +61,7 @@ class Explanation:
     def __str__(self) -> str:
         """The findings, then the loss along the line and the free rows as tables."""
         lines = [*self.words, *(f"note: {note}" for note in self.notes)]
-        for title, head, cells in self._tables():
+        for title, head, cells in self.tables():
             widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
             lines += ["", title]
             for row in (head, *cells):
@@ -78,12 +78,13 @@ class Explanation:
         """The findings as a list, then the two tables."""
         lines = ["# Why there is a gap", ""]
         lines += [f"- {line}" for line in (*self.words, *self.notes)]
-        for title, head, cells in self._tables():
+        for title, head, cells in self.tables():
             rows = [head, ("---",) * len(head), *cells]
             lines += ["", f"## {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
         return "\n".join([*lines, ""])
 
-    def _tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+        """Title, head and cells of the two tables: the line, and free rows."""
         line = self.line
         marks = {line.closed: "closed", line.least: "lowest", line.here: "now"}
         return [
@@ -129,25 +130,41 @@ class Explanation:
 
         return picture(self)
 
+    def to_html(self) -> str:
+        """One page that loads nothing; needs Plotly (`pip install 'ctflow[html]'`)."""
+        from ctflow.causes.sections import page
+
+        return page(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write .json, .md or .png, by the path's ending; a failure leaves no partial file."""
+        """Write .json, .md, .html or .png, by the path's ending; a failure leaves no partial file."""
         ending = os.path.splitext(os.fspath(path))[1]
         if ending == ".png":
             self.plot().save(path)
             return
         if ending not in _WRITERS:
-            raise ValueError(f"path must end in .json, .md or .png, got {os.fspath(path)!r}")
+            raise ValueError(f"path must end in .json, .md, .html or .png, got {os.fspath(path)!r}")
         with io.atomic(path) as file:
             file.write(_WRITERS[ending](self).encode())
 
 
-_WRITERS = {".json": Explanation.to_json, ".md": Explanation.to_markdown}
+_WRITERS = {
+    ".json": Explanation.to_json,
+    ".md": Explanation.to_markdown,
+    ".html": Explanation.to_html,
+}
 
 
 def _plain_free(free: FreeRows) -> dict[str, Any]:
     return {
         key: value._asdict() if isinstance(value, Path) else value for key, value in free._asdict().items()
     }
+
+
+def _above(loss: float, free: FreeRows) -> str:
+    """Nats above the bound; rounding in float32 hides what is below 1e-4."""
+    above = loss - free.least_loss
+    return f"{above:.3g}" if above > 1e-4 else "<1e-4"
 
 
 def _cells(free: FreeRows, name: str, path: Path) -> tuple[str, ...]:
@@ -157,6 +174,6 @@ def _cells(free: FreeRows, name: str, path: Path) -> tuple[str, ...]:
         str(path.step[-1]),
         f"{path.gap[0]:.3f} to {path.gap[-1]:.3f}",
         f"{path.energy_distance[0]:.3g} to {path.energy_distance[1]:.3g}",
-        f"{path.loss[0] - free.least_loss:.3g} to {path.loss[-1] - free.least_loss:.2g}",
+        f"{_above(path.loss[0], free)} to {_above(path.loss[-1], free)}",
         f"{path.recall:.3f}",
     )

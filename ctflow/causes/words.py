@@ -22,13 +22,10 @@ def verdicts(e: "Explanation") -> dict[str, str]:
     The words for a share of the gap are: at least 0.9, between, and at most 0.1. Shares at the three sizes
     that differ by more than 0.15 decide nothing.
     """
-    found = dict.fromkeys(("arrangement", "free rows"), "no centroid gap beyond chance")
-    if e.is_there:
-        found = {"arrangement": _arrangement(e), "free rows": _free(e)}
-    found["pairs"] = _pairs(e)
-    if e.start is not None:
-        found["start"] = _start(e.start)
-    return found
+    none = "no centroid gap beyond chance"
+    arrangement, free = (_arrangement(e), _free(e)) if e.is_there else (none, none)
+    found = {"arrangement": arrangement, "free rows": free, "pairs": _pairs(e)}
+    return found if e.start is None else found | {"start": _start(e.start)}
 
 
 def _arrangement(e: "Explanation") -> str:

@@ -115,18 +115,25 @@ class Trace:
 
         return picture(self)
 
+    def to_html(self) -> str:
+        """One page that loads nothing; needs Plotly (`pip install 'ctflow[html]'`)."""
+        from ctflow.tracking.page import page
+
+        return page(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write .csv, .json or .png, by the path's ending; a failure leaves no partial file."""
+        """Write .csv, .json, .html or .png, by the path's ending; a failure leaves no partial file."""
         ending = os.path.splitext(os.fspath(path))[1]
         if ending == ".png":
             self.plot().save(path)
         elif ending == ".csv":
             io.write_csv(path, self.columns())
-        elif ending == ".json":
+        elif ending in (".json", ".html"):
+            text = self.to_json() if ending == ".json" else self.to_html()
             with io.atomic(path) as file:
-                file.write(self.to_json().encode())
+                file.write(text.encode())
         else:
-            raise ValueError(f"path must end in .csv, .json or .png, got {os.fspath(path)!r}")
+            raise ValueError(f"path must end in .csv, .json, .html or .png, got {os.fspath(path)!r}")
 
 
 # Names of files may hold marks that a table cannot.

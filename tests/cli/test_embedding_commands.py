@@ -45,7 +45,7 @@ def call(monkeypatch, *words):
 
 def test_diagnose_prints_a_verdict_and_writes_a_report(here, monkeypatch, capsys):
     """Without Plotly there is no page, and a line says how to get it."""
-    monkeypatch.setattr("ctflow.cli.embeddings.can_be_made", lambda: False)
+    monkeypatch.setattr("ctflow.cli.outputs.can_be_made", lambda: False)
     words = ("diagnose", "image.npy", "text.npy", "--logit-scale", "20", "--n-bootstrap", "20", "--out", "r")
     assert call(monkeypatch, *words) == 0
     printed = capsys.readouterr().out

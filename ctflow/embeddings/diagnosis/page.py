@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ctflow.embeddings.diagnosis.report import Report
 
 _FARTHEST = 15
-_OWN = ("x", "y", "names", "rows", "d", "command", "correct")
+_OWN = ("x", "y", "names", "rows", "d", "command", "correct", "why")
 
 
 def page(report: "Report", extra: Sequence[Section] = ()) -> str:
