@@ -10,10 +10,11 @@ from ctflow.embeddings.readers.flat import Flat, npy, safetensors
 from ctflow.embeddings.readers.hdf5 import Hdf5
 from ctflow.embeddings.readers.parquet import Parquet
 from ctflow.embeddings.readers.parts import NUMBERS, AmbiguousError, Memory, Part, check_table
-from ctflow.embeddings.readers.registry import READERS, RECIPES, check_part, ending_of, open_raw
+from ctflow.embeddings.readers.registry import ARRAYS, READERS, RECIPES, check_part, ending_of, open_raw
 from ctflow.embeddings.readers.zipped import Zipped
 
 __all__ = [
+    "ARRAYS",
     "NUMBERS",
     "READERS",
     "RECIPES",

@@ -185,6 +185,8 @@ def choose(name: str, found: dict[str, tuple[tuple[Any, ...], str]], column: str
         if column not in found:
             raise ValueError(f"{name} has no array {column!r}; it holds {held}")
         return column
+    if len(found) != 1 and not tables:
+        raise ValueError(f"{name} must hold one array [n, d] of numbers, got {held}; save one with np.save")
     if len(found) != 1 and len(tables) != 1:
         message = f"{name} must hold one array [n, d], got {held}; name one with column (--column)"
         raise AmbiguousError(message, {key: found[key][0] for key in tables})

@@ -33,6 +33,8 @@ READERS: dict[str, Callable[[Path, str | None], Any]] = {
     ".hdf5": Hdf5,
 }
 """The reader of each ending."""
+ARRAYS = (".npy", ".npz", ".safetensors", ".parquet", ".h5", ".hdf5")
+"""Endings of files that are taken for the shards of a folder, whatever other files lie beside them."""
 _NAMELESS = (".npy",)
 _FAISS = "np.save('rows.npy', faiss.read_index({path!r}).reconstruct_n())"
 RECIPES = {

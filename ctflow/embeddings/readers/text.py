@@ -127,9 +127,9 @@ def _groups(kinds: dict[str, str]) -> dict[str, tuple[str, ...]]:
         del named[names[0]]
     # A column of a numbered group may hold only integers, such as zeros.
     merged = {name: "number" if kind == "integer" else kind for name, kind in named.items()}
-    found = groups(merged, ("number",))
+    found = groups(merged, (("number",),))
     if len(found) == 1 and not numbered(found[0].columns):
-        found = groups(named, ("number", "integer"))
+        found = groups(named, (("number",), ("integer",)))
     fractions = [group for group in found if any(named[name] == "number" for name in group.columns)]
     return {group.name: group.columns for group in fractions or found}
 

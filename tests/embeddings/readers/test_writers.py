@@ -103,6 +103,7 @@ BINARY = {
     "polars.parquet": lambda path: POLARS.write_parquet(path),
     "wide.parquet": lambda path: MIXED.to_parquet(path),
     "numbers.parquet": lambda path: pd.DataFrame(ROWS).rename(columns=str).to_parquet(path),
+    "scores.parquet": lambda path: WIDE.assign(a=0.5, b=np.float64(2), emb=list(ROWS)).to_parquet(path),
     "dots.parquet": lambda path: WIDE.rename(columns=lambda name: name.replace("_", ".")).to_parquet(path),
     "polars_wide.parquet": lambda path: pl.DataFrame(ROWS).write_parquet(path, row_group_size=20),
     "hive": hive,
@@ -119,6 +120,21 @@ def test_rows_are_those_that_were_written(name, tmp_path):
     np.testing.assert_allclose(found.rows(ORDER), ROWS[ORDER], atol=close)
     precise = name in TEXT or name == "nested.parquet" or name == "lz4.feather"
     assert found.stored == (np.float64 if precise else np.float32)
+
+
+def test_columns_of_several_groups_are_told_apart_by_their_stem(tmp_path):
+    """Also where the scores have the smaller dtype; columns without numbers in their names are one group."""
+    scores = pd.DataFrame({"score_1": [0.5] * 60, "score_2": [0.5] * 60}, dtype=np.float32)
+    pd.concat([WIDE.astype(float), scores], axis=1).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"got .*score \[60, 2\] float32, dim \[60, 8\] float64; name one"):
+        open_embeddings(tmp_path / "a.parquet")
+    found = open_embeddings(tmp_path / "a.parquet", column="dim")
+    np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-7)
+    letters = WIDE.set_axis(list("abcdefgh"), axis=1).astype({"c": float}).assign(id=NAMES)
+    letters.to_parquet(tmp_path / "b.parquet")
+    found = open_embeddings(tmp_path / "b.parquet")
+    assert found.stored == np.float64
+    np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-7)
 
 
 def test_blocks_of_text_do_not_matter(tmp_path, monkeypatch):
