@@ -119,14 +119,14 @@ def test_columns_of_a_file_take_little_memory(tmp_path):
 
 
 def test_text_takes_the_memory_of_its_numbers(tmp_path):
-    """32 MiB as float64, in a file of 79 MB."""
-    rows = np.random.default_rng(0).standard_normal((1 << 14, 256))
+    """16 MiB as float64, in a file of 40 MB."""
+    rows = np.random.default_rng(0).standard_normal((1 << 13, 256))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     with open(tmp_path / "a.jsonl", "w") as file:
         file.writelines(f"{row.tolist()}\n" for row in rows)
     grown, said = peak_of(tmp_path / "a.jsonl")
     assert said == "read"
-    assert grown < 32 + 24
+    assert grown < 16 + 24
 
 
 def test_a_record_batch_that_states_more_than_it_may_is_refused(tmp_path):

@@ -9,9 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from ctflow.embeddings import open_embeddings, open_pair
-from tests.embeddings.test_embeddings import unit
+from tests.embeddings.test_embeddings import unit, write_hdf5
 
 ROWS = unit(np.random.default_rng(0).standard_normal((60, 8))).astype(np.float32)
 OTHER = unit(np.random.default_rng(1).standard_normal((60, 8))).astype(np.float32)
@@ -191,6 +192,8 @@ SMALL = np.rint(ROWS * 127 / np.abs(ROWS).max())
 QUANTISED = {
     "a.npy": lambda path, rows: np.save(path, rows),
     "a.npz": lambda path, rows: np.savez_compressed(path, rows=rows, ids=np.arange(60)),
+    "a.h5": lambda path, rows: write_hdf5(path, rows, chunks=(13, 4), compression="gzip"),
+    "a.safetensors": lambda path, rows: save_file({"rows": rows}, path),
     "list.parquet": lambda path, rows: pq.write_table(pa.table({"emb": list(rows)}), path),
     "wide.parquet": lambda path, rows: pd.DataFrame(rows).rename(columns=str).to_parquet(path),
     "a.feather": lambda path, rows: pd.DataFrame({"emb": list(rows)}).to_feather(path),
