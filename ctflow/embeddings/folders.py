@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ctflow.embeddings.readers import READERS, RECIPES, ending_of
+from ctflow.embeddings.readers import ARRAYS, READERS, RECIPES, ending_of
 from ctflow.storage.reading import readable
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
@@ -67,12 +67,16 @@ def _shards(folder: Path, depth: int) -> list[Path]:
     A folder without such files may hold folders `key=value`, as pandas, Spark and DuckDB write them.
     """
     with readable(str(folder), "folder"):
-        inside = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "_"))]
+        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     found = [entry for entry in inside if ending_of(entry) in READERS]
     partitions = [entry for entry in inside if "=" in entry.name and entry.is_dir()]
     if partitions and not found and depth < _DEEPEST:
         return [file for part in _in_order(partitions) for file in _shards(part, depth + 1)]
     kinds = sorted({ending_of(entry) for entry in found})
+    # Beside the shards there may be tables of captions, settings or checkpoints.
+    arrays = [kind for kind in kinds if kind in ARRAYS]
+    if len(arrays) == 1 < len(kinds):
+        kinds, found = arrays, [entry for entry in found if ending_of(entry) in arrays]
     if len(kinds) != 1:
         folders = sorted(f"{entry.name}/" for entry in inside if entry.is_dir())
         got = ", ".join(kinds or folders) or "none"

@@ -7,7 +7,7 @@ from typing import Any
 from ctflow.embeddings import readers as files
 from ctflow.embeddings.array_likes import as_array
 from ctflow.embeddings.folders import files_of
-from ctflow.embeddings.readers import Part, check_part, open_raw
+from ctflow.embeddings.readers import Part, check_part, check_together, open_raw
 from ctflow.embeddings.rows import Embeddings
 from ctflow.storage.reading import existing_path
 
@@ -39,7 +39,10 @@ def open_embeddings(
             dtype; or the extra that reads this format is not installed.
     """
     path = existing_path(path)
-    parts = [open_part(file, column) for file in files_of(path)]
+    parts: list[Part] = []
+    for file in files_of(path):
+        parts.append(open_part(file, column))
+        check_together(str(path), parts)
     filled = [part for part in parts if part.shape[0] > 0]
     label = name or (path.name if path.is_dir() else path.stem)
     return Embeddings(name or str(path), filled or parts[:1], normalize=normalize, label=label)

@@ -29,6 +29,7 @@ _PRINTED = {
 _LEAST_WIDTH = 8
 # A float16 is printed with up to 5 digits, and a float32 with up to 9, or as many as the writer likes.
 _HALF_DIGITS = 5
+_FIRST = 8
 
 
 def origins(rows: np.ndarray, norms: np.ndarray, stored: str) -> tuple[np.ndarray, dict[str, float]]:
@@ -45,14 +46,15 @@ def origins(rows: np.ndarray, norms: np.ndarray, stored: str) -> tuple[np.ndarra
     """
     if stored not in BASE:  # quantised rows have no norm to keep
         return np.ones(len(rows), bool), {}
-    off, found = np.abs(norms - 1), {}
+    off, found, d = np.abs(norms - 1), {}, rows.shape[1]
     good = off <= BASE[stored]
     open_rows = np.flatnonzero(~good & (off <= _MOST))
-    for name, tolerance, fits in _ways(stored, rows.shape[1]):
+    for name, tolerance, fits in _ways(stored, d):
         if not open_rows.size:
             break
-        able = open_rows[off[open_rows] <= tolerance]
-        mine = able[fits(rows[able])] if able.size else able
+        mine = open_rows[off[open_rows] <= tolerance]
+        for width in (_FIRST, d):  # the first numbers of a row tell nearly all that do not fit
+            mine = mine[fits(rows[mine, :width])] if mine.size else mine
         if mine.size:
             found[name] = tolerance
             good[mine] = True
@@ -61,9 +63,11 @@ def origins(rows: np.ndarray, norms: np.ndarray, stored: str) -> tuple[np.ndarra
 
 
 def _ways(stored: str, d: int) -> Iterator[tuple[str, float, Any]]:
-    """Name, tolerance and test of each coarser rounding, from the coarsest to the finest."""
+    """Name, tolerance and test of each coarser rounding, from the coarsest to the finest but for float32."""
     if stored == "bfloat16" or (stored == "float16" and d < _LEAST_WIDTH):
         return
+    if stored == "float64":
+        yield "float32", BASE["float32"], _holds("float32")
     yield "bfloat16", BASE["bfloat16"], _holds("bfloat16")
     if stored == "float16":
         return
@@ -77,8 +81,6 @@ def _ways(stored: str, d: int) -> Iterator[tuple[str, float, Any]]:
         else:
             dtype = "float16" if count <= _HALF_DIGITS else "float32"
             yield name, max(BASE[dtype], 0.5 * 10 ** (1 - count)), _digits(count, stored)
-    if stored == "float64":
-        yield "float32", BASE["float32"], _holds("float32")
 
 
 def _holds(name: str) -> Any:

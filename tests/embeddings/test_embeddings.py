@@ -215,6 +215,20 @@ def test_only_the_rows_asked_for_are_read(tmp_path, monkeypatch):
     assert read == [48, 48]
 
 
+def test_files_beside_the_shards_are_left_aside(tmp_path):
+    """Captions, settings and checkpoints; a name may begin with an underscore."""
+    np.save(tmp_path / "_0.npy", ROWS[:50])
+    np.save(tmp_path / "_1.npy", ROWS[50:])
+    for name in ("captions.csv", "settings.json", "model.pt", "cache.arrow"):
+        (tmp_path / name).write_text("{}")
+    np.testing.assert_allclose(open_embeddings(tmp_path).rows(slice(None)), ROWS, atol=1e-15)
+    np.savetxt(tmp_path / "captions.csv", ROWS, delimiter=",")
+    (tmp_path / "_0.npy").unlink()
+    (tmp_path / "_1.npy").unlink()
+    with pytest.raises(ValueError, match=r"got \.arrow, \.csv, \.json, \.pt; give the path"):
+        open_embeddings(tmp_path)
+
+
 def test_a_clip_retrieval_folder_is_a_pair(tmp_path):
     for name in ("img_emb", "text_emb"):
         shards(tmp_path / name)
@@ -430,7 +444,13 @@ def test_lists_that_are_no_rows_are_refused(rows, words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "module", "extra"), [("parquet", "pyarrow.parquet", "parquet"), ("h5", "h5py", "hdf5")]
+    ("ending", "module", "extra"),
+    [
+        ("parquet", "pyarrow.parquet", "parquet"),
+        ("arrow", "pyarrow", "parquet"),
+        ("h5", "h5py", "hdf5"),
+        ("pt", "torch", "torch"),
+    ],
 )
 def test_a_missing_extra_is_named(ending, module, extra, tmp_path, monkeypatch):
     (tmp_path / f"a.{ending}").write_bytes(b"anything")
@@ -440,7 +460,7 @@ def test_a_missing_extra_is_named(ending, module, extra, tmp_path, monkeypatch):
 
 
 def test_reading_imports_neither_jax_nor_an_extra():
-    modules = "jax", "pyarrow", "h5py", "ml_dtypes"
+    modules = "jax", "pyarrow", "h5py", "ml_dtypes", "torch", "pandas", "polars"
     code = f"import ctflow.embeddings, sys; print([m for m in {modules} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

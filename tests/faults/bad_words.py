@@ -80,6 +80,17 @@ def write_files(folder: Path) -> None:
     np.savez(folder / "two.npz", a=good, b=good)
     save_file({"a": good, "b": good}, folder / "two.safetensors")
     (folder / "pairs_text.csv").write_text("a,b\nc,d\n")
+    (folder / "pairs_ids.tsv").write_text("\timage\ttext\n0\ta\tb\n")
+    (folder / "words.csv").write_text("a,b\nc,d\n")
+    (folder / "uneven.csv").write_text("0.6,0.8\n0.6\n")
+    (folder / "junk.jsonl").write_text("junk\n")
+    (folder / "tables.json").write_text('{"image": [[0.6, 0.8], [0.6, 0.8]]}')
+    (folder / "junk.arrow").write_bytes(b"ARROW1 junk")
+    (folder / "junk.feather").write_bytes(b"FEA1 junk")
+    (folder / "index.faiss").write_bytes(b"IxFI")
+    (folder / "rows.pkl").write_bytes(b"junk")
+    (folder / "saved").mkdir()
+    (folder / "saved" / "state.json").write_text('{"_data_files": [{"filename": "../image.arrow"}]}')
     content = (folder / "image.npy").read_bytes()
     for name, part in (
         ("torn.npy", content[:-100]),

@@ -37,12 +37,12 @@ def choose_columns(name: str, types: dict[str, Any], n: int, column: str | None)
     """
     found = {key: ((n, *_width(kind)), _numbers_of(kind)) for key, kind in types.items()}
     scalars = {key: _numbers_of(kind) for key, kind in types.items() if not _width(kind)}
-    wide = {} if column in types else {g.name: g.columns for g in groups(scalars, (*FLOATS, *QUANTISED))}
+    wide = {} if column in types else {g.name: g.columns for g in groups(scalars, (FLOATS, QUANTISED))}
     if wide and (column in wide or not any(len(shape) == 2 for shape, _ in found.values())):
         for key, members in wide.items():
-            first = found[members[0]]
+            dtype = np.result_type(*(found[member][1] for member in members)).name
             found = {other: entry for other, entry in found.items() if other not in members}
-            found[key] = ((n, len(members)), first[1])
+            found[key] = ((n, len(members)), dtype)
     key = choose(name, found, column)
     shape, dtype = found[key]
     if len(shape) != 2 or dtype not in NUMBERS:

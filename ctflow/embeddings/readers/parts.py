@@ -46,6 +46,7 @@ class Memory:
 
     def __init__(self, name: str, array: np.ndarray):
         self.name, self.shape, self.dtype = name, array.shape, array.dtype
+        self.held = array.nbytes
         self._array = array
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -108,6 +109,15 @@ def check_whole(name: str, what: str, size: int, stored: int, remedy: str) -> No
     those of `check_piece`.
     """
     _check_size(name, what, size, max(share_of_memory(), _RATIO * stored), stored, remedy)
+
+
+def check_held(name: str, what: str, size: int, remedy: str) -> None:
+    """Raise ValueError if something that stays in memory as a whole would take more than an eighth of it."""
+    if size > share_of_memory():
+        raise ValueError(
+            f"{name}: {what} would take {in_words(size)}, at most an eighth of the memory, "
+            f"{in_words(share_of_memory())}, may be held at once; {remedy}"
+        )
 
 
 def _check_size(name: str, what: str, size: int, limit: int, stored: int, remedy: str) -> None:
@@ -185,6 +195,8 @@ def choose(name: str, found: dict[str, tuple[tuple[Any, ...], str]], column: str
         if column not in found:
             raise ValueError(f"{name} has no array {column!r}; it holds {held}")
         return column
+    if len(found) != 1 and not tables:
+        raise ValueError(f"{name} must hold one array [n, d] of numbers, got {held}; save one with np.save")
     if len(found) != 1 and len(tables) != 1:
         message = f"{name} must hold one array [n, d], got {held}; name one with column (--column)"
         raise AmbiguousError(message, {key: found[key][0] for key in tables})

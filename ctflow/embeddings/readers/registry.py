@@ -9,9 +9,10 @@ from ctflow.embeddings.readers.flat import npy, safetensors
 from ctflow.embeddings.readers.hdf5 import Hdf5
 from ctflow.embeddings.readers.json_lines import json_lines
 from ctflow.embeddings.readers.parquet import Parquet
-from ctflow.embeddings.readers.parts import Part, check_promise, check_table
+from ctflow.embeddings.readers.parts import Part, check_held, check_promise, check_table
 from ctflow.embeddings.readers.separated import separated
 from ctflow.embeddings.readers.tensors import tensors
+from ctflow.embeddings.readers.text import SAVE
 from ctflow.embeddings.readers.zipped import Zipped
 from ctflow.storage.reading import check_file
 
@@ -33,6 +34,8 @@ READERS: dict[str, Callable[[Path, str | None], Any]] = {
     ".hdf5": Hdf5,
 }
 """The reader of each ending."""
+ARRAYS = (".npy", ".npz", ".safetensors", ".parquet", ".h5", ".hdf5")
+"""Endings of files that are taken for the shards of a folder, whatever other files lie beside them."""
 _NAMELESS = (".npy",)
 _FAISS = "np.save('rows.npy', faiss.read_index({path!r}).reconstruct_n())"
 RECIPES = {
@@ -66,6 +69,11 @@ def open_raw(path: Path, column: str | None) -> Any:
     if ending in _NAMELESS and column is not None:
         raise ValueError(f"{path} holds one array without a name, got column {column!r}; leave column out")
     return READERS[ending](path, column)
+
+
+def check_together(name: str, found: list[Any]) -> None:
+    """Raise ValueError if files that are decoded as a whole, text and tensors, take too much together."""
+    check_held(name, "the files together", sum(getattr(part, "held", 0) for part in found), SAVE)
 
 
 def check_part(path: Path, part: Any) -> Part:

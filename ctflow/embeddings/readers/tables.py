@@ -29,20 +29,22 @@ def numbered(names: Iterable[str]) -> list[Group]:
     ]
 
 
-def groups(kinds: dict[str, str], numbers: tuple[str, ...]) -> list[Group]:
-    """Groups of columns that may be rows: numbered columns of one kind, or else all columns of one kind.
+def groups(kinds: dict[str, str], tiers: tuple[tuple[str, ...], ...]) -> list[Group]:
+    """Groups of columns that may be rows: numbered columns of one kind, or else all columns of numbers.
 
     Args:
         kinds: the kind of each column.
-        numbers: the kinds that are numbers, the preferred ones first; a group of the first kind that has any
-            is chosen.
+        tiers: the kinds that are numbers, the preferred ones first; only groups of the first tier that has
+            any are returned.
     """
-    for kind in numbers:
-        mine = [name for name, its in kinds.items() if its == kind]
-        if found := numbered(mine):
+    for tier in tiers:
+        found = [
+            group for kind in tier for group in numbered(name for name, its in kinds.items() if its == kind)
+        ]
+        if found:
             return found
-    for kind in numbers:
-        mine = [name for name, its in kinds.items() if its == kind]
+    for tier in tiers:
+        mine = tuple(name for name, its in kinds.items() if its in tier)
         if len(mine) > 1:
-            return [Group(UNNAMED, tuple(mine))]
+            return [Group(UNNAMED, mine)]
     return []

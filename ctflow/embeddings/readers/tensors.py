@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.embeddings.readers.parts import Memory, check_numbers, choose, extra, share_of_memory
+from ctflow.embeddings.readers.parts import Memory, check_held, check_numbers, choose, extra
 from ctflow.storage.reading import readable
 
 _PICKLE_BYTES = 1 << 24
@@ -62,11 +62,7 @@ def _to_numpy(torch: Any, tensor: Any) -> np.ndarray:
 def _check_archive(path: Path) -> None:
     """Raise ValueError unless the file is an archive without compression, which cannot unpack to more."""
     size = path.stat().st_size
-    if size > share_of_memory():
-        raise ValueError(
-            f"{path} must take at most an eighth of the memory, {share_of_memory()} bytes, got {size}; save "
-            "it with safetensors.torch.save_file, which is read piece by piece"
-        )
+    check_held(str(path), "the file", size, "save it with safetensors.torch.save_file")
     with readable(str(path), "file of torch.save (PyTorch 1.6 or later)", RuntimeError, KeyError):
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no zip archive; other pickles are never loaded")

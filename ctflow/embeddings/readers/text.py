@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from ctflow.embeddings.readers import parts
-from ctflow.embeddings.readers.parts import check_whole, choose
+from ctflow.embeddings.readers.parts import check_held, choose
 from ctflow.embeddings.readers.tables import groups, numbered
 
+SAVE = "save it with np.save, which is read piece by piece"
 LINE = 1 << 24
 """Largest number of characters in a line or a record; the numbers of a row need far fewer."""
 
@@ -33,8 +34,7 @@ class Decoded:
         """
         self.name, self.dtype = str(path), np.dtype(np.float64)
         self._blocks: list[np.ndarray] = []
-        stored, count, height = path.stat().st_size, 0, 1
-        width = None
+        self.held, count, height, width = 0, 0, 1, None
         for row in rows:
             if width is None:
                 width = len(row)
@@ -45,9 +45,8 @@ class Decoded:
                     f"{len(row)}, but the first row has {width}; drop such rows"
                 )
             if count % height == 0:
-                total = (count + height) * width * 8
-                remedy = "save it with np.save, which is read piece by piece"
-                check_whole(self.name, "its text", total, stored, remedy)
+                self.held = (count + height) * width * 8
+                check_held(self.name, "its text", self.held, SAVE)
                 self._blocks.append(np.empty((height, width)))
             self._blocks[-1][count % height] = row
             count += 1
@@ -127,9 +126,9 @@ def _groups(kinds: dict[str, str]) -> dict[str, tuple[str, ...]]:
         del named[names[0]]
     # A column of a numbered group may hold only integers, such as zeros.
     merged = {name: "number" if kind == "integer" else kind for name, kind in named.items()}
-    found = groups(merged, ("number",))
+    found = groups(merged, (("number",),))
     if len(found) == 1 and not numbered(found[0].columns):
-        found = groups(named, ("number", "integer"))
+        found = groups(named, (("number",), ("integer",)))
     fractions = [group for group in found if any(named[name] == "number" for name in group.columns)]
     return {group.name: group.columns for group in fractions or found}
 

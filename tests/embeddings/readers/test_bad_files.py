@@ -343,11 +343,17 @@ def test_bad_files_get_one_sentence_and_exit_code_2(name, tmp_path, monkeypatch,
 
 
 def test_text_takes_no_more_than_an_eighth_of_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("ctflow.embeddings.readers.parts.host_bytes", lambda: 1 << 14)
-    monkeypatch.setattr("ctflow.embeddings.readers.parts._RATIO", 0)
-    monkeypatch.setattr("ctflow.embeddings.readers.parts.BLOCK_BYTES", 1 << 10)
-    WIDE.to_csv(tmp_path / "a.csv")
+    """60 rows of 8 numbers take 3840 bytes: one file fits into half of 8 KiB, two do not."""
+    monkeypatch.setattr("ctflow.embeddings.readers.parts.BLOCK_BYTES", 1 << 8)
+    (tmp_path / "both").mkdir()
+    for path in (tmp_path / "a.csv", tmp_path / "both" / "0.csv", tmp_path / "both" / "1.csv"):
+        WIDE.to_csv(path)
+    monkeypatch.setattr("ctflow.embeddings.readers.parts.host_bytes", lambda: 8 << 12)
+    assert open_embeddings(tmp_path / "a.csv").shape == (60, 8)
     with pytest.raises(
-        ValueError, match=r"its text unpacks to .* KiB, at most 2 KiB .* save it with np\.save"
+        ValueError, match=r"both: the files together would take 7\.5 KiB, at most .*, 4 KiB, may be"
     ):
+        open_embeddings(tmp_path / "both")
+    monkeypatch.setattr("ctflow.embeddings.readers.parts.host_bytes", lambda: 8 << 11)
+    with pytest.raises(ValueError, match=r"a.csv: its text would take .* KiB, at most an eighth .* np\.save"):
         open_embeddings(tmp_path / "a.csv")

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -115,3 +116,24 @@ def test_columns_of_a_file_take_little_memory(tmp_path):
     grown, said = peak_of(tmp_path / "a.npy")
     assert said == "read"
     assert grown < 24
+
+
+def test_text_takes_the_memory_of_its_numbers(tmp_path):
+    """16 MiB as float64, in a file of 40 MB."""
+    rows = np.random.default_rng(0).standard_normal((1 << 13, 256))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with open(tmp_path / "a.jsonl", "w") as file:
+        file.writelines(f"{row.tolist()}\n" for row in rows)
+    grown, said = peak_of(tmp_path / "a.jsonl")
+    assert said == "read"
+    assert grown < 16 + 24
+
+
+def test_a_record_batch_that_states_more_than_it_may_is_refused(tmp_path):
+    """160 MiB of zeros, compressed into one batch."""
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(40 * MIB, np.float32)), 2048)
+    pyarrow.feather.write_feather(pa.table({"e": lists}), tmp_path / "a.feather", "zstd", chunksize=1 << 20)
+    assert (tmp_path / "a.feather").stat().st_size < MIB
+    grown, said = peak_of(tmp_path / "a.feather")
+    assert "record batch 0 unpacks to 160 MiB, at most 128 MiB may be unpacked at once" in said
+    assert grown < 32

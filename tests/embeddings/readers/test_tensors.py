@@ -161,6 +161,8 @@ def test_the_malicious_pickle_would_run(tmp_path):
 
 def test_a_file_larger_than_an_eighth_of_the_memory_is_refused(tmp_path, monkeypatch):
     torch.save(TENSOR, tmp_path / "a.pt")
-    monkeypatch.setattr("ctflow.embeddings.readers.tensors.share_of_memory", lambda: 1000)
-    with pytest.raises(ValueError, match=r"at most an eighth of the memory, 1000 bytes, got .*safetensors"):
+    monkeypatch.setattr("ctflow.embeddings.readers.parts.host_bytes", lambda: 8192)
+    with pytest.raises(
+        ValueError, match=r"the file would take .*, at most an eighth of the memory, 1 KiB, .*safetensors"
+    ):
         open_embeddings(tmp_path / "a.pt")

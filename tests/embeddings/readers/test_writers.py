@@ -9,9 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from ctflow.embeddings import open_embeddings, open_pair
-from tests.embeddings.test_embeddings import unit
+from tests.embeddings.test_embeddings import unit, write_hdf5
 
 ROWS = unit(np.random.default_rng(0).standard_normal((60, 8))).astype(np.float32)
 OTHER = unit(np.random.default_rng(1).standard_normal((60, 8))).astype(np.float32)
@@ -103,6 +104,7 @@ BINARY = {
     "polars.parquet": lambda path: POLARS.write_parquet(path),
     "wide.parquet": lambda path: MIXED.to_parquet(path),
     "numbers.parquet": lambda path: pd.DataFrame(ROWS).rename(columns=str).to_parquet(path),
+    "scores.parquet": lambda path: WIDE.assign(a=0.5, b=np.float64(2), emb=list(ROWS)).to_parquet(path),
     "dots.parquet": lambda path: WIDE.rename(columns=lambda name: name.replace("_", ".")).to_parquet(path),
     "polars_wide.parquet": lambda path: pl.DataFrame(ROWS).write_parquet(path, row_group_size=20),
     "hive": hive,
@@ -119,6 +121,21 @@ def test_rows_are_those_that_were_written(name, tmp_path):
     np.testing.assert_allclose(found.rows(ORDER), ROWS[ORDER], atol=close)
     precise = name in TEXT or name == "nested.parquet" or name == "lz4.feather"
     assert found.stored == (np.float64 if precise else np.float32)
+
+
+def test_columns_of_several_groups_are_told_apart_by_their_stem(tmp_path):
+    """Also where the scores have the smaller dtype; columns without numbers in their names are one group."""
+    scores = pd.DataFrame({"score_1": [0.5] * 60, "score_2": [0.5] * 60}, dtype=np.float32)
+    pd.concat([WIDE.astype(float), scores], axis=1).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"got .*score \[60, 2\] float32, dim \[60, 8\] float64; name one"):
+        open_embeddings(tmp_path / "a.parquet")
+    found = open_embeddings(tmp_path / "a.parquet", column="dim")
+    np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-7)
+    letters = WIDE.set_axis(list("abcdefgh"), axis=1).astype({"c": float}).assign(id=NAMES)
+    letters.to_parquet(tmp_path / "b.parquet")
+    found = open_embeddings(tmp_path / "b.parquet")
+    assert found.stored == np.float64
+    np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-7)
 
 
 def test_blocks_of_text_do_not_matter(tmp_path, monkeypatch):
@@ -175,6 +192,8 @@ SMALL = np.rint(ROWS * 127 / np.abs(ROWS).max())
 QUANTISED = {
     "a.npy": lambda path, rows: np.save(path, rows),
     "a.npz": lambda path, rows: np.savez_compressed(path, rows=rows, ids=np.arange(60)),
+    "a.h5": lambda path, rows: write_hdf5(path, rows, chunks=(13, 4), compression="gzip"),
+    "a.safetensors": lambda path, rows: save_file({"rows": rows}, path),
     "list.parquet": lambda path, rows: pq.write_table(pa.table({"emb": list(rows)}), path),
     "wide.parquet": lambda path, rows: pd.DataFrame(rows).rename(columns=str).to_parquet(path),
     "a.feather": lambda path, rows: pd.DataFrame({"emb": list(rows)}).to_feather(path),
