@@ -1,8 +1,8 @@
 """Every number of a diagnosis from its definition, in float64 NumPy and SciPy, without code of the package.
 
-Rows that are repeated exactly are one item; the weight of an item is its number of pairs. Random choices (the
-lines, the halves of the groups, the exchanges of modalities) are drawn again from the seeds that the diagnosis
-documents by its results: the same lines, halves and exchanges.
+Rows that are repeated exactly are one item; the weight of an item is its number of pairs. Random choices (
+lines, halves of the groups, exchanges of modalities) are drawn again from the seed, as the diagnosis draws
+them.
 """
 
 from functools import cached_property
