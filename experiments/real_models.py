@@ -13,6 +13,7 @@ purpose, over random splits.
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -78,10 +79,11 @@ def numbers(config: Config, rows: Rows, temperature: float) -> list[dict[str, An
 
 def shuffled(config: Config, rows: Rows, temperature: float) -> list[dict[str, Any]]:
     """The control: numbers of the right pairs, and of partners shuffled at random, over seeds."""
-    reports = [diagnosed(config, rows, temperature)]
+    every = {"max_rows": config.max_rows}  # not a sample, which would hold other rows of y
+    reports = [diagnosed(config, rows, temperature, **every)]
     for seed in range(config.num_seeds):
         order = np.random.default_rng([config.seed, seed]).permutation(len(rows.y))
-        reports.append(diagnosed(config, rows._replace(y=rows.y[order]), temperature))
+        reports.append(diagnosed(config, rows._replace(y=rows.y[order]), temperature, **every))
     found = []
     for name in (*UNCHANGED, *PAIRED):
         right, *others = (report[name].value for report in reports)
@@ -243,16 +245,29 @@ def _rows(table: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run from the command line; the folder of embeddings must be given unless nothing is measured."""
+    """Run from the command line; the folder of embeddings is looked at before anything else."""
     words = list(sys.argv[1:] if argv is None else argv)
-    with guarded(shlex.join(["python", sys.argv[0], *words])):
-        if not any(w in ("-h", "--help", "--replot", "--data") or w.startswith("--data=") for w in words):
-            raise ValueError(
-                "--data must name the folder of embeddings; docs/real-models.md says where they are"
-            )
+    presets = PRESETS
+    if not {"-h", "--help", "--replot"} & set(words):
+        with guarded(shlex.join(["python", sys.argv[0], *words])):
+            found = found_in(_given(words))
+            for name, paths in found.items():
+                read(name, paths, 40)  # a wrong file is refused before anything is written
+            told = tuple(f"{name} {digest(paths)}" for name, paths in found.items())
+            presets = {name: replace(config, sources=told) for name, config in PRESETS.items()}
     experiment.main(
-        name="real_models", presets=PRESETS, run=run, plot=plot, description=__doc__ or "", argv=words
+        name="real_models", presets=presets, run=run, plot=plot, description=__doc__ or "", argv=words
     )
+
+
+def _given(words: list[str]) -> str:
+    """The folder of a command line."""
+    for i, word in enumerate(words):
+        if word.startswith("--data="):
+            return word.partition("=")[2]
+        if word == "--data" and i + 1 < len(words):
+            return words[i + 1]
+    raise ValueError("--data must name the folder of embeddings; docs/real-models.md says where they are")
 
 
 if __name__ == "__main__":

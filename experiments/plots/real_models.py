@@ -169,16 +169,23 @@ def plot_corrections(tables: dict) -> pl.Picture:
             ax.set_ylabel(_SCORES[purpose], fontsize=7)
     for ax in axes[-1]:
         ax.set_xlabel("energy distance left")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    (disc,) = axes[0, 0].plot([], [], "o", color=pl.YELLOW, markersize=10)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        [*handles, disc], [*labels, "recommended in most splits"], loc="outside lower center", ncols=4
+    )
     return pl.Picture(figure)
 
 
 def _trade(ax: Any, t: dict) -> None:
-    """One mark per correction with the deviation over splits; filled if it was recommended in most splits."""
+    """One mark per correction, on a disc if most splits recommended it; bars: deviation over splits."""
     for i in np.flatnonzero(np.isfinite(t["score"])):
         color, marker = MARKS[t["method"][i]]
+        left = max(t["energy_distance"][i], 1e-5)
+        if 2 * t["recommended"][i] > t["splits"][i]:
+            ax.plot([left], [t["score"][i]], "o", color=pl.YELLOW, markersize=14, zorder=0)
         ax.errorbar(
-            [max(t["energy_distance"][i], 1e-5)],
+            [left],
             [t["score"][i]],
             yerr=[t["score_sd"][i]],
             color=color,
@@ -186,8 +193,8 @@ def _trade(ax: Any, t: dict) -> None:
             linestyle="none",
             elinewidth=0.8,
             markersize=6,
-            markerfacecolor=color if 2 * t["recommended"][i] > t["splits"][i] else "white",
+            markerfacecolor="white",
             label=str(t["method"][i]),
         )
     ax.set_xscale("log")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.1 * max(1e-3, np.nanmax(t["score"] + t["score_sd"])))

@@ -1,11 +1,12 @@
 """The files of embeddings of real models: which are read, where a user gets them, and their rows."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import tyro
 
 from ctflow._base.checks import check_count, check_positive
 from ctflow.embeddings import as_embeddings, open_embeddings
@@ -158,7 +159,7 @@ class Config:
 
     data: str = ""
     """Folder with the embeddings; required. `docs/real-models.md` says from where to get them."""
-    sources: tuple[str, ...] = field(init=False, default=())
+    sources: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Name and hash of each source in the folder, so that a resumed run continues on the same files."""
     max_rows: int = 2400
     """Rows of each modality that are read."""
@@ -182,9 +183,6 @@ class Config:
         for tau in self.temperatures:
             check_positive("temperatures", tau)
         check_count("free_steps", self.free_steps, minimum=0)
-        if self.data:
-            told = tuple(f"{name} {digest(files)}" for name, files in found_in(self.data).items())
-            object.__setattr__(self, "sources", told)
 
 
 PRESETS = {
