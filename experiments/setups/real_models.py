@@ -134,11 +134,12 @@ def read(name: str, files: tuple[Path, ...], count: int) -> Rows:
 def _both(path: Path) -> list:
     """The two modalities of an array [2, n, d]; nothing is unpickled."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path.name} must be a .npy file of an array [2, n, d], but {error}") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 3 or len(array) != 2 or array.dtype.kind != "f":
-        got = f"{array.dtype.name} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
+    if array.ndim != 3 or len(array) != 2 or array.dtype.kind != "f":
+        got = f"{array.dtype.name} {list(array.shape)}"
         raise ValueError(f"{path.name} must hold floating-point numbers [2, n, d], got {got}")
     return [as_embeddings(side, name=f"{path.name}[{k}]", normalize=True) for k, side in enumerate(array)]
 

@@ -77,7 +77,7 @@ def pickled(path):
 FILES = {
     "text": (lambda path: path.write_text("not an array"), "clip.npy must be a .npy file of an array"),
     "empty": (lambda path: path.write_bytes(b""), "clip.npy must be a .npy file of an array"),
-    "archive": (archive, "clip.npy must hold floating-point numbers [2, n, d], got an archive"),
+    "archive": (archive, "clip.npy must be a .npy file of an array"),
     "pickle": (pickled, "clip.npy must be a .npy file of an array"),
     "flat": (lambda path: np.save(path, np.ones((50, 3))), "[2, n, d], got float64 [50, 3]"),
     "integers": (lambda path: np.save(path, np.ones((2, 50, 3), int)), "got int64 [2, 50, 3]"),
