@@ -14,7 +14,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ctflow.corrections import METHODS, SCORINGS
 from ctflow.experiment import Result, columns, guarded, results_of
 from ctflow.io import read_csv
 from experiments.plots.real_models import plot
+from experiments.setups.real_causes import causes
 from experiments.setups.real_models import (
     PRESETS,
     SOURCES,
@@ -160,19 +160,24 @@ def _mean_and_deviation(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: float(np.mean(values)), f"{name}_sd": deviation}
 
 
-def jobs_of(config: Config) -> list[tuple[str, str, Callable[[], list[dict[str, Any]]]]]:
-    """What is computed: the table, the source's name, and a function that returns rows of the table."""
-    jobs: list[tuple[str, str, Callable[[], list[dict[str, Any]]]]] = []
+def jobs_of(config: Config) -> list[tuple[str, Callable[[], dict[str, list[dict[str, Any]]]]]]:
+    """What is computed: the source's name, and a function that returns rows of tables by the table's name."""
+    jobs: list[tuple[str, Callable[[], dict[str, list[dict[str, Any]]]]]] = []
     for name, paths in found_in(config.data).items():
         source, rows = SOURCES[name], read(name, paths, config.max_rows)
         tau = source.temperature
         jobs += [
-            ("numbers", name, partial(numbers, config, rows, tau)),
-            ("shuffled", name, partial(shuffled, config, rows, tau)),
-            ("temperatures", name, partial(against_temperature, config, rows)),
+            (name, lambda rows=rows, tau=tau: {"numbers": numbers(config, rows, tau)}),
+            (name, lambda rows=rows, tau=tau: {"shuffled": shuffled(config, rows, tau)}),
+            (name, lambda rows=rows: {"temperatures": against_temperature(config, rows)}),
         ]
         if source.trained:
-            jobs += [("corrections", name, partial(corrected, config, rows, p)) for p in config.purposes]
+            jobs += [
+                (name, lambda rows=rows, p=p: {"corrections": corrected(config, rows, p)})
+                for p in config.purposes
+            ]
+        if config.max_free:
+            jobs.append((name, lambda rows=rows, tau=tau: causes(config, rows, tau)))
     return jobs
 
 
@@ -185,14 +190,16 @@ def run(config: Config, checkpoint: Path | None = None) -> Result:
     for sentence in missing_from(found):
         tqdm.write(sentence)
     jobs = jobs_of(config)
-    done = results_of([job for *_, job in jobs], checkpoint, config)
+    done = results_of([job for _, job in jobs], checkpoint, config)
     tables: dict[str, list[dict[str, Any]]] = {}
-    bar = tqdm(zip(jobs, done, strict=True), total=len(jobs), desc="real models", unit="table")
-    for (table, name, _), rows in bar:
-        tables.setdefault(table, []).extend({"source": name, **row} for row in rows)
+    for (name, _), result in tqdm(
+        zip(jobs, done, strict=True), total=len(jobs), desc="real models", unit="job"
+    ):
+        for table, rows in result.items():
+            tables.setdefault(table, []).extend({"source": name, **row} for row in rows)
     about = columns([_about(name, paths, config) for name, paths in found.items()])
-    result = {"sources": about, **{name: columns(rows) for name, rows in tables.items()}}
-    return Result({**result, "published": published(result["numbers"])}, {}, {})
+    written = {"sources": about, **{name: columns(rows) for name, rows in tables.items()}}
+    return Result({**written, "published": published(written["numbers"])}, {}, {})
 
 
 def _about(name: str, paths: tuple[Path, ...], config: Config) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def plot(result: Result) -> dict:
     }
     if "corrections" in tables:
         figures["corrections.png"] = plot_corrections(tables)
+    if "causes" in tables:
+        figures["why.png"] = plot_why(tables)
     return figures
 
 
@@ -198,3 +200,44 @@ def _trade(ax: Any, t: dict) -> None:
         )
     ax.set_xscale("log")
     ax.set_ylim(0, 1.1 * max(1e-3, np.nanmax(t["score"] + t["score_sd"])))
+
+
+def plot_why(tables: dict) -> pl.Picture:
+    """The loss as the gap is closed rigidly, at several temperatures and of all; the gap of free rows."""
+    titles = _order(tables)
+    figure, (axes,) = pl.panels(1, 3, size=(7.6, 3.4))
+    first = next(iter(titles))
+    line = _of(tables["loss_against_gap"], source=first)
+    levels = np.unique(line["temperature"])
+    for color, marker, tau in zip(pl.shades(len(levels)), "osv^DPX*"[: len(levels)], levels, strict=False):
+        _along(axes[0], _of(line, temperature=tau), color=color, marker=marker, label=f"τ = {tau:g}")
+    axes[0].legend(fontsize=7, title=titles[first], title_fontsize=7)
+    for k, name in enumerate(titles):
+        tau = _of(tables["causes"], source=name)["temperature"][0]
+        style = {"color": COLORS[k % len(COLORS)], "marker": "osv^DPX*"[k % 8], "label": titles[name]}
+        _along(axes[1], _of(tables["loss_against_gap"], source=name, temperature=tau), **style)
+        t = tables["free_rows"]
+        free = _of(t, source=name, rows=t["rows"][t["source"] == name].max())
+        for path, dash in (("gradient flow", "-"), ("Adam", ":")):
+            one = _of(free, path=path)
+            share = np.maximum(one["above_bound"], 1e-4) / one["above_bound"][0]
+            axes[2].plot(1 - share, one["gap"], color=style["color"], linestyle=dash)
+    axes[0].set(title="moved rigidly", ylabel="loss - its minimum on the line, nats")
+    axes[1].set(title="moved rigidly: each at its τ")
+    axes[2].set(title="free rows (dotted: Adam)", xlabel="share of the loss lost", ylabel="centroid gap")
+    for ax in axes[:2]:
+        ax.set_xlabel("centroid gap")
+        ax.set_yscale("symlog", linthresh=0.01)
+        ax.set_ylim(bottom=0)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return pl.Picture(figure)
+
+
+def _along(ax: Any, line: dict, **style: Any) -> None:
+    """The loss above its minimum on the line; filled where the rows are."""
+    order = np.argsort(line["gap"])
+    gap, loss = line["gap"][order], line["loss"][order] - line["loss"].min()
+    now = np.char.startswith(line["mark"][order].astype(str), "now")
+    marker = style.pop("marker")
+    ax.plot(gap, loss, linewidth=1, **style, marker=marker, markersize=3, markerfacecolor="white")
+    ax.plot(gap[now], loss[now], marker=marker, color=style["color"], markersize=7, linestyle="none")

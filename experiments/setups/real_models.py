@@ -174,16 +174,18 @@ class Config:
     purposes: tuple[str, ...] = ("retrieval", "mixed", "clustering")
     methods: tuple[str, ...] = ()
     """Corrections that are compared; all by default."""
-    free_steps: int = 50
-    """Steps of the free rows; 0 leaves them and the loss against the gap out."""
+    line_temperatures: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 1.0)
+    """Of the loss against the gap, beside the temperature of the model."""
+    max_free: int = 500
+    """Rows of each modality that are set free (at least 40); 0 leaves out what `ct.why` finds."""
     seed: int = 0
 
     def __post_init__(self):
         for name in ("max_rows", "max_sums", "num_permutations", "num_seeds"):
             check_count(name, getattr(self, name))
-        for tau in self.temperatures:
+        for tau in (*self.temperatures, *self.line_temperatures):
             check_positive("temperatures", tau)
-        check_count("free_steps", self.free_steps, minimum=0)
+        check_count("max_free", self.max_free, minimum=0)
 
 
 PRESETS = {
@@ -197,6 +199,7 @@ PRESETS = {
         temperatures=(0.05, 0.5),
         purposes=("mixed",),
         methods=("centring", "standardisation", "csls"),
-        free_steps=5,
+        line_temperatures=(0.5,),
+        max_free=0,
     ),
 }

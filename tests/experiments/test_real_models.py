@@ -32,7 +32,7 @@ def call(*words):
 @pytest.mark.long
 def test_a_small_folder_is_measured_and_drawn_again(tmp_path, capsys):
     data = made_up(tmp_path / "data")
-    words = ["--data", str(data), "--preset", "smoke", "--out", str(tmp_path), "--free-steps", "0"]
+    words = ["--data", str(data), "--preset", "smoke", "--out", str(tmp_path)]
     real_models.main(words)
     out = capsys.readouterr()
     assert "not measured, because missing: clasp.npy, clasp_random.npy, convirt.npy" in out.out + out.err
