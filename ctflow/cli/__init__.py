@@ -25,6 +25,7 @@ def diagnose(
     unpaired: bool = False,
     normalize: bool = False,
     column: str | None = None,
+    columns: tuple[str, str] | None = None,
     estimator: Literal["u", "v"] = "u",
     level: float = 0.01,
     n_permutations: int = 200,
@@ -41,7 +42,8 @@ def diagnose(
     partner of row i of y, unless --pairs or --unpaired is given.
 
     Args:
-        x: embeddings of the first modality, or a folder with img_emb/ and text_emb/.
+        x: embeddings of the first modality; or both: a folder with img_emb/ and text_emb/, an array
+            [2, n, d], or a file with two arrays.
         y: embeddings of the second modality.
         temperature: temperature of the model's loss; needed for the loss and its terms.
         logit_scale: 1/temperature, the factor that multiplies the cosines: 100 for most CLIP models. It is
@@ -51,6 +53,7 @@ def diagnose(
         unpaired: treat the rows as independent samples without partners.
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
+        columns: the same, one for each modality: two names in one file, or one name per file.
         estimator: u for the laws that the rows were drawn from, v for these rows themselves.
         level: probability of reporting a gap if there is none.
         n_permutations: number of random relabellings that show the results without a gap; at least 99.
@@ -93,6 +96,7 @@ def correct(
     held_out: float = 0.5,
     normalize: bool = False,
     column: str | None = None,
+    columns: tuple[str, str] | None = None,
     max_rows: int = 2000,
     epsilon: float | None = None,
     ridge: float | None = None,
@@ -106,7 +110,8 @@ def correct(
     Partners and exact copies of a row are either all used for fitting or all measured.
 
     Args:
-        x: embeddings of the first modality, or a folder with img_emb/ and text_emb/.
+        x: embeddings of the first modality; or both: a folder with img_emb/ and text_emb/, an array
+            [2, n, d], or a file with two arrays.
         y: embeddings of the second modality.
         purpose: use of the embeddings: retrieval of the other modality, search in a corpus of both (mixed),
             or clustering both together.
@@ -116,6 +121,7 @@ def correct(
         held_out: share of the pairs that is measured instead of used for fitting.
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
+        columns: the same, one for each modality: two names in one file, or one name per file.
         max_rows: largest number of held-out rows per modality that are measured.
         epsilon: entropic regularisation of transport; chosen by cross-validation by default.
         ridge: added to variances, as a share of their mean; chosen by cross-validation by default.

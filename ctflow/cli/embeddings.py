@@ -16,6 +16,7 @@ from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
 from ctflow.embeddings.diagnosis.diagnose import diagnose
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.pairing import UNPAIRED
+from ctflow.embeddings.sides import labels
 from ctflow.storage.folders import all_or_none
 
 REPORTS = ("report.json", "report.md", "report.png")
@@ -23,25 +24,35 @@ _FOR_FIT = 20_000
 _LEAST_SCALE = 7.0  # a smaller value may be a logarithm; no known model has a scale above e^7
 
 
-def open_both(x: Path, y: Path | None, column: str | None, normalize: bool) -> tuple[Embeddings, Embeddings]:
-    """Open two files, or one folder that holds both modalities.
+def open_both(
+    x: Path, y: Path | None, column: str | None, columns: tuple[str, str] | None, normalize: bool
+) -> tuple[Embeddings, Embeddings]:
+    """Open two files, or one path that holds both modalities.
 
     Raises:
-        ValueError: both paths name one file, only one file is given, or a file cannot be opened.
+        ValueError: both paths name one file, only one modality is given, or a file cannot be opened.
     """
-    if y is None and x.is_file():
+    if column is not None and columns is not None:
+        raise ValueError("give --column or --columns, not both")
+    if y is None and column is not None:
         raise ValueError(
-            f"{x} is the file of one modality; give the other modality's file too, or a folder with img_emb "
-            "and text_emb"
+            f"--column {column} names one modality of {x}; give both with --columns {column} OTHER, or the "
+            "other modality's file too"
         )
     if y is None:
-        return open_pair(x, normalize=normalize)
-    first, second = (open_embeddings(path, column=column, normalize=normalize) for path in (x, y))
-    if os.path.samefile(x, y):
+        return open_pair(x, columns=columns, normalize=normalize)
+    names = (column, column) if columns is None else columns
+    first, second = (
+        open_embeddings(path, column=name, normalize=normalize)
+        for path, name in zip((x, y), names, strict=True)
+    )
+    if os.path.samefile(x, y) and names[0] == names[1]:
         raise ValueError(
-            f"{x} and {y} are one file{'' if column is None else f', read with one column {column!r}'}: a "
-            "modality compared with itself has no gap; give two files"
+            f"{x} and {y} are one file{'' if names[0] is None else f', read with one column {names[0]!r}'}: "
+            "a modality compared with itself has no gap; give two files, or --columns A B"
         )
+    if columns is not None and first.label == second.label:
+        first.label, second.label = labels(*columns)
     return first, second
 
 
@@ -108,6 +119,7 @@ def run_diagnose(
     out: Path | None,
     overwrite: bool,
     column: str | None,
+    columns: tuple[str, str] | None,
     normalize: bool,
     temperature: float | None,
     logit_scale: float | None,
@@ -118,7 +130,7 @@ def run_diagnose(
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
     tau, warning = temperature_of(temperature, logit_scale, options["logit_bias"])
-    first, second = open_both(x, y, column, normalize)
+    first, second = open_both(x, y, column, columns, normalize)
     listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     if listed is None and len(first) != len(second):
         raise ValueError(
@@ -145,6 +157,7 @@ def run_correct(
     out: Path | None,
     overwrite: bool,
     column: str | None,
+    columns: tuple[str, str] | None,
     normalize: bool,
     **options: Any,
 ) -> Comparison:
@@ -157,7 +170,7 @@ def run_correct(
         )
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
-    first, second = open_both(x, y, column, normalize)
+    first, second = open_both(x, y, column, columns, normalize)
     listed = None if pairs is None else read_pairs(pairs, (len(first), len(second)))
     names = ["corrections.csv", "corrections.png"]
     names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]

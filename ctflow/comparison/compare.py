@@ -17,6 +17,7 @@ from ctflow.corrections.strengths import CHOICES, Fold, choose, folds
 from ctflow.embeddings.diagnosis.order import order_note
 from ctflow.embeddings.diagnosis.splitting import split
 from ctflow.embeddings.pairing import pair_up
+from ctflow.embeddings.rows import row_notes
 
 __all__ = ["PURPOSES", "Comparison", "as_text", "compare", "pareto", "score"]
 
@@ -107,7 +108,8 @@ def compare(
         outcomes.append(outcome)
         fitted |= {} if found is None else {method: found}
     warning = order_note(first, second, *pairs_beyond_chance(outcomes[0], measure, seed))
-    words, recommended = advise(outcomes, purpose, measure, warning, plan.notes, bool(tried))
+    told = (*plan.notes, *row_notes(first, second))
+    words, recommended = advise(outcomes, purpose, measure, warning, told, bool(tried))
     return Comparison(_table(outcomes, purpose), words, fitted, recommended)
 
 

@@ -136,6 +136,54 @@ def test_pairs_come_from_a_file(here, monkeypatch, capsys):
     assert "60 rows of x and 60 of y have no partner" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "both.npz --columns image text",
+        "both.npz",
+        "both.npy",
+        "both.npz both.npz --columns image text",
+        "only.npz both.npz --columns a text",
+    ],
+)
+def test_both_modalities_may_be_in_one_file(here, monkeypatch, capsys, words):
+    x, y = np.load("image.npy"), np.load("text.npy")
+    np.savez("both.npz", image=x, text=y, ids=np.arange(120))
+    np.savez("only.npz", a=x, b=y)
+    np.save("both.npy", np.stack([x, y]))
+    assert call(monkeypatch, "diagnose", "image.npy", "text.npy", *QUICK) == 0
+    expected = capsys.readouterr().out
+    assert call(monkeypatch, "diagnose", *words.split(), *QUICK) == 0
+    numbers = [line for line in expected.splitlines() if "centroid_gap" in line]
+    assert numbers
+    assert numbers == [line for line in capsys.readouterr().out.splitlines() if "centroid_gap" in line]
+
+
+def test_correct_takes_both_from_one_file(here, monkeypatch, capsys):
+    np.savez("both.npz", image=np.load("image.npy"), text=np.load("text.npy"))
+    words = ("correct", "both.npz", "--columns", "image", "text", "--method", "centring", "--out", "c")
+    assert call(monkeypatch, *words) == 0
+    assert np.load(here / "c" / "y.npy").shape == (120, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("both.npz --columns image image", "columns must be two different names"),
+        ("both.npz both.npz --columns image image", "are one file, read with one column 'image'"),
+        ("both.npz --columns image words", "has no array 'words'; it holds image"),
+        ("both.npz --column image", "give both with --columns image OTHER"),
+        ("both.npz both.npz --column image --columns image text", "give --column or --columns, not both"),
+        ("image.npy", "image.npy must hold two modalities"),
+    ],
+)
+def test_columns_that_do_not_name_two_modalities_are_refused(here, monkeypatch, capsys, words, message):
+    np.savez("both.npz", image=np.load("image.npy"), text=np.load("text.npy"))
+    assert call(monkeypatch, "diagnose", *words.split()) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
 def write_bad_files():
     good = np.load("image.npy")
     np.save("nan.npy", np.where(np.arange(120)[:, None] == 7, np.nan, good))

@@ -116,7 +116,7 @@ def test_any_rows_of_any_layout_are_those_of_the_whole(tmp_path_factory, index, 
     """Shards, columns, row groups: no layout changes a row, whatever is asked for and in what order."""
     whole = unit(ROWS.astype(dtype).astype(float))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ctflow.embeddings._BLOCK_BYTES", block)
+        patch.setattr("ctflow.embeddings.rows._BLOCK_BYTES", block)
         patch.setattr("ctflow.embeddings.readers.parquet._BATCH_BYTES", 100)
         for found in layouts(tmp_path_factory.getbasetemp() / f"layouts_{dtype}", dtype):
             np.testing.assert_allclose(found.rows(index), whole[index], atol=1e-7, err_msg=found.name)
@@ -140,14 +140,14 @@ def layouts(folder, dtype):
 def test_blocks_do_not_matter(tmp_path, monkeypatch):
     found = shards(tmp_path / "s")
     whole = found.rows(slice(None))
-    monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", 100)
+    monkeypatch.setattr("ctflow.embeddings.rows._BLOCK_BYTES", 100)
     np.testing.assert_array_equal(found.rows(slice(None)), whole)
 
 
 @pytest.mark.parametrize("block", [1, 100, 2**23])
 def test_repeated_rows_have_equal_fingerprints(block, tmp_path, monkeypatch):
     """Repeats are found across shards and blocks, and every other row has a fingerprint of its own."""
-    monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", block)
+    monkeypatch.setattr("ctflow.embeddings.rows._BLOCK_BYTES", block)
     source = np.random.default_rng(3).integers(0, 11, 40)
     for number, rows in enumerate(np.split(ROWS[source], [7, 8, 25])):
         np.save(tmp_path / f"{number}.npy", rows)
@@ -200,8 +200,9 @@ def test_a_clip_retrieval_folder_is_a_pair(tmp_path):
         shards(tmp_path / name)
     x, y = open_pair(tmp_path)
     assert x.shape == y.shape == (57, 6)
-    with pytest.raises(ValueError, match="must hold the folders img_emb and text_emb"):
-        open_pair(tmp_path / "img_emb")
+    (tmp_path / "text_emb").rename(tmp_path / "texts")
+    with pytest.raises(ValueError, match="must hold the folders img_emb and text_emb, but has no text_emb"):
+        open_pair(tmp_path)
 
 
 def test_partners_that_would_not_be_partners_are_refused(tmp_path):
@@ -284,7 +285,10 @@ def test_arrays_pass_through_and_are_checked():
     np.testing.assert_allclose(found.rows(np.array([2, 1])), ROWS[[2, 1]], atol=1e-15)
     for bad, words in (
         (ROWS[0], r"x must be 2-D, \[n, d\], got shape \(6,\)"),
-        (np.ones((4, 3), int), "x must hold float16 or bfloat16 or float32 or float64, got int64"),
+        (
+            np.ones((4, 3), int),
+            "x must hold float16 or bfloat16 or float32 or float64 or int8 or uint8, got int64",
+        ),
         (ROWS[:1], r"x must have n >= 2 rows, got shape \(1, 6\)"),
         (ROWS[:, :1], "rows of d >= 2 numbers"),
     ):
@@ -395,7 +399,7 @@ def test_a_column_is_named_or_its_absence_said(tmp_path):
         ([[1.0, 0.0], [1.0, 0.0, 0.0]], "row 1 has length 3, but the first row has 2; drop such rows"),
         ([[1.0, 0.0], [0.0, 1.0], None], "row 2 is null"),
         ([[1.0, 0.0], [None, 1.0]], "row 1 holds a null"),
-        ([None, [1.0, 0.0]], "row 0 of column 'e' is null"),
+        ([None, [1.0, 0.0]], "in column 'e': row 0 is null"),
         ([[1, 0], [0, 1]], "got list<.*int64>"),
     ],
 )

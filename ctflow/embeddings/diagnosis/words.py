@@ -8,6 +8,7 @@ from ctflow.embeddings.diagnosis.order import order_note
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.diagnosis.study import MIN_FOR_INTERVAL, Study, enough_for_intervals
 from ctflow.embeddings.pairing import RowByRow
+from ctflow.embeddings.rows import row_notes
 
 
 def words(report: Report) -> tuple[str, ...]:
@@ -133,11 +134,7 @@ def _energy(report: Report) -> str:
 def notes(s: Study) -> tuple[str, ...]:
     """What was changed in the input, what limits the report, and whether partners seem to be partners."""
     found = list(s.pairing.notes)
-    for z in (s.x, s.y):
-        low, high = z.norms or (1, 1)
-        # Norms off by more than half precision's rounding are accepted only with `normalize`.
-        if max(1 - low, high - 1) > 0.05:
-            found.append(f"rows of {z.name} had norms {low:.4g} to {high:.4g} and were brought to unit norm")
+    found += row_notes(s.x, s.y)
     # Exchanging all labels does not change a distance, so each value of the null occurs twice.
     if s.num_relabellings * s.settings.level < 2:
         found.append(

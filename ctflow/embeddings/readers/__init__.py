@@ -2,26 +2,32 @@
 
 Nothing is unpickled. Nothing is memory-mapped, because pages that were read would stay in resident memory,
 and a file that is cut while it is mapped ends the process. No file makes a reader open another file, or
-unpack more at once than `parts.check_piece` allows.
+unpack more at once than `parts.check_piece` allows. Text has no header: it is decoded once, block by block,
+into an array that is bounded by `parts.check_whole`.
 """
 
 from ctflow.embeddings.readers.flat import Flat, npy, safetensors
 from ctflow.embeddings.readers.hdf5 import Hdf5
 from ctflow.embeddings.readers.parquet import Parquet
-from ctflow.embeddings.readers.parts import FLOATS, Memory, Part, check_promise, check_table, choose
+from ctflow.embeddings.readers.parts import NUMBERS, AmbiguousError, Memory, Part, check_table
+from ctflow.embeddings.readers.registry import READERS, RECIPES, check_part, ending_of, open_raw
 from ctflow.embeddings.readers.zipped import Zipped
 
 __all__ = [
-    "FLOATS",
+    "NUMBERS",
+    "READERS",
+    "RECIPES",
+    "AmbiguousError",
     "Flat",
     "Hdf5",
     "Memory",
     "Parquet",
     "Part",
     "Zipped",
-    "check_promise",
+    "check_part",
     "check_table",
-    "choose",
+    "ending_of",
     "npy",
+    "open_raw",
     "safetensors",
 ]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctflow.embeddings.readers import parts
-from ctflow.embeddings.readers.parts import blocks, check_table, choose, spans
+from ctflow.embeddings.readers.parts import blocks, check_numbers, choose, spans
 from ctflow.storage.reading import readable
 
 _HEADER_BYTES = 1 << 24
@@ -43,8 +43,27 @@ class Flat:
         with readable(self.name, "file"), open(self._path, "rb", buffering=0) as file:
             read_rows(file, self._layout, rows, out)
 
+    def side(self, i: int) -> "Flat":
+        """The rows [n, d] of one half of an array [2, n, d]."""
+        return Flat(self._path, half(self.name, self._layout, i))
+
     def close(self) -> None:
         """Do nothing: no file is open between two reads."""
+
+
+def half(name: str, layout: Layout, i: int) -> Layout:
+    """The layout of one half of an array [2, n, d].
+
+    Raises:
+        ValueError: the numbers are stored column by column, so that the halves are mixed.
+    """
+    if layout.by_columns:
+        raise ValueError(
+            f"{name} must store [2, n, d] row by row, got columns; write it with "
+            "np.save(path, np.ascontiguousarray(array))"
+        )
+    _, n, d = layout.shape
+    return layout._replace(shape=(n, d), offset=layout.offset + i * n * d * layout.dtype.itemsize)
 
 
 def read_rows(file: Any, layout: Layout, rows: np.ndarray, out: np.ndarray) -> None:
@@ -202,7 +221,7 @@ def safetensors(path: Path, column: str | None) -> Flat:
         found = {key: _tensor(entry) for key, entry in header.items() if key != "__metadata__"}
     key = choose(str(path), {key: (shape, code) for key, (shape, code, *_) in found.items()}, column)
     shape, code, first, stop = found[key]
-    check_table(str(path), shape, code)
+    check_numbers(str(path), code)
     dtype = np.dtype(import_module("ml_dtypes").bfloat16 if code == "bfloat16" else code)
     layout = Layout(shape, dtype, start + first, by_columns=False)
     promised, there = promised_bytes(layout), min(stop, size - start) - first
@@ -221,5 +240,12 @@ def _tensor(entry: Any) -> tuple[tuple[int, ...], str, int, int]:
             raise ValueError("its header names no tensors")
     if any(type(number) is not int or number < 0 for number in (*shape, first, stop)):
         raise ValueError(f"its header must give integers >= 0, got shape {shape}, offsets {first} and {stop}")
-    names = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+    names = {
+        "F16": "float16",
+        "BF16": "bfloat16",
+        "F32": "float32",
+        "F64": "float64",
+        "I8": "int8",
+        "U8": "uint8",
+    }
     return tuple(shape), names.get(code, code), first, stop

@@ -1,6 +1,7 @@
 """Reader of one dataset of an HDF5 file, whose numbers must be in that file."""
 
 import re
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,15 @@ import numpy as np
 from ctflow.embeddings.readers import parts
 from ctflow.embeddings.readers.flat import Flat, Layout, promised_bytes
 from ctflow.embeddings.readers.hdf5_chunks import Chunked
-from ctflow.embeddings.readers.parts import check_piece, check_table, choose, extra, spans
+from ctflow.embeddings.readers.parts import (
+    check_numbers,
+    check_piece,
+    check_table,
+    choose,
+    extra,
+    is_both,
+    spans,
+)
 from ctflow.storage.reading import readable
 
 _MOST_HOPS = 16
@@ -42,7 +51,9 @@ class Hdf5:
                 f"{self.name} must hold its numbers itself, got {self._key!r}, "
                 f"{contents.outside[self._key]}; no other file is read: copy the numbers into one file"
             )
-        check_table(self.name, *contents.found[self._key])
+        self._half: int | None = None
+        shape, dtype = contents.found[self._key]
+        (check_numbers(self.name, dtype) if is_both(shape) else check_table(self.name, shape, dtype))
         with self._readable(), self._open() as file:
             dataset = file[self._key]
             self.shape, self.dtype = dataset.shape, dataset.dtype
@@ -54,6 +65,23 @@ class Hdf5:
             path.stat().st_size,
             "write it in smaller chunks",
         )
+
+    def side(self, i: int) -> "Hdf5":
+        """The rows [n, d] of one half of a dataset [2, n, d].
+
+        Raises:
+            ValueError: the dataset is not contiguous.
+        """
+        with self._readable(), self._open() as file:
+            reader = self._choose_reader(file[self._key])
+        if not isinstance(reader, Flat):
+            raise ValueError(
+                f"{self.name} must store [2, n, d] in one piece without chunks, got {self._key!r} stored "
+                "otherwise; write each modality as a dataset of its own"
+            )
+        found = copy(self)
+        found._half, found.shape = i, self.shape[1:]
+        return found
 
     def _readable(self) -> Any:
         return readable(self.name, "HDF5 file", RuntimeError, KeyError)
@@ -128,7 +156,8 @@ class Hdf5:
                 self._file = self._open()
                 self._reader = self._choose_reader(self._file[self._key])
         if isinstance(self._reader, Flat):
-            self._reader.read(rows, out)
+            flat = self._reader if self._half is None else self._reader.side(self._half)
+            flat.read(rows, out)
             return
         with self._readable():
             self._reader.read(rows, out)

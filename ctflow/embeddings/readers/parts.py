@@ -9,6 +9,9 @@ import numpy as np
 from ctflow._base.host_memory import host_bytes, in_words
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+QUANTISED = ("int8", "uint8")
+NUMBERS = (*FLOATS, *QUANTISED)
+"""Names of the dtypes that rows may have."""
 BLOCK_BYTES = 1 << 23
 """Approximate size of the blocks in which rows are copied and unpacked."""
 _SMALL_BYTES = 1 << 26
@@ -48,6 +51,10 @@ class Memory:
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows into out [k, d]."""
         gather(self._array, rows, out)
+
+    def side(self, i: int) -> "Memory":
+        """The rows [n, d] of one half of an array [2, n, d]."""
+        return Memory(self.name, self._array[i])
 
     def close(self) -> None:
         """Do nothing: an array in memory has no open files."""
@@ -133,22 +140,43 @@ def worth_keeping(size: int, stored: int) -> bool:
 
 
 def check_table(name: str, shape: Any, dtype: str) -> None:
-    """Raise ValueError unless the shape is [n, d] with d >= 2 and the dtype is one of `FLOATS`."""
+    """Raise ValueError unless the shape is [n, d] with d >= 2 and the dtype is one of `NUMBERS`."""
     if len(shape) != 2:
         raise ValueError(f"{name} must be 2-D, [n, d], got shape {tuple(shape)}")
-    if dtype not in FLOATS:
-        raise ValueError(f"{name} must hold {' or '.join(FLOATS)}, got {dtype}; save it as float32")
+    check_numbers(name, dtype)
     if shape[0] > 0 and shape[1] < 2:
         raise ValueError(f"{name} must have rows of d >= 2 numbers, got shape {tuple(shape)}")
+
+
+def is_both(shape: Any) -> bool:
+    """Whether an array may hold both modalities, [2, n, d]."""
+    return len(shape) == 3 and shape[0] == 2
+
+
+def check_numbers(name: str, dtype: str) -> None:
+    """Raise ValueError unless the dtype is one of `NUMBERS`."""
+    if dtype not in NUMBERS:
+        raise ValueError(f"{name} must hold {' or '.join(NUMBERS)}, got {dtype}; save it as float32")
+
+
+class AmbiguousError(ValueError):
+    """A file holds several arrays, and none is named."""
+
+    def __init__(self, message: str, tables: dict[str, tuple[Any, ...]]):
+        super().__init__(message)
+        self.tables = tables
+        """Shapes of those that could be meant, by name, in file order."""
 
 
 def choose(name: str, found: dict[str, tuple[tuple[Any, ...], str]], column: str | None) -> str:
     """The name of the array to read: `column` if given, else the only array or the only 2-D float array.
 
+    Arrays of int8 or uint8 count if there is no 2-D float array.
+
     Raises:
         ValueError: there is no such array, or the choice is not unique; the message lists the arrays.
     """
-    tables = [key for key, (shape, dtype) in found.items() if len(shape) == 2 and dtype in FLOATS]
+    tables = _tables(found, FLOATS) or _tables(found, QUANTISED)
     listed = [f"{key} [{', '.join(map(str, shape))}] {dtype}" for key, (shape, dtype) in found.items()]
     held = ", ".join(listed[:_LISTED]) or "none"
     if len(listed) > _LISTED:
@@ -158,8 +186,14 @@ def choose(name: str, found: dict[str, tuple[tuple[Any, ...], str]], column: str
             raise ValueError(f"{name} has no array {column!r}; it holds {held}")
         return column
     if len(found) != 1 and len(tables) != 1:
-        raise ValueError(f"{name} must hold one array [n, d], got {held}; name one with column (--column)")
+        message = f"{name} must hold one array [n, d], got {held}; name one with column (--column)"
+        raise AmbiguousError(message, {key: found[key][0] for key in tables})
     return next(iter(tables or found))
+
+
+def _tables(found: dict[str, tuple[tuple[Any, ...], str]], dtypes: tuple[str, ...]) -> list[str]:
+    """Names of the arrays [n, d] of one of the dtypes."""
+    return [key for key, (shape, dtype) in found.items() if len(shape) == 2 and dtype in dtypes]
 
 
 def extra(module: str, extra: str, name: str) -> Any:

@@ -2,13 +2,14 @@
 
 import zipfile
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ctflow.embeddings.readers import parts
-from ctflow.embeddings.readers.flat import Flat, Layout, npy_layout, promised_bytes, read_rows
+from ctflow.embeddings.readers.flat import Flat, Layout, half, npy_layout, promised_bytes, read_rows
 from ctflow.embeddings.readers.parts import choose, gather, worth_keeping
 from ctflow.storage.reading import readable
 
@@ -79,6 +80,13 @@ class Zipped:
             else:
                 read_rows(self._open(), self._layout, rows, out)
                 self._check()
+
+    def side(self, i: int) -> "Zipped":
+        """The rows [n, d] of one half of an array [2, n, d]."""
+        found = copy(self)
+        found._layout = half(self.name, self._layout, i)
+        found.shape = found._layout.shape
+        return found
 
     def _bytes_of_array(self) -> int:
         return self._info.file_size - self._layout.offset

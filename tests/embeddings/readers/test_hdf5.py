@@ -44,7 +44,7 @@ def test_a_chunk_is_unpacked_once_per_call(chunks, kept, unpacked, tmp_path, mon
     if not kept:
         monkeypatch.setattr(parts, "worth_keeping", lambda size, stored: False)
         monkeypatch.setattr(hdf5_chunks, "worth_keeping", lambda size, stored: False)
-    monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", 500)
+    monkeypatch.setattr("ctflow.embeddings.rows._BLOCK_BYTES", 500)
     monkeypatch.setattr(parts, "BLOCK_BYTES", 500)
     path = write(tmp_path / "a.h5", chunks=chunks, maxshape=(None, None), compression="gzip", shuffle=True)
     for seed, k in ((0, 9), (1, 150), (2, 523)):
@@ -67,7 +67,7 @@ def test_consecutive_calls_unpack_a_chunk_once_in_all(chunks, method, unpacked, 
 
 
 def test_fingerprints_in_blocks_unpack_a_chunk_once(unpacked, tmp_path, monkeypatch):
-    monkeypatch.setattr("ctflow.embeddings._BLOCK_BYTES", 300)
+    monkeypatch.setattr("ctflow.embeddings.rows._BLOCK_BYTES", 300)
     found = open_embeddings(write(tmp_path / "a.h5", chunks=(N, 3), compression="gzip"))
     assert len(set(found.fingerprints(slice(None)).tolist())) == N
     assert len(unpacked) == 4

@@ -170,7 +170,7 @@ def test_the_column_is_found_behind_others(tmp_path):
     pq.write_table(table, tmp_path / "a.parquet")
     found = open_embeddings(tmp_path / "a.parquet", column="e")
     np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-15)
-    leaf = found._parts[0]._leaf
+    leaf = found._parts[0]._leaves[0]
     column = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0).column(leaf)
     assert column.path_in_schema.startswith("e.")
 

@@ -1,0 +1,162 @@
+"""The result of `why`: numbers, verdicts and sentences, as text, table, JSON or picture."""
+
+import dataclasses
+import json
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ctflow import io
+from ctflow.causes.free import FreeRows, Path
+from ctflow.causes.shift import LossAgainstGap
+from ctflow.causes.start import Start
+from ctflow.causes.words import verdicts, words
+from ctflow.stability import OwnPairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why two modalities lie apart. Print it, or use `to_dict`, `to_json`, `to_markdown`, `plot` and `save`.
+
+    Attributes:
+        line: the in-batch loss as the gap is closed rigidly.
+        line_rows: numbers of rows it is based on.
+        free: free rows, at three sizes, the largest last.
+        theory: τ* and λ* of the pairs, or the reason why they are not known.
+        start: comparison with an early checkpoint, if one was given.
+        null: root mean square of a centroid gap that is due to chance.
+        notes: remarks on the input.
+        settings: names, sizes and settings.
+    """
+
+    line: LossAgainstGap
+    line_rows: tuple[int, int]
+    free: tuple[FreeRows, ...]
+    theory: OwnPairs | str
+    start: Start | None
+    null: float
+    notes: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def gap(self) -> float:
+        """Centroid gap of the rows, in [0, 2]."""
+        return float(self.line.gap[self.line.here])
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the centroid gap is beyond three times what chance gives."""
+        return self.gap > 3 * self.null
+
+    @cached_property
+    def verdicts(self) -> dict[str, str]:
+        """A few words for the arrangement, free rows, the pairs, and the start if it was given."""
+        return verdicts(self)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The findings as sentences."""
+        return words(self)
+
+    def __str__(self) -> str:
+        """The findings, then the loss along the line and the free rows as tables."""
+        lines = [*self.words, *(f"note: {note}" for note in self.notes)]
+        for title, head, cells in self._tables():
+            widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+            lines += ["", title]
+            for row in (head, *cells):
+                padded = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+                lines.append("  " + "  ".join(padded))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """The verdicts in one line."""
+        said = ", ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
+        return f"Explanation of a centroid gap of {self.gap:.3g}: {said}"
+
+    def to_markdown(self) -> str:
+        """The findings as a list, then the two tables."""
+        lines = ["# Why there is a gap", ""]
+        lines += [f"- {line}" for line in (*self.words, *self.notes)]
+        for title, head, cells in self._tables():
+            rows = [head, ("---",) * len(head), *cells]
+            lines += ["", f"## {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+        return "\n".join([*lines, ""])
+
+    def _tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+        line = self.line
+        marks = {line.closed: "closed", line.least: "lowest", line.here: "now"}
+        return [
+            (
+                f"Loss against gap, {self.line_rows[0]} rows moved rigidly",
+                ("gap closed by", "centroid gap", "loss (nats)", ""),
+                [
+                    (f"{s:.3g}", f"{g:.3f}", f"{v:.4f}", marks.get(k, ""))
+                    for k, (s, g, v) in enumerate(zip(line.shift, line.gap, line.loss, strict=True))
+                ],
+            ),
+            (
+                "Free rows",
+                ("rows", "path", "steps", "centroid gap", "energy distance", "above the bound", "recall@1"),
+                [_cells(f, name, path) for f in self.free for name, path in f.paths().items()],
+            ),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python, without arrays."""
+        theory: Any = self.theory
+        content = {
+            "verdicts": self.verdicts,
+            "words": self.words,
+            "notes": self.notes,
+            "settings": self.settings,
+            "gap": self.gap,
+            "null": self.null,
+            "loss_against_gap": self.line._asdict() | {"rows": self.line_rows},
+            "free_rows": [_plain_free(f) for f in self.free],
+            "theory": theory if isinstance(theory, str) else theory._asdict(),
+            "start": None if self.start is None else self.start._asdict(),
+        }
+        return io.plain(content)
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    def plot(self) -> Any:
+        """A `ctflow.plotting.Picture`: loss against gap, gap against steps, and the dependence on rows."""
+        from ctflow.causes.picture import picture
+
+        return picture(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write .json, .md or .png, by the path's ending; a failure leaves no partial file."""
+        ending = os.path.splitext(os.fspath(path))[1]
+        if ending == ".png":
+            self.plot().save(path)
+            return
+        if ending not in _WRITERS:
+            raise ValueError(f"path must end in .json, .md or .png, got {os.fspath(path)!r}")
+        with io.atomic(path) as file:
+            file.write(_WRITERS[ending](self).encode())
+
+
+_WRITERS = {".json": Explanation.to_json, ".md": Explanation.to_markdown}
+
+
+def _plain_free(free: FreeRows) -> dict[str, Any]:
+    return {key: value._asdict() if isinstance(value, Path) else value for key, value in free._asdict().items()}
+
+
+def _cells(free: FreeRows, name: str, path: Path) -> tuple[str, ...]:
+    return (
+        str(free.rows[0]),
+        name,
+        str(path.step[-1]),
+        f"{path.gap[0]:.3f} to {path.gap[-1]:.3f}",
+        f"{path.energy_distance:.3g}",
+        f"{path.loss[0] - free.least_loss:.3g} to {path.loss[-1] - free.least_loss:.2g}",
+        f"{path.recall:.3f}",
+    )
