@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-import ctflow as ct
 from ctflow.causes.batch import batch_of
 from ctflow.causes.shift import LossAgainstGap, loss_against_gap
+from ctflow.causes.why import why
 from ctflow.embeddings import as_embeddings
 from ctflow.embeddings.pairing import pair_up
 from experiments.setups.real_models import Config, Rows
@@ -22,7 +22,7 @@ def causes(config: Config, rows: Rows, temperature: float) -> dict[str, _Table]:
         rows: the rows of a source.
         temperature: τ of its model; the line is measured at `line_temperatures` too.
     """
-    found = ct.why(
+    found = why(
         rows.x,
         rows.y,
         temperature=temperature,
