@@ -211,7 +211,7 @@ def plot_why(tables: dict) -> pl.Picture:
     levels = np.unique(line["temperature"])
     for color, marker, tau in zip(pl.shades(len(levels)), "osv^DPX*"[: len(levels)], levels, strict=False):
         _along(axes[0], _of(line, temperature=tau), color=color, marker=marker, label=f"τ = {tau:g}")
-    axes[0].legend(fontsize=7, title=titles[first], title_fontsize=7)
+    axes[0].legend(fontsize=7, loc="upper center", ncols=2, columnspacing=1)
     for k, name in enumerate(titles):
         tau = _of(tables["causes"], source=name)["temperature"][0]
         style = {"color": COLORS[k % len(COLORS)], "marker": "osv^DPX*"[k % 8], "label": titles[name]}
@@ -221,14 +221,17 @@ def plot_why(tables: dict) -> pl.Picture:
         for path, dash in (("gradient flow", "-"), ("Adam", ":")):
             one = _of(free, path=path)
             share = np.maximum(one["above_bound"], 1e-4) / one["above_bound"][0]
-            axes[2].plot(1 - share, one["gap"], color=style["color"], linestyle=dash)
-    axes[0].set(title="moved rigidly", ylabel="loss - its minimum on the line, nats")
+            axes[2].plot(
+                1 - share, one["gap"], color=style["color"], linestyle=dash, marker=".", markersize=3
+            )
+    axes[0].set(title=f"{titles[first]}, moved rigidly", ylabel="loss - its minimum on the line, nats")
     axes[1].set(title="moved rigidly: each at its τ")
     axes[2].set(title="free rows (dotted: Adam)", xlabel="share of the loss lost", ylabel="centroid gap")
     for ax in axes[:2]:
         ax.set_xlabel("centroid gap")
         ax.set_yscale("symlog", linthresh=0.01)
         ax.set_ylim(bottom=0)
+    axes[0].set_ylim(top=30 * max(line.get_ydata().max() for line in axes[0].lines))
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return pl.Picture(figure)
 
