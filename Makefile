@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml
 	  { echo "ctflow needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[parquet,hdf5,experiments,diffrax]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[parquet,hdf5,html,experiments,diffrax]' --group test --group lint
 	@touch $@
 
 figures: $(VENV)/.ready

@@ -50,7 +50,9 @@ __all__ = [
     "static",
     "stopping",
     "sweep",
+    "track",
     "velocity",
+    "why",
 ]
 
 # Names that live in a module; every other name of __all__ is a module itself.
@@ -66,6 +68,8 @@ _HOMES = {
     "log_partition": "partition",
     "move": "flows",
     "positive": "_base.pytree",
+    "track": "tracking.track",
+    "why": "causes.why",
     "static": "_base.pytree",
     "velocity": "flows",
     "DivergedError": "running.solution",
@@ -104,6 +108,7 @@ if TYPE_CHECKING:
         stopping,
     )
     from ctflow._base.pytree import positive, static
+    from ctflow.causes.why import why
     from ctflow.clouds import Pair, WeightedCloud
     from ctflow.embeddings.diagnosis.diagnose import diagnose
     from ctflow.energy import Energy
@@ -116,6 +121,7 @@ if TYPE_CHECKING:
     from ctflow.running.solver import solve
     from ctflow.running.sweep import sweep
     from ctflow.storage.interrupts import Interrupted
+    from ctflow.tracking.track import track
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ctflow import io
+from ctflow._base.colors import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW
 
 __all__ = [
     "BLUE",
@@ -58,16 +59,6 @@ __all__ = [
     "view_direction",
 ]
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#F0E442",
-    "#666666",
-)
 POTENTIAL_COLORS = LinearSegmentedColormap.from_list("wells", ["#23395B", "#6C8EAD", "#E8EDF2"])
 
 _VIDEO_CODECS = {"mp4": "h264", "webm": "libvpx-vp9"}

@@ -11,7 +11,7 @@ SINCE = {
         "": "Energy Flow Kernel Pair Potential Solution State Status WeightedCloud DivergedError Interrupted "
         "NonFiniteError claims clouds corrections couplings diagnose diagnostics embeddings energies evolve "
         "experiment flows gibbs infonce io kernels latents log_partition meanfield move partition plotting "
-        "positive potentials solve sphere stability static stopping sweep velocity",
+        "positive potentials solve sphere stability static stopping sweep track velocity why",
         "claims": "CLAIMS Finding verify",
         "clouds": "Cloud Clouds Pair PrecisionWarning WeightedCloud as_dtype mean points weights with_points",
         "corrections": "csls fit",

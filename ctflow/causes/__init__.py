@@ -1,1 +1,1 @@
-"""Why a user's embeddings have a gap: what the loss, free particles and the start of training say about it."""
+"""Why embeddings have a gap: what the loss, free particles and the start of training say about it."""

@@ -21,6 +21,7 @@ class Batch(NamedTuple):
         energy: J^Sym of the pairs at the user's temperature.
         pairs: [p, 2] positions of partners in the clouds.
         weights: [p] probabilities of the pairs.
+        group: [p] number of the group that each pair belongs to; groups are independent of one another.
         log_size: log of the number of entries in the batch, one per pair; I(π) for a coupling whose weights
             are probabilities.
         information: I(π), in nats.
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     energy: Symmetric
     pairs: np.ndarray
     weights: np.ndarray
+    group: np.ndarray
     log_size: float
     information: float
     rows: tuple[np.ndarray, np.ndarray]
@@ -51,8 +53,8 @@ class Batch(NamedTuple):
         return float(self.energy.kernel.log_volume(self.d))
 
     def loss_of(self, energy: Any) -> np.ndarray:
-        """The in-batch loss, in nats, for values of J^Sym."""
-        return np.asarray(energy, float) + (self.log_volume + self.log_size)
+        """The in-batch loss, in nats, >= 0 but for rounding, for values of J^Sym."""
+        return np.maximum(np.asarray(energy, float) + (self.log_volume + self.log_size), 0.0)
 
     @property
     def least_loss(self) -> float:
@@ -96,13 +98,16 @@ def batch_of(
     p, q = (np.bincount(side, weights, size) for side, size in zip(pairs.T, shape, strict=True))
     information = float(weights @ np.log(weights / (p[pairs[:, 0]] * q[pairs[:, 1]])))
     log_size = float(np.log(block.pair_weight.sum())) if is_counted(block) else information
+    group = np.unique(block.x_group[block.pairs[:, 0]], return_inverse=True)[1]
     points = [jnp.asarray(z.rows(chosen)) for z, chosen in zip((x, y), rows, strict=True)]
     dtype = points[0].dtype
     points = [z.astype(dtype) for z in points]
-    coupling = couplings.from_pairs(*pairs.T, weights, shape=shape, dtype=dtype)
-    clouds = Pair(*(_cloud(z, w) for z, w in zip(points, (p, q), strict=True)))
+    i, j = pairs.T
+    coupling = couplings.from_pairs(i, j, weights, shape=shape, dtype=dtype)
+    x_cloud, y_cloud = (_cloud(z, w) for z, w in zip(points, (p, q), strict=True))
+    clouds = Pair(x_cloud, y_cloud)
     energy = Symmetric(coupling, temperature=temperature, method="tiled")
-    return Batch(clouds, energy, pairs, weights, log_size, information, rows)
+    return Batch(clouds, energy, pairs, weights, group, log_size, information, rows)
 
 
 def _cloud(points: Any, weights: np.ndarray) -> Any:
@@ -124,7 +129,5 @@ def points_of(clouds: Any) -> tuple[Any, Any]:
 
 def centroids(clouds: Any) -> tuple[Any, Any]:
     """The weighted means [d] of two clouds."""
-    x, y = (
-        z.weights @ z.points if isinstance(z, WeightedCloud) else jnp.mean(z, axis=0) for z in clouds
-    )
+    x, y = (z.weights @ z.points if isinstance(z, WeightedCloud) else jnp.mean(z, axis=0) for z in clouds)
     return x, y

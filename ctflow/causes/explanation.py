@@ -6,8 +6,6 @@ import os
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ctflow import io
 from ctflow.causes.free import FreeRows, Path
 from ctflow.causes.shift import LossAgainstGap
@@ -147,7 +145,9 @@ _WRITERS = {".json": Explanation.to_json, ".md": Explanation.to_markdown}
 
 
 def _plain_free(free: FreeRows) -> dict[str, Any]:
-    return {key: value._asdict() if isinstance(value, Path) else value for key, value in free._asdict().items()}
+    return {
+        key: value._asdict() if isinstance(value, Path) else value for key, value in free._asdict().items()
+    }
 
 
 def _cells(free: FreeRows, name: str, path: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What free rows would do: particles set out from a user's rows and descend the loss without any encoder."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -21,6 +22,8 @@ STAGES = ((1e-2, 100), (1e-1, 200))
 """Steps of the gradient flow as shares of the temperature, and how many are taken at most."""
 MOST_STEPS = sum(steps for _, steps in STAGES) + 2 * ADAM_STEPS
 """Largest number of steps in all."""
+NOTHING = 1e-3
+"""A loss that counts as nothing, in nats: rows so near to the lowest loss have nothing to lose."""
 EVERY = 5
 DONE = 0.99
 """Share of the loss that can be lost, after which the gap of the gradient flow is read off."""
@@ -55,7 +58,7 @@ class FreeRows(NamedTuple):
         strength: λ of the control, the divergence between the clouds at the user's temperature.
         least_loss: the loss below which no placement of the rows can go.
         kept: share of the gap that is left when the gradient flow has lost `DONE` of the loss that can be
-            lost; NaN if it did not get there.
+            lost; NaN if it did not get there; 1 if the rows have nothing to lose.
     """
 
     rows: tuple[int, int]
@@ -100,33 +103,37 @@ def free_rows(batch: Batch, strength: float, tick: Any = lambda steps: None) -> 
     """
     energy = batch.energy
     tau = float(energy.temperature)
+
+    def save(clouds: Any) -> dict[str, Any]:
+        x, y = centroids(clouds)
+        return {"gap": jnp.linalg.norm(x - y), "energy": energy(clouds)}
+
+    def path(descended: Any, stages: Sequence[tuple[Flow, int]], target: float = -np.inf) -> Path:
+        return _path(batch, descended, stages, save, target, tick)
+
     control = SymmetricDivergence(Exponential(energy.temperature), method="tiled")
-    adam = Descent(optax.adam(ADAM_RATE))
-    found = _path(batch, energy, [(adam, ADAM_STEPS)], None, tick)
-    controlled = _path(batch, energy + strength * control, [(adam, ADAM_STEPS)], None, tick)
+    adam = [(Descent(optax.adam(ADAM_RATE)), ADAM_STEPS)]
+    found = path(energy, adam)
+    controlled = path(energy + strength * control, adam)
     lowest = float(found.loss.min())
-    target = lowest + (1 - DONE) * (found.loss[0] - lowest)
     stages = [(GradientFlow(share * tau), steps) for share, steps in STAGES]
-    flow = _path(batch, energy, stages, target, tick)
+    target = max(lowest + (1 - DONE) * (found.loss[0] - lowest), lowest + NOTHING)
+    flow = path(energy, stages, target)
     kept = _kept(flow, target)
     return FreeRows(batch.shape, flow, found, controlled, strength, batch.least_loss, kept)
 
 
 def _path(
-    batch: Batch, energy: Any, stages: list[tuple[Flow, int]], target: float | None, tick: Any
+    batch: Batch, energy: Any, stages: Sequence[tuple[Flow, int]], save: Any, target: float, tick: Any
 ) -> Path:
     """Descend `energy` from the rows of the batch, by one flow after another.
 
     It ends early once the loss is below the target, or where a flow diverges.
     """
 
-    def save(clouds: Any) -> dict[str, Any]:
-        x, y = centroids(clouds)
-        return {"gap": jnp.linalg.norm(x - y), "energy": batch.energy(clouds)}
-
     def stop(energies: np.ndarray) -> bool:
         tick(EVERY if len(energies) > 1 else 0)
-        return target is not None and bool(batch.loss_of(energies[-1]) <= target)
+        return bool(batch.loss_of(energies[-1]) <= target)
 
     clouds, step, gap, loss = batch.clouds, [], [], []
     for flow, steps in stages:

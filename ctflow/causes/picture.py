@@ -14,7 +14,7 @@ _STYLES = ((pl.RED, "o"), (pl.GREEN, "s"), (pl.PURPLE, "^"))
 
 @pl.styled
 def picture(e: "Explanation") -> pl.Picture:
-    """Left: loss against gap, rigidly and for free rows. Middle: gap against loss lost. Right: against rows."""
+    """Left: loss against gap, rigidly and for free rows. Middle: gap against loss. Right: against rows."""
     figure, axes = pl.panels(1, 3, size=(10.2, 3.3))
     _line(axes[0, 0], e)
     _freed(axes[0, 1], e)
@@ -27,9 +27,8 @@ def _line(ax: Any, e: "Explanation") -> None:
     line = e.line
     ax.plot(line.gap, line.loss, color=pl.BLUE, label="moved rigidly")
     for at, marker, label in ((line.least, "v", "lowest"), (line.here, "o", "now")):
-        ax.plot(
-            line.gap[at], line.loss[at], color=pl.BLUE, marker=marker, linestyle="none", markersize=7, label=label
-        )
+        style = {"color": pl.BLUE, "marker": marker, "linestyle": "none", "markersize": 7}
+        ax.plot(line.gap[at], line.loss[at], label=label, **style)
     for (name, path), (color, marker) in zip(e.free[-1].paths().items(), _STYLES, strict=True):
         ax.plot(path.gap, path.loss, color=color, marker=marker, markersize=2.5, linewidth=0.8, label=name)
     ax.axvline(0, color=pl.GREY, linewidth=0.6)
@@ -66,7 +65,9 @@ def _freed(ax: Any, e: "Explanation") -> None:
 def _rows(ax: Any, e: "Explanation") -> None:
     """Plot the share that is neutral to the loss against the number of rows."""
     rows = [f.rows[0] for f in e.free]
-    ax.plot(rows, [f.kept for f in e.free], color=pl.RED, marker="o", label="gradient flow, 99 % of loss lost")
+    ax.plot(
+        rows, [f.kept for f in e.free], color=pl.RED, marker="o", label="gradient flow, 99 % of loss lost"
+    )
     for name, color, marker in (("adam", pl.GREEN, "s"), ("controlled", pl.PURPLE, "^")):
         paths = [getattr(f, name) for f in e.free]
         label = "Adam, end" if name == "adam" else f"control {e.free[-1].strength:.3g}, end"

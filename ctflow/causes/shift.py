@@ -64,17 +64,11 @@ def loss_against_gap(batch: Batch, tick: Any = lambda steps: None) -> LossAgains
     """
     first, second = centroids(batch.clouds)
     difference = first - second
-    along = difference / jnp.linalg.norm(difference)
-
-    @jax.jit
-    def at(energy, clouds, shift):
-        moved = _moved(clouds, difference, shift)
-        x, y = centroids(moved)
-        left = x - y
-        return energy(moved), jnp.copysign(jnp.linalg.norm(left), left @ along)
 
     def measured(shift: float) -> tuple[float, float]:
-        energy, gap = at(batch.energy, batch.clouds, jnp.asarray(shift, difference.dtype))
+        energy, gap = _energy_and_gap(
+            batch.energy, batch.clouds, difference, jnp.asarray(shift, difference.dtype)
+        )
         tick(1)
         return float(batch.loss_of(energy)), float(gap)
 
@@ -104,8 +98,16 @@ def loss_against_gap(batch: Batch, tick: Any = lambda steps: None) -> LossAgains
     )
 
 
+@jax.jit
+def _energy_and_gap(energy: Any, clouds: Any, difference: Any, shift: Any) -> tuple[Any, Any]:
+    """J^Sym and the centroid gap after a shift; the gap has the sign of its direction along `difference`."""
+    moved = _moved(clouds, difference, shift)
+    x, y = centroids(moved)
+    return energy(moved), jnp.copysign(jnp.linalg.norm(x - y), (x - y) @ difference)
+
+
 def _moved(clouds: Any, difference: Any, shift: Any) -> Any:
     """Both clouds moved towards each other by half of `shift` times the difference of their means."""
     x, y = points_of(clouds)
-    half = shift / 2 * difference
+    half = (shift / 2 * difference)[None, :]
     return with_points(clouds, type(clouds)(sphere.normalize(x - half), sphere.normalize(y + half)))

@@ -1,12 +1,12 @@
-"""How much of a gap was there before training, from embeddings of an early checkpoint."""
+"""The difference of the means and its chance level, now and at an early checkpoint."""
 
 from typing import NamedTuple
 
 import numpy as np
 
+from ctflow.causes.batch import Batch
 from ctflow.embeddings import Embeddings
 
-_BLOCK = 8192
 SAME = 0.5
 """Least cosine between two differences of means for which they count as the same gap."""
 
@@ -17,8 +17,7 @@ class Start(NamedTuple):
     Attributes:
         gap: centroid gap at the start.
         now: centroid gap now.
-        null: root mean square of a centroid gap that is due to chance at the start, where the two modalities
-            of each row are exchanged at random.
+        null: root mean square of a centroid gap that is due to chance at the start.
         null_now: the same now.
         cosine: of the differences of the means, start and now; NaN if the rows had another width then.
     """
@@ -35,10 +34,8 @@ class Start(NamedTuple):
         return self.gap / self.now if self.now > 0 else np.nan
 
 
-def start_of(
-    early: tuple[Embeddings, Embeddings], now: tuple[Embeddings, Embeddings]
-) -> Start:
-    """Compare the differences of the means of all rows at the start and now.
+def start_of(early: tuple[Embeddings, Embeddings], now: tuple[Embeddings, Embeddings], batch: Batch) -> Start:
+    """Compare the differences of the means at the start and now, over the rows of a batch.
 
     Raises:
         ValueError: the early checkpoint has another number of rows.
@@ -49,7 +46,7 @@ def start_of(
                 f"start must hold the same rows at an earlier time, got {len(before)} rows in {before.name} "
                 f"and {len(after)} in {after.name}"
             )
-    (then, null), (here, null_now) = (_difference(*pair) for pair in (early, now))
+    (then, null), (here, null_now) = (difference(*pair, batch) for pair in (early, now))
     sizes = np.linalg.norm(then), np.linalg.norm(here)
     cosine = np.nan
     if then.shape == here.shape and min(sizes) > 0:
@@ -57,16 +54,15 @@ def start_of(
     return Start(float(sizes[0]), float(sizes[1]), null, null_now, cosine)
 
 
-def _difference(x: Embeddings, y: Embeddings) -> tuple[np.ndarray, float]:
-    """The difference of the means [d], and the root mean square of one that is due to chance.
+def difference(x: Embeddings, y: Embeddings, batch: Batch) -> tuple[np.ndarray, float]:
+    """The difference of the means [d] over the pairs of a batch, and the size it has by chance.
 
-    For unit rows of means a and b, chance gives E‖x̄ - ȳ‖² = (1 - ‖a‖²)/n + (1 - ‖b‖²)/m or less.
+    The latter is the root mean square of its norm where each group of pairs exchanges its two modalities
+    with probability ½, as in a diagnosis: √(Σ_g ‖Σ_{e in g} w_e (x_e - y_e)‖²).
     """
-    means = []
-    for z in (x, y):
-        total = np.zeros(z.shape[1])
-        for first in range(0, len(z), _BLOCK):
-            total += z.rows(slice(first, min(first + _BLOCK, len(z)))).sum(axis=0, dtype=float)
-        means.append(total / len(z))
-    chance = sum(max(1 - float(mean @ mean), 0) / len(z) for mean, z in zip(means, (x, y), strict=True))
-    return means[0] - means[1], float(np.sqrt(chance))
+    i, j = batch.pairs.T
+    first, second = (z.rows(chosen).astype(float) for z, chosen in zip((x, y), batch.rows, strict=True))
+    each = batch.weights[:, None] * (first[i] - second[j])
+    groups = np.zeros((int(batch.group.max()) + 1, each.shape[1]))
+    np.add.at(groups, batch.group, each)
+    return each.sum(axis=0), float(np.sqrt(np.sum(groups**2)))

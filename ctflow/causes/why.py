@@ -11,7 +11,7 @@ from ctflow.causes.explanation import Explanation
 from ctflow.causes.free import MOST_STEPS, FreeRows, free_rows
 from ctflow.causes.own import strength_of, theory_of
 from ctflow.causes.shift import MOST_LOSSES, loss_against_gap
-from ctflow.causes.start import Start, start_of
+from ctflow.causes.start import difference, start_of
 from ctflow.embeddings import Embeddings, as_embeddings
 from ctflow.embeddings.pairing import UNPAIRED, Pairing, pair_up
 
@@ -34,7 +34,7 @@ def why(
     seed: int = 0,
     progress: bool = False,
 ) -> Explanation:
-    """Ask why two modalities lie apart: does the loss hold the gap, is it neutral, was it there from the start?
+    """Why two modalities lie apart: does the loss hold the gap, is it neutral, was it there from the start?
 
     Four answers are given, each with the number of rows that it is based on:
 
@@ -56,7 +56,7 @@ def why(
         x: unit rows [n, d] of one modality: an array, or a `ctflow.embeddings.Embeddings`.
         y: unit rows [m, d] of the other modality.
         temperature: τ >= 1e-3 of the model's loss; CLIP's is 1/exp(logit_scale), about 0.01.
-        pairs: positive pairs, as in `ct.diagnose`: None (row i with row i), index pairs [p, 2], or a coupling.
+        pairs: positive pairs, as in `ct.diagnose`: None (row i with row i), index pairs [p, 2], a coupling.
         start: the same rows at an early checkpoint, (x [n, d'], y [m, d']).
         max_rows: largest number of groups of pairs in the loss against the gap, >= 40.
         max_free: largest number of groups of pairs among the free rows, >= 40. Time grows as its square.
@@ -84,14 +84,19 @@ def why(
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
     plan = _paired(x, y, pairs)
-    began = None if start is None else _began(start, (x, y), normalize)
+    early = None if start is None else _early(start, (x, y), normalize)
     whole = batch_of(x, y, plan, max_rows, temperature, np.random.default_rng([seed, 0]))
+    began = None if early is None else start_of(early, (x, y), whole)
     theory = theory_of(whole.energy.coupling, whole.d, temperature, seed=seed, progress=progress)
     strength = strength_of(theory) if strength is None else strength
     sizes = [min(max_free, plan.num_groups) // share for share in _SHARES]
     free: list[FreeRows] = []
     with tqdm(
-        total=MOST_LOSSES + len(sizes) * MOST_STEPS, desc="why", unit="step", disable=not progress, leave=False
+        total=MOST_LOSSES + len(sizes) * MOST_STEPS,
+        desc="why",
+        unit="step",
+        disable=not progress,
+        leave=False,
     ) as bar:
         line = loss_against_gap(whole, bar.update)
         for k, size in enumerate(sizes):
@@ -109,7 +114,7 @@ def why(
         "max_free": max_free,
         "seed": seed,
     }
-    null = start_of((x, y), (x, y)).null if began is None else began.null_now
+    null = difference(x, y, whole)[1]
     return Explanation(line, whole.shape, tuple(free), theory, began, null, plan.notes, settings)
 
 
@@ -120,18 +125,18 @@ def _paired(x: Embeddings, y: Embeddings, pairs: Any) -> Pairing:
     plan = pair_up(x, y, pairs)
     if plan.num_groups < _LEAST_ROWS:
         raise ValueError(
-            f"{x.name} and {y.name} must have at least {_LEAST_ROWS} independent pairs, got {plan.num_groups}; "
-            "give more"
+            f"{x.name} and {y.name} must have at least {_LEAST_ROWS} independent pairs, got "
+            f"{plan.num_groups}; give more"
         )
     return plan
 
 
-def _began(start: Any, now: tuple[Embeddings, Embeddings], normalize: bool) -> Start:
-    """The comparison with an early checkpoint."""
+def _early(start: Any, now: tuple[Embeddings, Embeddings], normalize: bool) -> tuple[Embeddings, Embeddings]:
+    """The rows of an early checkpoint."""
     if not isinstance(start, tuple | list) or len(start) != 2:
         raise ValueError(f"start must be the rows of both modalities, (x, y), got {type(start).__name__}")
     x, y = (
         as_embeddings(z, name=f"start of {then.name}", normalize=normalize)
         for z, then in zip(start, now, strict=True)
     )
-    return start_of((x, y), now)
+    return x, y

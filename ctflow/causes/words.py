@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctflow.causes.free import DONE
-from ctflow.causes.start import SAME
+from ctflow.causes.free import ADAM_RATE, DONE, NOTHING
+from ctflow.causes.start import SAME, Start
 
 if TYPE_CHECKING:
     from ctflow.causes.explanation import Explanation
@@ -14,7 +14,6 @@ HELD, NEUTRAL, FROM_START = "held by the loss", "neutral", "there from the start
 _NEARLY = 0.9
 _AGREE = 0.15
 _CHANCE = 3.0
-_NATS = 1e-3
 
 
 def verdicts(e: "Explanation") -> dict[str, str]:
@@ -27,11 +26,13 @@ def verdicts(e: "Explanation") -> dict[str, str]:
         return dict.fromkeys(("arrangement", "free rows"), "no gap beyond chance")
     found = {"arrangement": _arrangement(e), "free rows": _free(e), "pairs": _pairs(e)}
     if e.start is not None:
-        found["start"] = _start(e)
+        found["start"] = _start(e.start)
     return found
 
 
 def _arrangement(e: "Explanation") -> str:
+    if max(e.line.gain, abs(e.line.price)) <= NOTHING:
+        return NEUTRAL
     left = e.line.gap[e.line.least] / e.line.gap[e.line.here]
     if left >= _NEARLY:
         return HELD
@@ -41,11 +42,10 @@ def _arrangement(e: "Explanation") -> str:
 def _free(e: "Explanation") -> str:
     kept = np.array([f.kept for f in e.free])
     if not np.isfinite(kept).all() or np.ptp(kept) > _AGREE:
-        return f"not decidable on {max(f.rows[0] for f in e.free)} rows"
-    share = kept[np.argmax([f.rows[0] for f in e.free])]
-    if share >= _NEARLY:
+        return f"not decidable on {e.free[-1].rows[0]} rows"
+    if kept[-1] >= _NEARLY:
         return NEUTRAL
-    return f"not {NEUTRAL}: the loss closes it" if share <= 1 - _NEARLY else f"partly {NEUTRAL}"
+    return f"not {NEUTRAL}: the loss closes it" if kept[-1] <= 1 - _NEARLY else f"partly {NEUTRAL}"
 
 
 def _pairs(e: "Explanation") -> str:
@@ -60,12 +60,11 @@ def _pairs(e: "Explanation") -> str:
     return "not decidable this near to the critical temperature"
 
 
-def _start(e: "Explanation") -> str:
-    start = e.start
+def _start(start: Start) -> str:
     if start.gap <= _CHANCE * start.null:
         return "opened in training"
     if not np.isfinite(start.cosine):
-        return "a gap was there, its direction is not comparable"
+        return "a gap was there, its direction cannot be compared"
     if start.cosine < SAME:
         return "a gap was there, in another direction"
     return FROM_START if start.share >= _NEARLY else f"partly {FROM_START}"
@@ -74,62 +73,65 @@ def _start(e: "Explanation") -> str:
 def words(e: "Explanation") -> tuple[str, ...]:
     """The findings as sentences, each with its numbers and the number of rows."""
     if not e.is_there:
-        return (_nothing(e),)
+        return (
+            f"There is no gap to explain: the means are {e.gap:.3g} apart, and chance alone gives "
+            f"{e.null:.2g} on {e.line_rows[0]} rows.",
+        )
     said = [_of_line(e), _of_free(e), _of_control(e), _of_pairs(e)]
     if e.start is not None:
-        said.append(_of_start(e))
+        said.append(_of_start(e.start, e.verdicts["start"]))
     return (*said, "Free rows are no encoders: what free rows can do, an encoder may not be able to do.")
 
 
-def _nothing(e: "Explanation") -> str:
-    return (
-        f"There is no gap to explain: the means are {e.gap:.3g} apart, and chance alone gives {e.null:.2g} on "
-        f"{e.settings['rows'][0]} rows."
-    )
-
-
 def _of_line(e: "Explanation") -> str:
-    line, verdict = e.line, e.verdicts["arrangement"]
-    best = line.gap[line.least]
-    lowest = "where it is" if line.least == line.here else f"at a centroid gap of {best:.3g}"
-    change = f"closing it costs {line.price:.3g} nats" if line.price > 0 else (
-        f"closing it gains {-line.price:.3g} nats"
-    )
-    text = (
-        f"As the rows are arranged, the gap is {verdict}: moved rigidly along the line between the means, the "
-        f"in-batch loss of {e.line_rows[0]} rows is lowest {lowest} (the gap is {line.gap[line.here]:.3g}, its "
-        f"loss {line.loss[line.here]:.4f} nats"
-    )
-    if line.least != line.here:
-        text += f", the lowest {line.loss[line.least]:.4f}"
+    line, verdict, n = e.line, e.verdicts["arrangement"], e.line_rows[0]
+    if verdict == NEUTRAL:
+        return (
+            "As the rows are arranged, the gap is neutral: closing it rigidly along the line between the "
+            f"means changes the in-batch loss of {n} rows, {line.loss[line.here]:.4f} nats, by less than "
+            f"{NOTHING:g}."
+        )
     here, closed, _ = line.recall
-    return f"{text}), and {change} and takes recall@1 from {here:.1%} to {closed:.1%}."
+    change = "costs" if line.price > 0 else "gains"
+    lowest = "where they are"
+    if line.least != line.here:
+        lowest = f"at a gap of {line.gap[line.least]:.3g}, {line.loss[line.least]:.4f} nats"
+    return (
+        f"As the rows are arranged, the gap is {verdict}: the centroid gap is {line.gap[line.here]:.3g} and "
+        f"the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; moved rigidly along the line "
+        f"between the means, their loss is lowest {lowest}. Closing the gap that way {change} "
+        f"{abs(line.price):.3g} nats and takes recall@1 from {here:.1%} to {closed:.1%}."
+    )
 
 
 def _of_free(e: "Explanation") -> str:
-    largest = e.free[-1]
+    largest, verdict = e.free[-1], e.verdicts["free rows"]
     shares = ", ".join(f"{f.kept:.1%} at {f.rows[0]} rows" for f in e.free)
     if not all(np.isfinite(f.kept) for f in e.free):
         return (
-            f"For free rows it is {e.verdicts['free rows']}: the gradient flow did not lose {DONE:.0%} of the "
-            "loss that can be lost within its steps."
+            f"For free rows it is {verdict}: the gradient flow did not lose {DONE:.0%} of the loss that can "
+            "be lost within its steps."
         )
-    text = (
-        f"For free rows the gap is {e.verdicts['free rows']}: when the gradient flow has lost {DONE:.0%} of the "
-        f"loss that can be lost, this much of the gap is left: {shares}. Adam at a learning rate of 0.01 ends "
-        f"with a centroid gap of {largest.adam.gap[-1]:.3g}"
-    )
+    if all(f.adam.loss[0] - f.reached <= NOTHING for f in e.free):
+        return (
+            f"For free rows the gap is {verdict}: within {NOTHING:g} nats the rows have the lowest loss "
+            "already, so that nothing is gained by closing it."
+        )
     excess = largest.reached - largest.least_loss
     bound = "at the lowest loss that any rows can have"
-    if excess > _NATS:
+    if excess > NOTHING:
         bound = f"{excess:.2g} nats above a bound that no rows can go below"
-    return f"{text}, {bound}."
+    return (
+        f"For free rows the gap is {verdict}: when the gradient flow has lost {DONE:.0%} of the loss that "
+        f"can be lost, this much of the gap is left: {shares}. Adam at a learning rate of {ADAM_RATE:g} ends "
+        f"with a centroid gap of {largest.adam.gap[-1]:.2g}, {bound}."
+    )
 
 
 def _of_control(e: "Explanation") -> str:
     f = e.free[-1]
-    price = f"the same loss to {_NATS:g} nats"
-    if abs(f.price) > _NATS:
+    price = f"the same loss to {NOTHING:g} nats"
+    if abs(f.price) > NOTHING:
         price = f"a loss {abs(f.price):.2g} nats {'higher' if f.price > 0 else 'lower'}"
     return (
         f"A control, {f.strength:.3g} times the divergence between the clouds added to the loss, leaves free "
@@ -145,12 +147,11 @@ def _of_pairs(e: "Explanation") -> str:
     return f"The pairs: {e.verdicts['pairs']} ({onset}; {control})."
 
 
-def _of_start(e: "Explanation") -> str:
-    start = e.start
+def _of_start(start: Start, verdict: str) -> str:
     direction = "in another number of dimensions"
     if np.isfinite(start.cosine):
         direction = f"cosine {start.cosine:.2f} with the direction of the gap now"
     return (
-        f"The start: {e.verdicts['start']}. The means were {start.gap:.3g} apart ({start.null:.2g} by chance), "
+        f"The start: {verdict}. The means were {start.gap:.3g} apart ({start.null:.2g} by chance), "
         f"{start.share:.0%} of the {start.now:.3g} now; {direction}."
     )

@@ -1,6 +1,7 @@
 """The `ctflow` command. Heavy imports stay inside the commands so that --help is fast."""
 
 import os
+import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -26,6 +27,7 @@ def diagnose(
     normalize: bool = False,
     column: str | None = None,
     columns: tuple[str, str] | None = None,
+    ids: tuple[str, ...] | None = None,
     estimator: Literal["u", "v"] = "u",
     level: float = 0.01,
     n_permutations: int = 200,
@@ -33,13 +35,15 @@ def diagnose(
     max_rows: int = 2000,
     max_gallery: int = 10_000,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Measure the gap between the embeddings of two modalities, with its uncertainty.
 
-    Files: .npy, a folder of .npy or .parquet shards, .npz, .safetensors, .parquet, .h5. Row i of x is the
-    partner of row i of y, unless --pairs or --unpaired is given.
+    Files: .npy, .npz, .safetensors, .parquet, .arrow, .feather, .h5, .pt, .csv, .tsv, .jsonl, a folder of
+    shards, or a data set saved to disk. Row i of x is the partner of row i of y, unless --pairs or --unpaired
+    is given.
 
     Args:
         x: embeddings of the first modality; or both: a folder with img_emb/ and text_emb/, an array
@@ -49,11 +53,12 @@ def diagnose(
         logit_scale: 1/temperature, the factor that multiplies the cosines: 100 for most CLIP models. It is
             the exponential of the parameter in a checkpoint.
         logit_bias: bias of SigLIP's sigmoid loss.
-        pairs: .npy or .csv file of index pairs; a row may have several partners.
+        pairs: file of index pairs: .npy, .csv, .tsv, .txt or .parquet; a row may have several partners.
         unpaired: treat the rows as independent samples without partners.
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
         columns: the same, one for each modality: two names in one file, or one name per file.
+        ids: name of the column of ids in the files of embeddings, if --pairs lists ids; or one name for each.
         estimator: u for the laws that the rows were drawn from, v for these rows themselves.
         level: probability of reporting a gap if there is none.
         n_permutations: number of random relabellings that show the results without a gap; at least 99.
@@ -61,17 +66,18 @@ def diagnose(
         max_rows: largest number of rows, with their partners, in sums over all pairs of rows.
         max_gallery: largest number of rows, with their partners, for retrieval.
         seed: seed of the random samples.
-        out: folder for report.json, report.md and report.png.
+        names: names of the two modalities in everything that is shown; by default those of the files.
+        out: folder for report.json, report.md, report.png and, with Plotly, the page report.html.
         overwrite: replace existing files.
     """
     options = locals()
     with refusals("ctflow diagnose"):
         from ctflow.cli.embeddings import run_diagnose
 
-        report = run_diagnose(**options)
+        report, written = run_diagnose(**options, command=shlex.join(["ctflow", *sys.argv[1:]]))
     print(report)
     if out is not None:
-        print(f"\nwrote report.json, report.md and report.png into {out}")
+        print(f"\n{written}")
 
 
 @app.command
@@ -97,10 +103,12 @@ def correct(
     normalize: bool = False,
     column: str | None = None,
     columns: tuple[str, str] | None = None,
+    ids: tuple[str, ...] | None = None,
     max_rows: int = 2000,
     epsilon: float | None = None,
     ridge: float | None = None,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -117,15 +125,17 @@ def correct(
             or clustering both together.
         method: write the rows corrected by this method, and its map, into --out. csls changes scores and
             moves no rows, so it is measured but cannot be written.
-        pairs: .npy or .csv file of index pairs; a row may have several partners.
+        pairs: file of index pairs: .npy, .csv, .tsv, .txt or .parquet; a row may have several partners.
         held_out: share of the pairs that is measured instead of used for fitting.
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
         columns: the same, one for each modality: two names in one file, or one name per file.
+        ids: name of the column of ids in the files of embeddings, if --pairs lists ids; or one name for each.
         max_rows: largest number of held-out rows per modality that are measured.
         epsilon: entropic regularisation of transport; chosen by cross-validation by default.
         ridge: added to variances, as a share of their mean; chosen by cross-validation by default.
         seed: seed of the random split.
+        names: names of the two modalities in everything that is shown; by default those of the files.
         out: folder for corrections.csv and corrections.png; with --method, also x.npy, y.npy and
             correction.safetensors.
         overwrite: replace existing files.

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import numpy as np
 from ctflow import corrections, io
 from ctflow._base.checks import check_count, check_positive
 from ctflow.comparison.compare import Comparison, compare
-from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_pairs
+from ctflow.comparison.section import corrections_section
+from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_ids, read_pairs
 from ctflow.embeddings.diagnosis.diagnose import diagnose
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.pairing import UNPAIRED
 from ctflow.embeddings.sides import labels
+from ctflow.pages.bundle import HOW_TO_GET, can_be_made
 from ctflow.storage.folders import all_or_none
 
-REPORTS = ("report.json", "report.md", "report.png")
+REPORTS = ("report.json", "report.md", "report.png", "report.html")
 _FOR_FIT = 20_000
 _LEAST_SCALE = 7.0  # a smaller value may be a logarithm; no known model has a scale above e^7
 
@@ -54,6 +57,23 @@ def open_both(
     if columns is not None and first.label == second.label:
         first.label, second.label = labels(*columns)
     return first, second
+
+
+def pairs_of(
+    pairs: Path, first: Embeddings, second: Embeddings, x: Path, y: Path | None, ids: tuple[str, ...] | None
+) -> np.ndarray:
+    """Read the pairs, by the ids in the files of embeddings if the columns of ids are named.
+
+    Raises:
+        ValueError: an id or index is unknown, or a file cannot be read.
+    """
+    shape = len(first), len(second)
+    if ids is None:
+        return read_pairs(pairs, shape)
+    if len(ids) > 2:
+        raise ValueError(f"--ids takes one name, or one for each modality, got {len(ids)}")
+    found = tuple(read_ids(path, name) for path, name in zip((x, y or x), (ids[0], ids[-1]), strict=True))
+    return read_pairs(pairs, shape, ids=(found[0], found[1]))
 
 
 def temperature_of(
@@ -95,6 +115,11 @@ def temperature_of(
     )
 
 
+def _check_ids(ids: tuple[str, ...] | None, pairs: Path | None) -> None:
+    if ids is not None and pairs is None:
+        raise ValueError("--ids names the columns of ids to which --pairs refers: give --pairs FILE")
+
+
 def check_output(out: Path | None, names: Sequence[str], overwrite: bool) -> None:
     """Raise ValueError unless `out` is or could become a writable folder without files of these names.
 
@@ -120,32 +145,61 @@ def run_diagnose(
     overwrite: bool,
     column: str | None,
     columns: tuple[str, str] | None,
+    ids: tuple[str, ...] | None,
     normalize: bool,
     temperature: float | None,
     logit_scale: float | None,
+    command: str,
     **options: Any,
-) -> Report:
-    """Read the embeddings, diagnose them, and write the report if `out` is given."""
+) -> tuple[Report, str]:
+    """Read the embeddings, diagnose them, and write the report if `out` is given.
+
+    Returns:
+        The report, and a sentence about what was written.
+    """
     check_count("--seed", options["seed"], minimum=0)
     if unpaired and pairs is not None:
         raise ValueError("give --pairs or --unpaired, not both")
     tau, warning = temperature_of(temperature, logit_scale, options["logit_bias"])
     first, second = open_both(x, y, column, columns, normalize)
-    listed = UNPAIRED if unpaired else None if pairs is None else read_pairs(pairs, (len(first), len(second)))
+    _check_ids(ids, pairs)
+    listed = UNPAIRED if unpaired else None if pairs is None else pairs_of(pairs, first, second, x, y, ids)
     if listed is None and len(first) != len(second):
         raise ValueError(
             f"{first.name} has {len(first)} rows and {second.name} has {len(second)}; give --pairs FILE, or "
             "--unpaired"
         )
-    check_output(out, REPORTS, overwrite)
+    files = [name for name in REPORTS if name != "report.html" or can_be_made()]
+    check_output(out, files, overwrite)
     report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)
     if warning is not None:
         report = dataclasses.replace(report, notes=(*report.notes, warning))
-    if out is not None:
-        with all_or_none(out) as folder:
-            for name in REPORTS:
+    inputs = {"pairs": pairs, "column": column, "columns": columns, "ids": ids, "normalize": normalize}
+    inputs |= {"names": options["names"]}
+    repeat = {"command": command, "correct": correct_command(x, y, inputs)}
+    report = dataclasses.replace(report, settings={**report.settings, **repeat})
+    if out is None:
+        return report, ""
+    with all_or_none(out) as folder:
+        for name in files:
+            if name == "report.html":
+                extra = corrections_section(report, first, second, listed)
+                (folder / name).write_text(report.to_html(extra), encoding="utf-8")
+            else:
                 report.save(folder / name)
-    return report
+    said = f"wrote {', '.join(files[:-1])} and {files[-1]} into {out}"
+    return report, said if "report.html" in files else f"{said}; for the page report.html {HOW_TO_GET}"
+
+
+def correct_command(x: Path, y: Path | None, inputs: dict[str, Any]) -> str:
+    """The `ctflow correct` command for the same input, quoted for a shell."""
+    words = ["ctflow", "correct", str(x), *([] if y is None else [str(y)])]
+    for name, value in inputs.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value:
+            words += [f"--{name}", *(value if isinstance(value, tuple) else [str(value)])]
+    return shlex.join(words)
 
 
 def run_correct(
@@ -158,6 +212,7 @@ def run_correct(
     overwrite: bool,
     column: str | None,
     columns: tuple[str, str] | None,
+    ids: tuple[str, ...] | None,
     normalize: bool,
     **options: Any,
 ) -> Comparison:
@@ -171,7 +226,8 @@ def run_correct(
     if method is not None and out is None:
         raise ValueError("--method writes corrected rows: give --out FOLDER")
     first, second = open_both(x, y, column, columns, normalize)
-    listed = None if pairs is None else read_pairs(pairs, (len(first), len(second)))
+    _check_ids(ids, pairs)
+    listed = None if pairs is None else pairs_of(pairs, first, second, x, y, ids)
     names = ["corrections.csv", "corrections.png"]
     names += [] if method is None else ["correction.safetensors", "x.npy", "y.npy"]
     check_output(out, names, overwrite)

@@ -16,6 +16,7 @@ from ctflow.corrections.scores import PURPOSES, SIDES, held_of
 from ctflow.corrections.strengths import CHOICES, Fold, choose, folds
 from ctflow.embeddings.diagnosis.order import order_note
 from ctflow.embeddings.diagnosis.splitting import split
+from ctflow.embeddings.names import LETTERS, names_in_messages, names_of, short
 from ctflow.embeddings.pairing import pair_up
 from ctflow.embeddings.rows import row_notes
 
@@ -31,6 +32,10 @@ class Comparison(NamedTuple):
     """The fitted corrections by method; methods that failed are missing."""
     recommended: str | None = None
     """The recommended method; None if no method is recommended."""
+    held_out: int = 0
+    """Number of pairs that were measured."""
+    names: tuple[str, str] = LETTERS
+    """Names of the modalities, for texts; the columns of the table do not depend on them."""
 
 
 def compare(
@@ -48,6 +53,7 @@ def compare(
     ridge: float | None = None,
     normalize: bool = False,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
 ) -> Comparison:
     """Fit every correction on a random part of the pairs, and measure it on the other part.
 
@@ -77,6 +83,7 @@ def compare(
         ridge: strength of `standardisation`, `whitening`, `coral` and `cca`; chosen likewise by default.
         normalize: accept rows of any norm > 0.
         seed: seed of the random split, folds and relabellings.
+        names: names of the modalities in the advice, as for `diagnose`.
 
     Raises:
         ValueError: `diagnose` would refuse the rows, they are unpaired, a method or the purpose is unknown,
@@ -84,7 +91,8 @@ def compare(
     """
     _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed)
     check_strengths(ridge, epsilon)
-    first, second = both(x, y, normalize=normalize)
+    first, second = both(x, y, normalize=normalize, names=names_in_messages(names))
+    names = names_of(first, second, names)
     if pairs is None and len(first) != len(second):
         raise ValueError(
             f"{first.name} and {second.name} must be paired row by row, got {len(first)} and {len(second)} "
@@ -94,7 +102,7 @@ def compare(
         raise ValueError(
             f"pairs must be index pairs [p, 2] or a coupling, got {pairs!r}; compare needs partners"
         )
-    plan = pair_up(first, second, pairs)
+    plan = pair_up(first, second, pairs, names=names)
     rng = np.random.default_rng(seed)
     parts = split(plan, held_out, max_rows, max_groups, rng)
     sample = sample_of(first, second, plan.take(parts.fitted))
@@ -107,10 +115,11 @@ def compare(
         outcome, found = _one(method, sample, validated, strength_of.get(method), purpose, measure, seed)
         outcomes.append(outcome)
         fitted |= {} if found is None else {method: found}
-    warning = order_note(first, second, *pairs_beyond_chance(outcomes[0], measure, seed))
-    told = (*plan.notes, *row_notes(first, second))
-    words, recommended = advise(outcomes, purpose, measure, warning, told, bool(tried))
-    return Comparison(_table(outcomes, purpose), words, fitted, recommended)
+    warning = order_note(first, second, *pairs_beyond_chance(outcomes[0], measure, seed), names=names)
+    told = (*plan.notes, *row_notes(first, second, names))
+    words, recommended = advise(outcomes, purpose, measure, warning, told, bool(tried), names)
+    held_out_pairs = len(measure.held.block.pairs)
+    return Comparison(_table(outcomes, purpose), words, fitted, recommended, held_out_pairs, names)
 
 
 def _check_settings(methods, purpose, held_out, max_rows, max_groups, n_permutations, seed) -> None:
@@ -187,32 +196,34 @@ def pareto(columns: dict[str, np.ndarray], purpose: str) -> np.ndarray:
 _SHOWN = {
     "centroid": "centroid_gap",
     "energy dist.": "energy_distance",
-    "R@1 x>y": "recall@1_x_to_y",
-    "R@1 y>x": "recall@1_y_to_x",
-    "R@5 x>y": "recall@5_x_to_y",
-    "R@5 y>x": "recall@5_y_to_x",
-    "mixed R@1 x": "mixed_recall@1_x",
-    "mixed R@1 y": "mixed_recall@1_y",
-    "mixing x": "mixing_x",
-    "mixing y": "mixing_y",
+    "R@1 {a}>{b}": "recall@1_x_to_y",
+    "R@1 {b}>{a}": "recall@1_y_to_x",
+    "R@5 {a}>{b}": "recall@5_x_to_y",
+    "R@5 {b}>{a}": "recall@5_y_to_x",
+    "mixed R@1 {a}": "mixed_recall@1_x",
+    "mixed R@1 {b}": "mixed_recall@1_y",
+    "mixing {a}": "mixing_x",
+    "mixing {b}": "mixing_y",
     "alignment": "alignment",
     "uniformity": "uniformity",
 }
+_LONGEST = 8
 
 
 def as_text(comparison: Comparison) -> str:
     """The table and the advice as text; * marks Pareto-optimal rows."""
-    t = comparison.table
+    t, (a, b) = comparison.table, (short(name, _LONGEST) for name in comparison.names)
+    labels = {label.format(a=a, b=b): name for label, name in _SHOWN.items()}
     shown = {
         "method": [f"{m}{'*' if best else ''}" for m, best in zip(t["method"], t["pareto"], strict=True)],
         "strength": [_number(value, "") for value in t["strength"]],
-        **{label: [_number(value, "failed") for value in t[name]] for label, name in _SHOWN.items()},
+        **{label: [_number(value, "failed") for value in t[name]] for label, name in labels.items()},
         "null ± sd": [
             "failed" if np.isnan(mean) else f"{mean:.1e} ± {sd:.1e}"
             for mean, sd in zip(t["energy_distance_null"], t["energy_distance_null_sd"], strict=True)
         ],
     }
-    order = ["method", "strength", "centroid", "energy dist.", "null ± sd", *list(_SHOWN)[2:]]
+    order = ["method", "strength", "centroid", "energy dist.", "null ± sd", *list(labels)[2:]]
     columns = [[name, *shown[name]] for name in order]
     widths = [max(map(len, column)) for column in columns]
     rows = zip(*columns, strict=True)

@@ -11,6 +11,7 @@ from ctflow._base.checks import check_choice
 from ctflow.corrections.maps import Affine, Barycentric, Map, check_map, send
 from ctflow.corrections.rows import any_number
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.array_likes import as_array
 from ctflow.storage.folders import atomic
 from ctflow.storage.reading import readable
 
@@ -68,13 +69,17 @@ class Correction:
         part = {"x": self.x, "y": self.y}[name]
         found, shape = any_number(name, rows, None if part is None else part.width, normalize)
         n = 1 if len(shape) == 1 else shape[0]
-        out = np.empty((n, found.shape[1]), found.stored)
+        # Quantised rows are returned in the dtype in which they are computed.
+        out = np.empty((n, found.shape[1]), found.dtype if found.stored.kind in "iu" else found.stored)
         first = 0
         for block in send(found.name, self.method, part, found.rows, n):
             out[first : first + len(block)] = block
             first += len(block)
-        if part is None and not normalize and not isinstance(rows, Embeddings):
-            return np.array(rows, found.stored)  # already checked; a copy avoids rounding again
+        changed = normalize or found.roundings or found.stored.kind in "iu"
+        if part is None and not changed and not isinstance(rows, Embeddings | str | os.PathLike):
+            return np.array(
+                as_array(name, rows), found.stored
+            )  # already checked; a copy avoids rounding again
         return out.reshape(shape)
 
     def stream(self, name: str, rows: Embeddings) -> Iterator[np.ndarray]:

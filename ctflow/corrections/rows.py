@@ -1,20 +1,26 @@
 """Checks of rows as in `diagnose`, for functions that also accept a single vector."""
 
+import os
 from typing import Any
 
 import numpy as np
 
 from ctflow.embeddings import Embeddings, as_embeddings
 from ctflow.embeddings.array_likes import as_array
+from ctflow.embeddings.names import LETTERS
 
 
-def both(x: Any, y: Any, *, normalize: bool = False) -> tuple[Embeddings, Embeddings]:
-    """Unit rows [n, d] and [m, d] of equal width, checked.
+def both(
+    x: Any, y: Any, *, normalize: bool = False, names: tuple[str, str] = LETTERS
+) -> tuple[Embeddings, Embeddings]:
+    """Unit rows [n, d] and [m, d] of equal width, checked; arrays get these names in messages.
 
     Raises:
         ValueError: `ctflow.embeddings.as_embeddings` refuses the rows, or the widths differ.
     """
-    first, second = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
+    first, second = (
+        as_embeddings(z, name=name, normalize=normalize) for name, z in zip(names, (x, y), strict=True)
+    )
     if first.shape[1] != second.shape[1]:
         raise ValueError(
             f"{first.name} and {second.name} must have rows of one width, got {first.shape[1]} and "
@@ -33,8 +39,9 @@ def any_number(
     Raises:
         ValueError: another width, or no floating-point numbers; norms are checked later, when rows are read.
     """
-    if isinstance(given, Embeddings):
-        found, shape = as_embeddings(given, name=name, normalize=normalize), given.shape
+    if isinstance(given, Embeddings | str | os.PathLike):
+        found = as_embeddings(given, name=name, normalize=normalize)
+        shape = found.shape
     else:
         array = as_array(name, given)
         shape = array.shape

@@ -1,17 +1,23 @@
-"""Arrays of other libraries: accepted if NumPy can read them, else refused with code that converts them."""
+"""Arrays of other libraries: converted where this is unambiguous, else refused with the code for it."""
 
 import os
 from typing import Any
 
 import numpy as np
 
+_SHOWN = 4
+
 
 def as_array(name: str, given: Any) -> np.ndarray:
     """Convert an argument to a NumPy array, without a copy if NumPy can view its memory.
 
+    Tensors of PyTorch are detached and copied from their device, and bfloat16 becomes float32. Lists of
+    arrays or tensors are stacked, as are columns of lists of pandas, polars and Arrow, and the only such
+    column of a table.
+
     Args:
         name: name of the argument, used in the message.
-        given: an array, or anything that NumPy can read as one: a JAX array, a tensor, a frame, a list.
+        given: an array, or anything that can be read as one: a JAX array, a tensor, a frame, a list.
 
     Raises:
         ValueError: this is not an array of numbers. The message names what was given, and code to convert it.
@@ -20,12 +26,49 @@ def as_array(name: str, given: Any) -> np.ndarray:
         what = "None" if given is None else f"the path {os.fsdecode(given)!r}"
         raise _refusal(name, what, f"ct.embeddings.open_embeddings({'path' if given is None else name})")
     try:
-        array = np.asarray(given)
+        array = np.asarray(_without_library(given))
     except Exception as error:  # the object's library may raise any exception
         raise _refusal(name, *_unreadable(name, given, error)) from error
-    if array.dtype == object:
+    stacked = _stacked(given, array) if array.dtype == object else array
+    if stacked is None:
         raise _refusal(name, *_of_objects(name, given, array))
-    return array
+    return stacked
+
+
+def _without_library(given: Any) -> Any:
+    """Tensors as arrays, and lists of them as lists of arrays; anything else as it is."""
+    if _is_tensor(given):
+        return _of_tensor(given)
+    if isinstance(given, list | tuple) and given and all(map(_is_tensor, given)):
+        return [_of_tensor(tensor) for tensor in given]
+    # np.asarray of a column of tensors of Arrow would give lists.
+    storage = getattr(given, "to_numpy_ndarray", None)
+    return given if storage is None else storage()
+
+
+def _of_tensor(tensor: Any) -> Any:
+    """A dense tensor of PyTorch as an array; a sparse one as it is."""
+    if str(getattr(tensor, "layout", "")) not in ("", "torch.strided"):
+        return tensor
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if str(getattr(tensor, "dtype", "")).endswith("bfloat16") else tensor).numpy()
+
+
+def _stacked(given: Any, array: np.ndarray) -> np.ndarray | None:
+    """The rows [n, d] in an array of lists, or in the only column of lists of a table; None if ambiguous."""
+    columns = getattr(given, "column_names", getattr(given, "columns", None))
+    if array.ndim == 2 and columns is not None:
+        lists = [column for column in array.T if any(map(_is_row, column))]
+        if len(lists) != 1:
+            return None
+        array = lists[0]
+    if array.ndim != 1 or not len(array) or not all(map(_is_row, array)):
+        return None
+    try:
+        rows = np.stack([np.asarray(_without_library(row)) for row in array])
+    except Exception:  # rows of several lengths, or of things that are no numbers
+        return None
+    return rows if rows.dtype != object else None
 
 
 def _refusal(name: str, what: str, code: str) -> ValueError:
@@ -85,6 +128,9 @@ def _of_objects(name: str, given: Any, array: np.ndarray) -> tuple[str, str]:
 def _frame(name: str, given: Any, array: np.ndarray, columns: list[Any]) -> tuple[str, str]:
     """The same for a pandas, polars or Arrow table with a column of lists, or with columns of other types."""
     lists = [column for column, values in zip(columns, array.T, strict=True) if any(map(_is_row, values))]
+    if len(lists) > 1:
+        what = f"{_type_of(given)} whose columns {', '.join(map(repr, lists[:_SHOWN]))} hold lists"
+        return what, f"{name}[{lists[0]!r}] or another of them"
     if lists:
         what = f"{_type_of(given)} whose column {lists[0]!r} holds a list per row"
         code = f"{name}[{lists[0]!r}]"
@@ -100,7 +146,8 @@ def _stack(code: str, given: Any) -> str:
 
 
 def _is_row(value: Any) -> bool:
-    return not isinstance(value, str | bytes) and hasattr(value, "__len__") and hasattr(value, "__iter__")
+    is_list = hasattr(value, "__len__") and (hasattr(value, "__iter__") or _is_tensor(value))
+    return is_list and not isinstance(value, str | bytes)
 
 
 def _ragged(name: str, rows: Any) -> tuple[str, str] | None:

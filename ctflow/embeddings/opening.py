@@ -47,20 +47,24 @@ def open_part(path: Path, column: str | None) -> Part:
 
 
 def as_embeddings(array_or_embeddings: Any, *, name: str, normalize: bool = False) -> Embeddings:
-    """Turn an array [n, d] of NumPy, JAX or another library into embeddings; pass embeddings through.
+    """Turn an array [n, d] of NumPy or another library, or a path, into embeddings; pass embeddings through.
 
     Args:
-        array_or_embeddings: an array, which is not copied if NumPy can view its memory, or embeddings.
-        name: name of an array in messages; embeddings keep their own name.
+        array_or_embeddings: an array, which is not copied if NumPy can view its memory; a tensor, a list of
+            arrays, a column of lists of pandas, polars or Arrow; a path, as for `open_embeddings`; or
+            embeddings.
+        name: name of an array in messages; embeddings and files keep their own name.
         normalize: accept rows of any norm > 0 and bring them to unit norm.
 
     Raises:
-        ValueError: this is no array of numbers [n, d] with n >= 2 and d >= 2. For a list, a path, None
-            or another library's object, the message gives the line of code that converts it.
+        ValueError: this is no array of numbers [n, d] with n >= 2 and d >= 2. For None, several columns of
+            lists, or another library's object, the message gives the line of code that converts it.
     """
     given = array_or_embeddings
     if isinstance(given, Embeddings):
         return given.normalized() if normalize else given
+    if isinstance(given, str | os.PathLike):
+        return open_embeddings(given, normalize=normalize)
     array = as_array(name, given)
     files.check_table(name, array.shape, array.dtype.name)
     return Embeddings(name, [files.Memory(name, array)], normalize=normalize)

@@ -3,36 +3,57 @@
 import os
 import re
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ctflow.embeddings.readers import npy
+from ctflow.embeddings.ids import as_ids
+from ctflow.embeddings.readers import ending_of, npy
+from ctflow.embeddings.readers.parquet import names as parquet_names
+from ctflow.embeddings.readers.parquet import values as parquet_values
+from ctflow.embeddings.readers.separated import table
 from ctflow.storage.reading import check_file, existing_path, readable
 
 _PAIR = re.compile(r"\s*(-?[0-9]{1,18})[\s,;]+(-?[0-9]{1,18})\s*", re.ASCII)
 # A first line that holds a number is not a heading.
 _NUMERIC = re.compile(r"(?:^|[\s,;])[-+.]?[0-9]")
+# What pandas calls an index that it wrote as a column.
+_INDEX = re.compile(r"|Unnamed: 0|__index_level_0__")
+_ENDINGS = (".npy", ".csv", ".tsv", ".txt", ".parquet")
 
 
-def read_pairs(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
+def read_pairs(
+    path: str | os.PathLike[str],
+    shape: tuple[int, int],
+    *,
+    ids: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> np.ndarray:
     """Read index pairs [p, 2], int64: row of x and row of y, counted from 0.
 
     Args:
-        path: .npy of integers [p, 2]; or .csv or .txt with two integers per line, separated by a comma,
-            semicolon or spaces, with or without a heading in the first line.
+        path: .npy of integers [p, 2]; .csv, .tsv or .txt with two integers per line, separated by a comma,
+            semicolon or spaces, with or without a heading in the first line; or .csv, .tsv or .parquet with
+            two columns, besides an index that pandas wrote.
         shape: numbers of rows of x and of y; the indices must be smaller.
+        ids: the ids of the rows of x and of y, from `read_ids`. The columns of the file then hold ids.
 
     Raises:
-        ValueError: the file does not exist, holds no pairs of integers, or an index is out of range.
+        ValueError: the file does not exist, holds no pairs of integers, or an index is out of range; or an id
+            is unknown.
     """
     path = existing_path(path)
-    ending = path.suffix.lower()
-    if ending not in (".npy", ".csv", ".txt"):
-        raise ValueError(f"{path} must end in .npy, .csv or .txt, got {ending!r}; convert the file")
+    ending = ending_of(path)
+    if ending not in _ENDINGS:
+        raise ValueError(
+            f"{path} must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {ending!r}; convert the "
+            "file"
+        )
     check_file(path)
-    pairs, places = _array_pairs(path) if ending == ".npy" else _text_pairs(path)
+    if ids is not None:
+        return _by_ids(path, ids)
+    pairs, places = _index_pairs(path, ending)
     for side, n in enumerate(shape):
         bad = np.flatnonzero((pairs[:, side] < 0) | (pairs[:, side] >= n))
         if bad.size:
@@ -43,14 +64,82 @@ def read_pairs(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarr
     return pairs.astype(np.int64)
 
 
+def _index_pairs(path: Path, ending: str) -> tuple[np.ndarray, tuple[str, Any]]:
+    """Pairs [p, 2] of integers, and the name and numbers of their places for messages."""
+    if ending == ".npy":
+        return _array_pairs(path)
+    if ending == ".parquet" or (ending in (".csv", ".tsv") and _has_index(path)):
+        columns = _columns(path)
+        try:
+            pairs = np.array([[int(value) for value in column] for column in columns], np.int64).T
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"{path} must hold two columns of integers, got other values; if these are ids, name the "
+                "column of ids in the files of embeddings with --ids"
+            ) from None
+        if not len(pairs):
+            raise ValueError(f"{path} must hold integers [p, 2], p >= 1, got {len(pairs)} pairs")
+        return pairs, ("row", np.arange(len(pairs)))
+    return _text_pairs(path)
+
+
+def _by_ids(path: Path, ids: tuple[Sequence[str], Sequence[str]]) -> np.ndarray:
+    """Pairs [p, 2] of a file with two columns of ids."""
+    columns = [as_ids(column, str(path)) for column in _columns(path, ids)]
+    if not columns[0]:
+        raise ValueError(f"{path} must hold pairs of ids, got none")
+    found = []
+    for side, (column, known) in enumerate(zip(columns, ids, strict=True)):
+        place = {each: row for row, each in enumerate(known)}
+        missing = [each for each in column if each not in place]
+        if missing:
+            raise ValueError(
+                f"{path} must hold ids of {'xy'[side]}, violated by {len(missing)} of {len(column)} pairs: "
+                f"the first is {missing[0]!r}; correct them"
+            )
+        found.append([place[each] for each in column])
+    return np.array(found, np.int64).T
+
+
+def _columns(path: Path, ids: tuple[Sequence[str], Sequence[str]] | None = None) -> list[list[Any]]:
+    """The two columns of a table, besides an index. A first line of known ids is no heading.
+
+    Raises:
+        ValueError: there are fewer or more columns, or the file is damaged.
+    """
+    ending = ending_of(path)
+    if ending == ".parquet":
+        names = parquet_names(path)
+    elif ending in (".csv", ".tsv"):
+        names, cells = table(path)
+    else:
+        raise ValueError(f"{path} must end in .csv, .tsv or .parquet to hold ids; convert the file")
+    kept = [name for name in names if not _INDEX.fullmatch(name)]
+    if len(kept) != 2:
+        raise ValueError(
+            f"{path} must hold two columns, of x and of y, got {', '.join(kept[:8]) or 'none'}; drop the "
+            "others"
+        )
+    if ending == ".parquet":
+        return [parquet_values(path, name) for name in kept]
+    bare = ids is not None and all(name in known for name, known in zip(kept, ids, strict=True))
+    return [[name] * bare + cells[names.index(name)] for name in kept]
+
+
+def _has_index(path: Path) -> bool:
+    """Whether the heading begins with an index that pandas wrote."""
+    with readable(str(path), "file of pairs"), open(path, encoding="utf-8-sig") as file:
+        return file.readline(1000).startswith((",", ";", "\t", "Unnamed: 0"))
+
+
 def _array_pairs(path: Path) -> tuple[np.ndarray, tuple[str, Any]]:
     """Pairs [p, 2] of an .npy file, and the name and numbers of their places for messages."""
-    table = npy(path)
-    if len(table.shape) != 2 or table.shape[1] != 2 or table.shape[0] < 1 or table.dtype.kind not in "iu":
-        raise ValueError(f"{path} must hold integers [p, 2], p >= 1, got {table.dtype} {list(table.shape)}")
-    numbers = np.arange(table.shape[0])
-    pairs = np.empty(table.shape, table.dtype)
-    table.read(numbers, pairs)
+    found = npy(path)
+    if len(found.shape) != 2 or found.shape[1] != 2 or found.shape[0] < 1 or found.dtype.kind not in "iu":
+        raise ValueError(f"{path} must hold integers [p, 2], p >= 1, got {found.dtype} {list(found.shape)}")
+    numbers = np.arange(found.shape[0])
+    pairs = np.empty(found.shape, found.dtype)
+    found.read(numbers, pairs)
     return pairs, ("row", numbers)
 
 

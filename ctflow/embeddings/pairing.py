@@ -13,6 +13,7 @@ import numpy as np
 from ctflow._base.checks import check_choice
 from ctflow.diagnostics.index_pairs import components, group_labels, listed_pairs
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.names import LETTERS
 from ctflow.embeddings.repeats import first_equal, repeats
 
 UNPAIRED = "unpaired"
@@ -234,7 +235,9 @@ def _members(index: tuple[np.ndarray, np.ndarray], wanted: np.ndarray) -> tuple[
     return order[np.arange(len(owner)) + (last - ends)[owner]], owner
 
 
-def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None) -> Pairing:
+def pair_up(
+    x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None, names: tuple[str, str] = LETTERS
+) -> Pairing:
     """The pairing of two sets of rows, where exact copies of a row are one item.
 
     An image whose row is repeated for each caption is one item with several partners, so the result is the
@@ -245,6 +248,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
         y: rows of the second cloud.
         pairs: as for `pairing`.
         groups: as for `pairing`; equal rows of two groups are two items.
+        names: names of the modalities in notes.
 
     Raises:
         ValueError: as for `pairing`; or there are too few distinct rows or pairs to compare.
@@ -252,7 +256,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
     shape = len(x), len(y)
     labels = (None, None) if groups is None else group_labels(groups, *shape)
     first = tuple(first_equal(z, label) for z, label in zip((x, y), labels, strict=True))
-    plan = pairing(*shape, pairs, groups, first)
+    plan = pairing(*shape, pairs, groups, first, names)
     for name, rows, items in zip((x.name, y.name), first, plan.items, strict=True):
         if items < 2:
             raise ValueError(
@@ -269,7 +273,7 @@ def pair_up(x: Embeddings, y: Embeddings, pairs: Any = None, groups: Any = None)
             f"{x.name} and {y.name} must have at least {MIN_GROUPS} distinct pairs to be compared, got "
             f"{plan.num_groups}"
         )
-    plan.notes = (*repeats(first, plan.paired), *plan.notes)
+    plan.notes = (*repeats(first, plan.paired, names), *plan.notes)
     return plan
 
 
@@ -279,6 +283,7 @@ def pairing(
     pairs: Any = None,
     groups: Any = None,
     first: tuple[np.ndarray | None, ...] = (None, None),
+    names: tuple[str, str] = LETTERS,
 ) -> Pairing:
     """The pairing of n rows with m rows.
 
@@ -290,6 +295,7 @@ def pairing(
         groups: the group of each row: integers or text, [n] and [m] in a tuple, or one [n] for both clouds.
             By default, a group holds the rows that pairs connect, directly or through other rows.
         first: for each cloud, the earliest row equal to each row; None if no row is repeated.
+        names: names of the modalities in notes.
 
     Raises:
         ValueError: n and m differ without pairs, an index is out of range, or `groups` break a rule.
@@ -312,7 +318,9 @@ def pairing(
     notes = []
     lonely = [size - len(np.unique(indices[:, c])) for c, size in enumerate((n, m))]
     if any(lonely):
-        notes.append(f"{lonely[0]} rows of x and {lonely[1]} of y have no partner and are left out")
+        notes.append(
+            f"{lonely[0]} rows of {names[0]} and {lonely[1]} of {names[1]} have no partner and are left out"
+        )
     labels = None if groups is None else group_labels(groups, n, m)
     indices, weights = _added_up(indices, weights, _or_itself(first, n, m))
     if labels is None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.names import LETTERS
 
 _BLOCK = 8192
 
@@ -26,10 +27,12 @@ def first_equal(z: Embeddings, label: np.ndarray | None) -> np.ndarray | None:
     return first
 
 
-def repeats(first: tuple[np.ndarray | None, ...], paired: bool) -> list[str]:
+def repeats(
+    first: tuple[np.ndarray | None, ...], paired: bool, names: tuple[str, str] = LETTERS
+) -> list[str]:
     """A note on repeated rows, for the report."""
     found = []
-    for name, rows in zip("xy", first, strict=True):
+    for name, rows in zip(names, first, strict=True):
         if rows is not None:
             found.append(f"{name} has {len(rows)} rows, of which {len(np.unique(rows))} are distinct")
     how = "one item with all its partners"

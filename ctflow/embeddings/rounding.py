@@ -16,8 +16,8 @@ import numpy as np
 # whose error is 0.5 eps, or 1 eps if the norm was rounded too; 64 would accept norms of 0.94 or 0.5.
 BASE = {"float16": 4 * 2**-10, "bfloat16": 4 * 2**-7, "float32": 64 * 2**-23, "float64": 64 * 2**-52}
 _MOST = max(BASE.values())
-# How numbers may be printed, from coarse to fine. Those of a float64 have 16 digits, so 12 show a rounding. In
-# float32, more than 5 explain nothing further.
+# How numbers may be printed, from coarse to fine. Those of a float64 have 16 digits, so 12 show a rounding.
+# In float32, more than 5 explain nothing further.
 _PRINTED = {
     "float32": "4 decimals, 4 digits, 5 decimals, 5 digits",
     "float64": (

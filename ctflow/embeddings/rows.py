@@ -253,8 +253,7 @@ def _renormalise(block: np.ndarray, norms: np.ndarray) -> np.ndarray:
     return norms
 
 
-def row_notes(x: Embeddings, y: Embeddings) -> list[str]:
-    """The notes on how the rows of two modalities were changed, each with a name that tells them apart."""
-    names = (x.label, y.label) if x.label != y.label else (x.name, y.name)
+def row_notes(x: Embeddings, y: Embeddings, names: tuple[str, str]) -> list[str]:
+    """The notes on how the rows of two modalities were changed, by their names."""
     notes = (z.note(name) for z, name in zip((x, y), names, strict=True))
     return [note for note in notes if note is not None]

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ctflow import cli, io
 from ctflow.corrections import load
+from ctflow.pages.bundle import can_be_made
 
 
 def unit(z):
@@ -40,10 +43,15 @@ def call(monkeypatch, *words):
 
 
 def test_diagnose_prints_a_verdict_and_writes_a_report(here, monkeypatch, capsys):
+    """Without Plotly there is no page, and a line says how to get it."""
+    monkeypatch.setattr("ctflow.cli.embeddings.can_be_made", lambda: False)
     words = ("diagnose", "image.npy", "text.npy", "--logit-scale", "20", "--n-bootstrap", "20", "--out", "r")
     assert call(monkeypatch, *words) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("There is a gap: 9 of 9")
+    assert printed.startswith("There is a gap: 9 of 9 distances between image and text")
+    assert "`ctflow correct image.npy text.npy`" in printed
+    assert len(printed.splitlines()) < 20
+    assert "for the page report.html run pip install 'ctflow[html]'" in printed
     assert sorted(path.name for path in (here / "r").iterdir()) == ["report.json", "report.md", "report.png"]
     content = json.loads((here / "r" / "report.json").read_text())
     assert content["settings"]["temperature"] == 0.05
@@ -51,6 +59,30 @@ def test_diagnose_prints_a_verdict_and_writes_a_report(here, monkeypatch, capsys
     assert call(monkeypatch, *words) == 2
     assert "already holds report.json, report.md, report.png; give --overwrite" in capsys.readouterr().err
     assert call(monkeypatch, *words, "--overwrite") == 0
+
+
+def test_diagnose_writes_a_page_with_corrections_and_the_command(here, monkeypatch, capsys):
+    pytest.importorskip("plotly", reason="the page needs Plotly")
+    os.rename("text.npy", "te xt.npy")
+    words = ("diagnose", "image.npy", "te xt.npy", "--names", "picture", "a caption", "--out", "r", *QUICK)
+    assert call(monkeypatch, *words) == 0
+    assert "wrote report.json, report.md, report.png and report.html into r" in capsys.readouterr().out
+    page = (here / "r" / "report.html").read_text()
+    assert "ctflow diagnose image.npy &#x27;te xt.npy&#x27; --names picture &#x27;a caption&#x27;" in page
+    assert "ctflow correct image.npy &#x27;te xt.npy&#x27; --names picture &#x27;a caption&#x27;" in page
+    assert "What corrections gain and cost" in page
+    assert "recall@1 picture → a caption" in page
+    assert page.count("plotly.js v") == 1
+
+
+def test_correct_speaks_of_the_names(here, monkeypatch, capsys):
+    words = ("correct", "image.npy", "text.npy", "--purpose", "mixed", "--names", "picture", "caption")
+    assert call(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert "R@1 picture>caption" in printed
+    assert "recall@1 of picture in a corpus of both" in printed
+    assert call(monkeypatch, *words[:-1], "picture") == 2
+    assert "names must differ, got 'picture' twice" in capsys.readouterr().err
 
 
 def test_correct_prints_a_table_and_writes_the_corrected_rows(here, monkeypatch, capsys):
@@ -116,7 +148,7 @@ def test_the_environment_of_a_notebook_does_not_end_it(here):
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    assert len(list((here / "r").iterdir())) == 3
+    assert len(list((here / "r").iterdir())) == 3 + can_be_made()
 
 
 def test_a_report_is_written_whole_or_not_at_all(here, monkeypatch, capsys):
@@ -133,7 +165,7 @@ def test_pairs_come_from_a_file(here, monkeypatch, capsys):
         call(monkeypatch, "diagnose", "image.npy", "text.npy", "--pairs", "pairs.csv", "--n-bootstrap", "0")
         == 0
     )
-    assert "60 rows of x and 60 of y have no partner" in capsys.readouterr().out
+    assert "60 rows of image and 60 of text have no partner" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -180,6 +212,55 @@ def test_correct_takes_both_from_one_file(here, monkeypatch, capsys):
 def test_columns_that_do_not_name_two_modalities_are_refused(here, monkeypatch, capsys, words, message):
     np.savez("both.npz", image=np.load("image.npy"), text=np.load("text.npy"))
     assert call(monkeypatch, "diagnose", *words.split()) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def write_tables():
+    """Two tables with ids, and pairs of ids in another order."""
+    x, y = np.load("image.npy"), np.load("text.npy")
+    order = np.random.default_rng(0).permutation(120)
+    names = np.array([f"{i}.jpg" for i in range(120)])
+    table = pa.table({"file": names, "emb": list(x), "score": np.arange(120.0)})
+    pq.write_table(table, "image.parquet")
+    lines = [{"id": f"caption {i}", "emb": row} for i, row in zip(order, y[order].tolist(), strict=True)]
+    Path("text.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pairs = [f"{i}.jpg,caption {i}" for i in range(120)]
+    Path("pairs.csv").write_text("\n".join(["image,text", *pairs]))
+
+
+@pytest.mark.parametrize("command", ["diagnose", "correct"])
+def test_pairs_may_be_named_by_ids(here, monkeypatch, capsys, command):
+    write_tables()
+    quick = QUICK if command == "diagnose" else ("--max-rows", "50")
+    assert call(monkeypatch, command, "image.npy", "text.npy", *quick) == 0
+    expected = capsys.readouterr().out
+    words = ("image.parquet", "text.jsonl", "--column", "emb", "--pairs", "pairs.csv", "--ids", "file", "id")
+    assert call(monkeypatch, command, *words, *quick) == 0
+    found = capsys.readouterr().out
+    if command == "diagnose":
+        rows = [line for line in expected.splitlines() if "recall@1_x_to_y" in line]
+        assert rows
+        assert rows == [line for line in found.splitlines() if "recall@1_x_to_y" in line]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--ids file id", "give --pairs FILE"),
+        ("--pairs pairs.csv --ids a b c", "--ids takes one name, or one for each modality, got 3"),
+        ("--pairs pairs.csv --ids file", "text.jsonl must have 'file' in every record"),
+        (
+            "--pairs pairs.csv --ids name id",
+            "image.parquet must be a readable .parquet file (it has no column",
+        ),
+        ("--pairs pairs.csv", "pairs.csv must be a readable file of two integers per line"),
+    ],
+)
+def test_ids_that_cannot_be_used_are_refused(here, monkeypatch, capsys, words, message):
+    write_tables()
+    call_words = ("image.parquet", "text.jsonl", "--column", "emb", *words.split())
+    assert call(monkeypatch, "diagnose", *call_words) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
 
@@ -323,7 +404,9 @@ def test_correct_warns_of_files_in_another_order(here, monkeypatch, capsys):
     assert call(monkeypatch, "correct", "image.npy", "mixed.npy", "--purpose", "mixed") == 0
     printed = capsys.readouterr().out
     assert "are the files in the same order?" in printed
-    assert "By chance recall@1 from x to y and from y to x would be 0.017 and 0.017" in printed
+    assert (
+        "By chance recall@1 from image to mixed and from mixed to image would be 0.017 and 0.017" in printed
+    )
     assert "Recommended" not in printed
 
 

@@ -1,10 +1,11 @@
-"""Arrays of other libraries: each that NumPy cannot read gets one sentence and the code that helps."""
+"""Arrays of other libraries: converted, or refused with one sentence and the code that helps."""
 
 import warnings
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -64,7 +65,8 @@ class Series:
 
     def __init__(self, lists):
         self._lists = np.empty(len(lists), object)
-        self._lists[:] = lists
+        for i, row in enumerate(lists):
+            self._lists[i] = row
 
     def __array__(self, dtype=None, copy=None):
         return self._lists
@@ -98,39 +100,41 @@ class DataFrame:
 DataFrame.__module__ = "pandas.core.frame"
 
 LISTS = [row.tolist() for row in ROWS]
-TO_NUMPY = "x.detach().cpu().float().numpy()"
+TAKEN = {
+    "grad": Tensor(ROWS, requires_grad=True),
+    "bfloat16": Tensor(ROWS, dtype="torch.bfloat16"),
+    "cuda": Tensor(ROWS, device="cuda:1"),
+    "all": Tensor(ROWS, device="cuda:0", dtype="torch.bfloat16", requires_grad=True),
+    "double": Tensor(ROWS, dtype="torch.float64", requires_grad=True),
+    "tensors": [Tensor(row, requires_grad=True) for row in ROWS],
+    "series": Series(LISTS),
+    "arrays": Series(list(ROWS)),
+    "series of tensors": Series([Tensor(row, device="cuda:0") for row in ROWS]),
+    "frame": DataFrame({"emb": Series(LISTS)}),
+    "frame with ids": DataFrame({"id": np.array(["a", "b", "c"], object), "emb": Series(LISTS)}),
+    "objects": Series(LISTS)._lists,
+    "pandas": pd.Series(LISTS),
+    "pandas frame": pd.DataFrame({"id": [1, 2, 3], "emb": list(ROWS)}),
+    "pandas wide": pd.DataFrame(ROWS),
+    "polars": pl.Series(LISTS),
+    "polars arrays": pl.Series(ROWS),
+    "polars frame": pl.DataFrame({"id": [1, 2, 3], "emb": LISTS}),
+    "polars wide": pl.DataFrame(ROWS),
+    "arrow": pa.array(LISTS),
+    "arrow chunks": pa.chunked_array([LISTS[:1], LISTS[1:]]),
+    "arrow tensors": pa.FixedShapeTensorArray.from_numpy_ndarray(ROWS),
+    "arrow table": pa.table({"emb": LISTS}),
+}
 HELPED = {
-    "grad": (Tensor(ROWS, requires_grad=True), "a torch tensor that requires grad", TO_NUMPY),
-    "bfloat16": (Tensor(ROWS, dtype="torch.bfloat16"), "a torch tensor of dtype torch.bfloat16", TO_NUMPY),
-    "cuda": (Tensor(ROWS, device="cuda:1"), "a torch tensor on device cuda:1", TO_NUMPY),
-    "all": (
-        Tensor(ROWS, device="cuda:0", dtype="torch.bfloat16", requires_grad=True),
-        "a torch tensor that requires grad, on device cuda:0, of dtype torch.bfloat16",
-        TO_NUMPY,
-    ),
-    "double": (
-        Tensor(ROWS, dtype="torch.float64", requires_grad=True),
-        "a torch tensor that requires grad",
-        "x.detach().cpu().numpy()",
-    ),
     "sparse": (
         Tensor(ROWS, layout="torch.sparse_coo"),
         "a torch tensor with layout torch.sparse_coo",
         "x.to_dense().detach().cpu().float().numpy()",
     ),
-    "series": (Series(LISTS), "a pandas Series of one list per row", "np.stack(x)"),
-    "arrays": (Series(list(ROWS)), "a pandas Series of one list per row", "np.stack(x)"),
-    "frame": (
-        DataFrame({"id": np.array(["a", "b", "c"], object), "emb": Series(LISTS)}),
-        "a pandas DataFrame whose column 'emb' holds a list per row",
-        "np.stack(x['emb'])",
-    ),
-    "objects": (Series(LISTS)._lists, "a numpy ndarray of one list per row", "np.stack(x)"),
-    "arrow": (pa.array(LISTS), "a pyarrow ListArray of one list per row", "np.stack(np.asarray(x))"),
-    "arrow table": (
-        pa.table({"emb": LISTS}),
-        "a pyarrow Table whose column 'emb' holds a list per row",
-        "np.stack(np.asarray(x['emb']))",
+    "two columns": (
+        DataFrame({"image": Series(LISTS), "text": Series(LISTS)}),
+        "a pandas DataFrame whose columns 'image', 'text' hold lists",
+        "x['image'] or another of them",
     ),
     "numbers": (ROWS.astype(object), "a numpy ndarray of Python objects", "np.asarray(x, np.float32)"),
     "generator": ((row for row in ROWS), "a generator", "np.stack(list(x))"),
@@ -152,13 +156,19 @@ HELPED = {
 }
 
 
+@pytest.mark.parametrize("case", TAKEN)
+def test_what_is_unambiguous_is_taken(case):
+    found = as_embeddings(TAKEN[case], name="x")
+    np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-7)
+
+
 @pytest.mark.parametrize("case", HELPED)
 def test_one_sentence_names_what_came_and_code_that_works(case):
     given, what, code = HELPED[case]
     with pytest.raises(ValueError, match="x must be") as caught:
         as_embeddings(given, name="x")
     assert str(caught.value) == f"x must be an array [n, d] of unit rows, got {what}; use {code}"
-    if case != "generator":
+    if case not in ("generator", "two columns"):
         helped = eval(code, {"np": np, "x": given})
         assert as_embeddings(helped, name="x").shape[1] == len(helped[0]) >= 2
 
@@ -167,7 +177,7 @@ def test_corrections_refuse_in_the_same_words():
     rows = np.random.default_rng(0).standard_normal((30, 3))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     correction = ct.corrections.fit("centring", rows, -rows)
-    given, what, code = HELPED["grad"]
+    given, what, code = HELPED["sparse"]
     for call in (
         lambda: correction.transform_one("x", given),
         lambda: ct.corrections.fit("centring", given, rows),
@@ -177,21 +187,73 @@ def test_corrections_refuse_in_the_same_words():
         assert str(caught.value) == f"x must be an array [n, d] of unit rows, got {what}; use {code}"
 
 
-def test_a_list_of_tensors_is_stacked():
-    tensors = [Tensor(row, requires_grad=True) for row in ROWS]
-    with pytest.raises(
-        ValueError, match=r"use torch\.stack\(y\)\.detach\(\)\.cpu\(\)\.float\(\)\.numpy\(\)$"
+def test_paths_are_opened(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((30, 3))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    np.save(tmp_path / "image.npy", rows)
+    np.save(tmp_path / "long.npy", 2 * rows)
+    for path in (tmp_path / "image.npy", str(tmp_path / "image.npy")):
+        found = as_embeddings(path, name="x")
+        assert (found.name, found.label) == (str(path), "image")
+        np.testing.assert_allclose(found.rows(slice(None)), rows, atol=1e-15)
+    correction = ct.corrections.fit("centring", tmp_path / "image.npy", -rows)
+    moved = correction.transform_one("x", rows)
+    np.testing.assert_allclose(correction.transform_one("x", str(tmp_path / "image.npy")), moved)
+    with pytest.raises(ValueError, match=r"long.npy must have rows of unit norm"):
+        ct.corrections.fit("centring", tmp_path / "long.npy", rows)
+    report = ct.diagnose(
+        tmp_path / "image.npy", tmp_path / "long.npy", normalize=True, n_bootstrap=0, n_permutations=99
+    )
+    assert report.settings["x"] == str(tmp_path / "image.npy")
+    with pytest.raises(ValueError, match="does not exist; check the path"):
+        ct.diagnose(tmp_path / "none.npy", rows)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_corrections_return_unit_rows_for_rounded_and_quantised_ones(name):
+    """Also on the side that `translation` leaves as it is."""
+    rows = np.random.default_rng(0).standard_normal((30, 8))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    correction = ct.corrections.fit("translation", rows, -np.abs(rows) / 1.0)
+    small = np.rint(100 * rows)
+    for given, dtype in (
+        (rows.astype(np.float16).astype(np.float32), np.float32),
+        (small.astype(np.int8), np.float32),
+        (Tensor(rows, dtype="torch.float64", requires_grad=True), np.float64),
     ):
-        as_embeddings(tensors, name="y")
+        moved = correction.transform_one(name, given)
+        assert moved.dtype == dtype
+        np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(moved, correction.transform_one(name, rows), atol=2e-2)
 
 
-@pytest.mark.parametrize("path", ["a.npy", Path("folder"), b"a.npy"])
-def test_a_path_is_to_be_opened(path):
-    for call in (lambda: ct.diagnose(path, ROWS), lambda: as_embeddings(path, name="x")):
-        with pytest.raises(ValueError, match=r"^x must be .* got the path '.*'; use .*open_embeddings\(x\)$"):
-            call()
-    with pytest.raises(ValueError, match=r"^y must be .* use ct\.embeddings\.open_embeddings\(y\)$"):
-        ct.diagnose(ROWS, path)
+def test_memory_maps_are_read(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert np.shares_memory(as_array("x", mapped), mapped)
+    np.testing.assert_allclose(as_embeddings(mapped, name="x").rows(slice(None)), ROWS, atol=1e-7)
+
+
+def test_bytes_are_no_path():
+    with pytest.raises(ValueError, match=r"^x must be .* got the path 'a\.npy'; use .*open_embeddings\(x\)$"):
+        as_embeddings(b"a.npy", name="x")
+
+
+def test_real_tensors_are_taken():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    tensor = torch.tensor(ROWS)
+    for given in (
+        tensor,
+        tensor.clone().requires_grad_(),
+        torch.nn.Parameter(tensor),
+        tensor.bfloat16(),
+        tensor.half(),
+        tensor.double(),
+        list(tensor),
+    ):
+        np.testing.assert_allclose(as_embeddings(given, name="x").rows(slice(None)), ROWS, atol=5e-3)
+    with pytest.raises(ValueError, match=r"layout torch\.sparse_coo; use x\.to_dense\(\)"):
+        as_embeddings(tensor.to_sparse(), name="x")
 
 
 @pytest.mark.parametrize(

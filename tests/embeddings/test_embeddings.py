@@ -449,7 +449,7 @@ def test_pairs_from_files(tmp_path):
         ("odd.csv", (2, 4), "odd.csv"),
         ("floats.npy", (2, 4), r"must hold integers \[p, 2\], p >= 1, got float64"),
         ("none.csv", (2, 4), "does not exist"),
-        ("p.json", (2, 4), r"must end in \.npy, \.csv or \.txt"),
+        ("p.json", (2, 4), r"must end in \.npy, \.csv, \.tsv, \.txt or \.parquet"),
     ):
         with pytest.raises(ValueError, match=words):
             read_pairs(tmp_path / name, shape)

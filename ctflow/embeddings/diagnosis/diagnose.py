@@ -12,7 +12,9 @@ from ctflow.embeddings.diagnosis.moments import moments
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.diagnosis.settings import Settings
 from ctflow.embeddings.diagnosis.study import study
+from ctflow.embeddings.diagnosis.view import view
 from ctflow.embeddings.diagnosis.words import notes, words
+from ctflow.embeddings.names import names_in_messages, names_of
 from ctflow.embeddings.pairing import pair_up
 
 
@@ -32,6 +34,7 @@ def diagnose(
     logit_bias: float | None = None,
     normalize: bool = False,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
     progress: bool = False,
 ) -> Report:
     """Measure the gap between two modalities: whether there is one, its size, and the uncertainty of both.
@@ -71,6 +74,8 @@ def diagnose(
         logit_bias: SigLIP's bias b, for its sigmoid loss; needs `temperature`.
         normalize: bring rows to unit norm; without it, rows of another norm are refused.
         seed: seed of the samples and resamples, an integer >= 0.
+        names: names of the two modalities in everything that is shown, such as `("image", "text")`. By
+            default the names of the files or columns; x and y for arrays. Keys such as `cone_x` stay.
         progress: show progress bars on stderr.
 
     Raises:
@@ -88,14 +93,19 @@ def diagnose(
         max_gallery=max_gallery,
         seed=seed,
     )
-    x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in (("x", x), ("y", y)))
+    called = names_in_messages(names)
+    x, y = (as_embeddings(z, name=name, normalize=normalize) for name, z in zip(called, (x, y), strict=True))
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y must have rows of one width, got {x.shape[1]} and {y.shape[1]}")
-    plan = pair_up(x, y, pairs, groups)
+        raise ValueError(
+            f"{x.name} and {y.name} must have rows of one width, got {x.shape[1]} and {y.shape[1]}; "
+            "give embeddings of one model"
+        )
+    names = names_of(x, y, names)
+    plan = pair_up(x, y, pairs, groups, names)
     with tqdm(total=plan.num_groups, desc="reading", unit="group", disable=not progress, leave=False) as bar:
         read = moments(x, y, plan, x.shape[1], bar.update)
         bar.set_description("resampling")
-        s = study(x, y, plan, read, settings)
+        s = study(x, y, plan, read, settings, names)
         found, half = sections.energy_terms(s) if temperature is not None else ({}, {})
         divergence = (found["divergence_12"] + found["divergence_21"]) / 2 if found else None
         metrics = [*gap(s, divergence), *sections.spread(s)]
@@ -104,6 +114,14 @@ def diagnose(
             rows = sections.gallery(s)
             metrics += [*sections.pairing(s), *sections.recalls(s, *rows)]
             metrics += [*sections.loss(s, *rows), *sections.energy(s, found, half)] if found else []
-    about = {"x": x.name, "y": y.name, "rows": plan.shape, "d": x.shape[1], **dataclasses.asdict(settings)}
-    report = Report(tuple(metrics), (), notes(s), about)
+        shown = view(s)
+    about = {
+        "x": x.name,
+        "y": y.name,
+        "names": names,
+        "rows": plan.shape,
+        "d": x.shape[1],
+        **dataclasses.asdict(settings),
+    }
+    report = Report(tuple(metrics), (), notes(s), about, shown)
     return dataclasses.replace(report, words=words(report))

@@ -115,7 +115,7 @@ def _of_means(s: Study, x: np.ndarray, y: np.ndarray, square: Draws) -> list:
 
 
 def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
-    rows, resamples, estimator = s.rows, s.resamples, s.settings.estimator
+    (a, b), rows, resamples, estimator = s.names, s.rows, s.resamples, s.settings.estimator
     median = two_sample.median_cross_distance(distance, rows)
     common = {"rows": rows.counts, "estimator": estimator}
     found = [
@@ -123,7 +123,7 @@ def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
             "energy_distance",
             resamples.draws(energy),
             **common,
-            means="2E|x-y| - E|x-x'| - E|y-y'|",
+            means=f"2E‖{a} − {b}‖ − E‖{a} − {a}′‖ − E‖{b} − {b}′‖",
             reference=f"<= 4; {published_range('energy_distance')}",
         )
     ]
@@ -140,8 +140,8 @@ def _of_laws(s: Study, distance: np.ndarray, energy: np.ndarray) -> list:
                 name,
                 resamples.draws(values),
                 **common,
-                why_not="at least half of the rows of x and y coincide, so the median distance is 0",
-                means=f"MMD², Gaussian kernel of bandwidth {width:g} x the median cross distance",
+                why_not=f"at least half of the rows of {a} and {b} coincide, so the median distance is 0",
+                means=f"MMD², Gaussian kernel of bandwidth {width:g} × the median cross distance",
                 reference=f"<= 2; bandwidth {width * median:.3g}",
             )
         )
@@ -173,13 +173,14 @@ def _along_lines(s: Study) -> list:
             grows=True,
             rows=held_out,
             means="area under the ROC curve of a linear discriminant, on held-out groups",
-            reference="0.5 without a gap, 1 if a plane separates x and y",
+            reference=f"0.5 without a gap, 1 if a plane separates {s.names[0]} and {s.names[1]}",
         ),
     ]
 
 
 def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
     """The energy coefficient: the size of the gap as a share, which does not grow with the number of rows."""
+    a, b = s.names
     share = np.divide(energy, 2 * cross, out=np.zeros_like(cross), where=cross > 0)
     return measured(
         "energy_coefficient",
@@ -188,7 +189,7 @@ def _size(s: Study, energy: np.ndarray, cross: np.ndarray) -> Metric:
         (-np.inf, 1),
         rows=s.rows.counts,
         estimator=s.settings.estimator,
-        means="energy distance as a share of twice the mean distance between x and y, E/(2E|x-y|)",
+        means=f"energy distance as a share of twice the mean distance between {a} and {b}, E/(2E‖{a} − {b}‖)",
         reference="0 without a gap, at most 1; "
         + ", ".join(f"{word} from {least:g}" for word, least in SIZES.items()),
     )

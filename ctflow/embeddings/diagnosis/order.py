@@ -3,13 +3,22 @@
 import numpy as np
 
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.names import LETTERS
 
 _LOOK = 2048
-_STRONG = 4.0
+STRONG = 4.0
+"""Partners belong together if their mean cosine is this many standard deviations above shuffled ones."""
 
 
 def order_note(
-    x: Embeddings, y: Embeddings, cosine: float, mean: float, sd: float, *, by_row: bool = True
+    x: Embeddings,
+    y: Embeddings,
+    cosine: float,
+    mean: float,
+    sd: float,
+    *,
+    by_row: bool = True,
+    names: tuple[str, str] = LETTERS,
 ) -> str | None:
     """A warning if partners are no nearer than shuffled ones, with the shift between the files; else None.
 
@@ -20,8 +29,9 @@ def order_note(
         mean: mean of `cosine` over shuffles of the partners.
         sd: standard deviation of `cosine` over shuffles.
         by_row: whether row i of x was taken as the partner of row i of y; False if pairs were given.
+        names: names of the modalities.
     """
-    if cosine > mean + _STRONG * sd:
+    if cosine > mean + STRONG * sd:
         return None
     text = (
         f"rows that should be partners are no nearer than shuffled ones (mean cosine {cosine:.4g}, "
@@ -36,5 +46,8 @@ def order_note(
     scores = [np.sqrt(len(line)) * (line.mean() - mean) for line in (np.diagonal(table, k) for k in offsets)]
     if scores and max(scores) > 8 * max(float(table.std()), 1e-12):
         k = offsets[int(np.argmax(scores))]
-        text += f" Row i of x looks like the partner of row i {'+' if k > 0 else '-'} {abs(k)} of y."
+        text += (
+            f" Row i of {names[0]} looks like the partner of row i {'+' if k > 0 else '-'} {abs(k)} of "
+            f"{names[1]}."
+        )
     return text

@@ -3,26 +3,28 @@
 import dataclasses
 import json
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ctflow import io
+from ctflow.embeddings.diagnosis import tables
 from ctflow.embeddings.diagnosis.metric import Metric
+from ctflow.embeddings.diagnosis.verdict import verdict
+from ctflow.embeddings.diagnosis.view import View
+from ctflow.embeddings.names import LETTERS
 
-SECTIONS = {
-    "gap": "Is there a gap?",
-    "size": "How large is it, and what is it made of?",
-    "pairing": "How close are the partners?",
-    "spread": "How each modality spreads",
-    "retrieval": "Retrieval",
-    "energy": "The loss and the paper's terms",
-}
+if TYPE_CHECKING:
+    from ctflow.pages.skeleton import Section
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A diagnosis. Print it, write it with `save`, or convert it with `to_json`, `to_markdown` or `plot`."""
+    """A diagnosis: `print` it, `save` it, `plot` it, or convert it with `to_dict`, `to_frame` and others.
+
+    `report["centroid_gap"]` is one number. Keys such as `cone_x` do not depend on the modalities' names.
+    """
 
     metrics: tuple[Metric, ...]
     words: tuple[str, ...]
@@ -30,6 +32,8 @@ class Report:
     notes: tuple[str, ...]
     """Remarks on the input that affect how the numbers are read."""
     settings: dict[str, Any]
+    view: View | None = dataclasses.field(default=None, repr=False, compare=False)
+    """What pictures and pages show of the rows."""
 
     def __getitem__(self, name):
         """The metric of that name."""
@@ -38,118 +42,119 @@ class Report:
                 return metric
         raise KeyError(f"no metric {name!r}; there are {', '.join(m.name for m in self.metrics)}")
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the two modalities."""
+        a, b = self.settings.get("names", LETTERS)
+        return a, b
+
+    @property
+    def detected(self) -> bool:
+        """Whether a gap is detected: whether any distance is beyond its null."""
+        return any(m.gap for m in self.metrics)
+
+    @property
+    def verdict(self) -> tuple[str, str, str]:
+        """Three sentences: is there a gap, how large is it, does it hurt and what to do."""
+        return verdict(self)
+
     def __repr__(self) -> str:
-        """What was measured, and the findings, in ten lines; `print` shows all numbers."""
+        """What was measured, and the verdict, in at most ten lines."""
         n, m = self.settings["rows"]
-        head = f"Report: {len(self.metrics)} numbers of {n} and {m} rows in {self.settings['d']} dimensions"
-        lines = [head, *(f"  {line}" for line in (*self.words, *(f"note: {note}" for note in self.notes)))]
+        a, b = self.names
+        head = (
+            f"Report: {len(self.metrics)} numbers of {n} rows of {a} and {m} rows of {b} in "
+            f"{self.settings['d']} dimensions"
+        )
+        lines = [head, *(f"  {line}" for line in (*self.verdict, *(f"note: {n}" for n in self.notes)))]
         more = [f"  and {len(lines) - 9} more"] if len(lines) > 10 else []
         return "\n".join(lines[: 10 - len(more)] + more)
 
+    def __str__(self):
+        """The verdict, the notes, and about eight numbers; `to_markdown` has all."""
+        return tables.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return tables.as_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report in plain Python types; NaN and infinity become None."""
+        return _plain(
+            {
+                "verdict": self.verdict,
+                "words": self.words,
+                "notes": self.notes,
+                "settings": self.settings,
+                "metrics": [dataclasses.asdict(metric) for metric in self.metrics],
+            }
+        )
+
     def to_json(self) -> str:
         """The whole report as JSON; NaN and infinity become null."""
-        content = {
-            "words": self.words,
-            "notes": self.notes,
-            "settings": self.settings,
-            "metrics": [dataclasses.asdict(metric) for metric in self.metrics],
-        }
-        return json.dumps(_finite(content), indent=1) + "\n"
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    def to_frame(self) -> Any:
+        """A pandas frame with one row per number, indexed by its key.
+
+        Raises:
+            ValueError: pandas is not installed.
+        """
+        return tables.as_frame(self)
 
     def to_markdown(self) -> str:
-        """The report as a Markdown page: the findings, then one table per section."""
-        lines = ["# Modality gap", ""]
-        lines += [f"- {line}" for line in (*self.words, *self.notes)]
-        for section, title in SECTIONS.items():
-            chosen = [m for m in self.metrics if m.section == section]
-            if chosen:
-                rows = [_HEAD, ("---",) * len(_HEAD), *map(_cells, chosen)]
-                lines += ["", f"## {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
-        return "\n".join([*lines, "", _LEGEND, ""])
+        """The report as a Markdown page: the verdict, the findings, then one table per section."""
+        return tables.as_markdown(self)
 
-    def __str__(self):
-        """The report as text for a terminal: the findings, then one table per section."""
-        lines = [*self.words, *(f"note: {note}" for note in self.notes)]
-        for section, title in SECTIONS.items():
-            chosen = [_cells(m) for m in self.metrics if m.section == section]
-            if chosen:
-                widths = [max(map(len, column)) for column in zip(_HEAD, *chosen, strict=True)]
-                lines += ["", title]
-                for row in (_HEAD, *chosen):
-                    cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                    lines.append("  " + "  ".join(cells).rstrip())
-        return "\n".join([*lines, "", _LEGEND])
+    def to_html(self, extra: Sequence["Section"] = ()) -> str:
+        """The report as one self-contained page with interactive figures; needs the extra `html` (Plotly).
 
-    def plot(self) -> Any:
-        """A `ctflow.plotting.Picture`: the gap's size, distances with their nulls, recall with errors."""
-        from ctflow.embeddings.diagnosis.plot import picture
+        Args:
+            extra: further sections (`ctflow.pages.skeleton.Section`), shown after those on the partners.
 
-        return picture(self)
+        Raises:
+            ValueError: Plotly is not installed.
+        """
+        from ctflow.embeddings.diagnosis.page import page
+
+        return page(self, extra)
+
+    def plot(self, ax: Any = None, panel: str = "size") -> Any:
+        """Draw the report.
+
+        Args:
+            ax: matplotlib axes for one panel, which are returned; by default a `ctflow.plotting.Picture` of
+                all panels is made.
+            panel: the panel to draw into `ax`: `size`, `clouds`, `distances`, or for pairs `recall`.
+
+        Raises:
+            ValueError: there is no such panel.
+        """
+        from ctflow.embeddings.diagnosis.plot import draw_panel, picture
+
+        return picture(self) if ax is None else draw_panel(self, ax, panel)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as .json, .md or .png, by the path's ending; a failure leaves no partial file."""
+        """Write the report as .json, .md, .html or .png, by the path's ending, completely or not at all."""
         ending = os.path.splitext(os.fspath(path))[1]
         if ending == ".png":
             self.plot().save(path)
             return
         if ending not in WRITERS:
-            raise ValueError(f"path must end in .json, .md or .png, got {os.fspath(path)!r}")
+            raise ValueError(f"path must end in .json, .md, .html or .png, got {os.fspath(path)!r}")
+        text = WRITERS[ending](self)
         with io.atomic(path) as file:
-            file.write(WRITERS[ending](self).encode())
+            file.write(text.encode())
 
 
-WRITERS = {".json": Report.to_json, ".md": Report.to_markdown}
-_HEAD = (
-    "number",
-    "value",
-    "95 % interval, or ± error",
-    "null (mean ± sd)",
-    "gap?",
-    "rows",
-    "est.",
-    "range or reference",
-)
-_LEGEND = (
-    "null: the number without a gap (labels of the two modalities exchanged) or, for numbers about pairings, "
-    "with partners shuffled. gap?: tested in the first table, at one family-wise level. est.: u is unbiased "
-    "for the laws that the rows were drawn from; v is for these rows themselves; plug-in is the logarithm of "
-    "a mean over the rows. An interval is for the laws. A number that changes with the number of rows has no "
-    "interval, at most a standard error (±) over other samples with as many rows: compare it only at equal "
-    "numbers of rows."
-)
+WRITERS = {".json": Report.to_json, ".md": Report.to_markdown, ".html": Report.to_html}
 
 
-def _cells(metric: Metric) -> tuple[str, ...]:
-    interval = f"[{_number(metric.low)}, {_number(metric.high)}]" if np.isfinite(metric.low) else ""
-    if np.isfinite(metric.error):
-        interval = f"± {metric.error:.2g}"
-    null = ""
-    if np.isfinite(metric.null_mean):
-        null = f"{_number(metric.null_mean)} ± {_number(metric.null_sd)}"
-    called = "" if metric.gap is None else f"{'yes' if metric.gap else 'no'} (p = {metric.p_value:.3f})"
-    n, m = metric.rows
-    return (
-        metric.name,
-        _number(metric.value) if np.isfinite(metric.value) else "not measurable",
-        interval,
-        null,
-        called,
-        f"{n}" if n == m else f"{n}, {m}",
-        metric.estimator,
-        f"not measurable: {metric.reason}" if metric.reason else metric.reference,
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"
-
-
-def _finite(content: Any) -> Any:
-    """The same content with None for NaN and infinity, which JSON cannot represent."""
+def _plain(content: Any) -> Any:
+    """The same content in plain types, with None for NaN and infinity, which JSON cannot represent."""
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
+        return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [_plain(value) for value in content]
     if isinstance(content, float | np.floating):
         return float(content) if np.isfinite(content) else None
     return content.item() if isinstance(content, np.generic) else content

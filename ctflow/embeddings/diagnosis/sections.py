@@ -70,7 +70,7 @@ def spread(s: Study) -> list[Metric]:
     # Its volume, Γ(d/2) (2τ)^{d/2-1} I_{d/2-1}(1/τ), is the hypergeometric function ₀F₁(d/2; 1/4τ²).
     even = float(np.log(special.hyp0f1(d / 2, 4.0)) - 4)
     metrics = []
-    for cloud, form in zip("xy", forms, strict=False):
+    for cloud, called, form in zip("xy", s.names, forms, strict=False):
         alike = s.all_rows[0] == s.all_rows[1]
         rank = streamed.effective_rank(s.moments, cloud, s.random(4), null=alike)
         cone = s.units.draws(1 - streamed.within(s.moments, s.units, cloud))
@@ -82,7 +82,7 @@ def spread(s: Study) -> list[Metric]:
                 (-8, 0),
                 rows=s.rows.counts,
                 estimator=estimator,
-                means="log E e^{-2|x-x'|²} (arXiv 2005.10242)",
+                means="log E e^{-2‖z - z′‖²} over two rows of " + f"{called} (arXiv 2005.10242)",
                 reference=f"{even:.3g} if uniform, 0 if one point",
             ),
             measured(
@@ -92,7 +92,7 @@ def spread(s: Study) -> list[Metric]:
                 (-1, 1),
                 rows=s.all_rows,
                 estimator="u",
-                means="mean cosine of two rows of the modality",
+                means=f"mean cosine of two rows of {called}",
                 reference="0 if uniform, 1 if one point",
             ),
             measured(
@@ -101,7 +101,7 @@ def spread(s: Study) -> list[Metric]:
                 Draws(rank.value, rank.null, np.zeros(0)),
                 grows=True,
                 rows=s.all_rows,
-                means="exp of the entropy of the centred rows' singular values",
+                means=f"exp of the entropy of the singular values of the centred rows of {called}",
                 reference=f"1 to {d}; grows with the number of rows",
             ),
         ]
@@ -231,7 +231,7 @@ def energy_terms(s: Study) -> tuple[dict[str, np.ndarray], dict[str, float]]:
 
 def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> list[Metric]:
     """J^Sym and its parts at the user's temperature, as metrics."""
-    tau, rows = s.settings.temperature, s.rows
+    tau, rows, (a, b) = s.settings.temperature, s.rows, s.names
     mean, sd = streamed.repaired_distance(s.moments)
     groups = len(s.first_half)
     # Shuffling the partners changes the alignment term only.
@@ -239,10 +239,10 @@ def energy(s: Study, found: dict[str, np.ndarray], half: dict[str, float]) -> li
     shift, scatter = (cosine - 1 + mean / 2) / tau, sd * np.sqrt(s.pairing.num_groups / groups) / (2 * tau)
     means = {
         "energy": "J^Sym + log V = mean free energy - mean divergence, nats",
-        "free_energy_12": "F̃₁₂ + log V: alignment and x's own spread, nats",
-        "free_energy_21": "F̃₂₁ + log V: alignment and y's own spread, nats",
-        "divergence_12": "D̃(1‖2), mean log ratio of the fields of x and y over the rows of x, nats",
-        "divergence_21": "D̃(2‖1), mean log ratio of the fields of y and x over the rows of y, nats",
+        "free_energy_12": f"F̃₁₂ + log V: alignment and the spread of {a}, nats",
+        "free_energy_21": f"F̃₂₁ + log V: alignment and the spread of {b}, nats",
+        "divergence_12": f"D̃(1‖2), mean log ratio of the fields of {a} and {b} over the rows of {a}, nats",
+        "divergence_21": f"D̃(2‖1), mean log ratio of the fields of {b} and {a} over the rows of {b}, nats",
     }
     metrics = []
     for name, values in found.items():

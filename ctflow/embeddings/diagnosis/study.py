@@ -17,7 +17,8 @@ from ctflow.embeddings.diagnosis.resampling import (
     table,
 )
 from ctflow.embeddings.diagnosis.settings import Settings
-from ctflow.embeddings.pairing import Pairing
+from ctflow.embeddings.names import LETTERS
+from ctflow.embeddings.pairing import Block, Pairing
 
 _MANY = 500
 MIN_FOR_INTERVAL = 20
@@ -35,6 +36,8 @@ class Study(NamedTuple):
     """Resamples of all rows, merged into units."""
     rows: Rows
     """A sample of rows, for sums over all pairs of rows."""
+    block: Block
+    """The row numbers of the sample."""
     units_half: np.ndarray
     """[groups of the units] whether a group is in the first half; each half is relabelled separately."""
     first_half: np.ndarray
@@ -43,6 +46,8 @@ class Study(NamedTuple):
     cosine: np.ndarray
     """[N, N] cosines of the sample."""
     settings: Settings
+    names: tuple[str, str]
+    """Names of the modalities, for texts."""
 
     @property
     def all_rows(self) -> tuple[int, int]:
@@ -115,7 +120,14 @@ class Study(NamedTuple):
         return np.random.default_rng([self.settings.seed, stream])
 
 
-def study(x: Embeddings, y: Embeddings, plan: Pairing, read: streamed.Moments, settings: Settings) -> Study:
+def study(
+    x: Embeddings,
+    y: Embeddings,
+    plan: Pairing,
+    read: streamed.Moments,
+    settings: Settings,
+    names: tuple[str, str] = LETTERS,
+) -> Study:
     """Draw the sample of rows and the resamples of units and sample."""
     seed, relabelled, drawn = settings.seed, settings.n_permutations, settings.n_bootstrap
     block = plan.take(plan.sample(settings.max_rows, np.random.default_rng([seed, 0])))
@@ -129,7 +141,8 @@ def study(x: Embeddings, y: Embeddings, plan: Pairing, read: streamed.Moments, s
         for t, part in zip((read.units, rows), first, strict=True)
     )
     cosine = rows.points @ rows.points.T
-    return Study(x, y, plan, read, units, rows, first[0], first[1], resamples, cosine, settings)
+    halved = first[0], first[1]
+    return Study(x, y, plan, read, units, rows, block, *halved, resamples, cosine, settings, names)
 
 
 def enough_for_intervals(plan: Pairing) -> bool:

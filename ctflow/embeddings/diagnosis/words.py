@@ -7,6 +7,7 @@ from ctflow.embeddings.diagnosis.moments import mean_paired_distance, repaired_d
 from ctflow.embeddings.diagnosis.order import order_note
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.diagnosis.study import MIN_FOR_INTERVAL, Study, enough_for_intervals
+from ctflow.embeddings.names import label_of
 from ctflow.embeddings.pairing import RowByRow
 from ctflow.embeddings.rows import row_notes
 
@@ -33,7 +34,7 @@ def _verdict(report: Report) -> str:
     if called:
         return (
             f"There is a gap: {len(called)} of {len(tested)} distances are beyond their null at family-wise "
-            f"level {level:g} ({', '.join(m.name for m in called)})."
+            f"level {level:g} ({', '.join(label_of(m.name, report.names) for m in called)})."
         )
     p = min(m.p_value for m in tested)
     return (
@@ -53,11 +54,12 @@ def _size(report: Report) -> str:
             f"{share.value:.2g}, and its 95 % interval ends at {share.high:.2g}."
         )
     interval = f" (95 % interval {share.low:.2g} to {share.high:.2g})" if np.isfinite(share.low) else ""
+    a, b = report.names
     limits = ", ".join(f"{word} from {least:g}" for word, least in SIZES.items() if least > 0)
     return (
         f"The gap is {size_word(share.value)}: it makes up {share.value:.2%} of the mean distance between a "
-        f"row of x and a row of y, an energy coefficient of {share.value:.2g}{interval} ({limits}). "
-        "A linear discriminant ranks a held-out row of x above one of y with probability "
+        f"row of {a} and a row of {b}, an energy coefficient of {share.value:.2g}{interval} ({limits}). "
+        "A linear discriminant ranks a held-out row of {a} above one of {b} with probability "
         f"{_value(report['linear_separability'])}."
     )
 
@@ -70,7 +72,7 @@ def _unmeasured(report: Report) -> list[str]:
     found = [m for m in report.metrics if m.section == "gap" and m.reason]
     if not found:
         return []
-    said = "; ".join(f"{m.name}, because {m.reason}" for m in found)
+    said = "; ".join(f"{label_of(m.name, report.names)}, because {m.reason}" for m in found)
     return [f"Not measurable and left out of the test: {said}."]
 
 
@@ -99,10 +101,11 @@ def _pairing(report: Report) -> str:
 
 
 def _retrieval(report: Report) -> str:
-    there, back = report["recall@1_x_to_y"], report["recall@1_y_to_x"]
+    (a, b), there, back = report.names, report["recall@1_x_to_y"], report["recall@1_y_to_x"]
     return (
-        f"Recall@1 is {there.value:.1%} from x to {there.rows[1]} rows of y, and {back.value:.1%} from y to "
-        f"{back.rows[1]} rows of x; by chance it would be {there.null_mean:.2%} and {back.null_mean:.2%}."
+        f"Recall@1 is {there.value:.1%} from {a} to {there.rows[1]} rows of {b}, and {back.value:.1%} from "
+        f"{b} to {back.rows[1]} rows of {a}; "
+        f"by chance it would be {there.null_mean:.2%} and {back.null_mean:.2%}."
     )
 
 
@@ -134,7 +137,7 @@ def _energy(report: Report) -> str:
 def notes(s: Study) -> tuple[str, ...]:
     """What was changed in the input, what limits the report, and whether partners seem to be partners."""
     found = list(s.pairing.notes)
-    found += row_notes(s.x, s.y)
+    found += row_notes(s.x, s.y, s.names)
     # Exchanging all labels does not change a distance, so each value of the null occurs twice.
     if s.num_relabellings * s.settings.level < 2:
         found.append(
@@ -157,8 +160,8 @@ def _of_partners(s: Study) -> list[str]:
     """A note if all partners are equal rows, or if partners are no nearer than shuffled ones."""
     apart = float(mean_paired_distance(s.moments, s.units)[0])
     if apart == 0:
-        return ["every row of x equals its partner in y: the two clouds are the same"]
+        return [f"every row of {s.names[0]} equals its partner in {s.names[1]}: the two clouds are the same"]
     mean, sd = repaired_distance(s.moments)
     by_row = isinstance(s.pairing, RowByRow)
-    note = order_note(s.x, s.y, 1 - apart / 2, 1 - mean / 2, sd / 2, by_row=by_row)
+    note = order_note(s.x, s.y, 1 - apart / 2, 1 - mean / 2, sd / 2, by_row=by_row, names=s.names)
     return [] if note is None else [note]

@@ -14,17 +14,14 @@ _REMEDY = "write it in smaller record batches"
 _OLD = b"FEA1"
 
 
-class Arrow:
-    """Rows in an Arrow IPC file or stream, decoded one record batch at a time; the last one is kept.
+class _File:
+    """The record batches of an Arrow IPC file or stream; their sizes are checked when it is opened."""
 
-    The sizes of a batch are checked before it is decoded, and the offsets in it before they are used.
-    """
-
-    def __init__(self, path: Path, column: str | None):
+    def __init__(self, path: Path):
         self.name, self._path = str(path), path
         self._arrow = extra("pyarrow", "parquet", self.name)
         size = path.stat().st_size
-        with self._readable(), open(path, "rb") as file:
+        with self.readable(), open(path, "rb") as file:
             if file.read(4) == _OLD:
                 raise ValueError("it is of Feather version 1; write it with version 2")
             file.seek(0)
@@ -32,48 +29,57 @@ class Arrow:
         for number, batch in enumerate(self._batches):
             most = max(batch.size, batch.unpacked)
             check_piece(self.name, f"record batch {number}", most, size, _REMEDY)
-        counts = [batch.rows for batch in self._batches]
-        self._starts = np.cumsum([0, *counts])
-        with self._readable():
-            schema = self._schema()
-            self._head = self._arrow.schema([_plain(self._arrow, field) for field in schema]).serialize()
-        n = sum(counts)
-        self._chosen = choose_columns(self.name, {f.name: f.type for f in schema}, n, column)
-        self._fields = [schema.get_field_index(name) for name in self._chosen.columns]
-        self.dtype, self._at, self._block = self._chosen.dtype, 0, np.empty((0, 0))
-        filled = np.flatnonzero(counts)
-        self.shape = (n, self._decoded(int(filled[0]), None).shape[1] if len(filled) else 0)
-        self.close()
+        self.counts = [batch.rows for batch in self._batches]
+        with self.readable():
+            self.schema = self._schema()
+            plain = [_plain(self._arrow, field) for field in self.schema]
+            self._head = self._arrow.schema(plain).serialize().to_pybytes()
 
-    def _readable(self) -> Any:
+    def readable(self) -> Any:
+        """Turn errors of Arrow into refusals."""
         return readable(self.name, "Arrow file", self._arrow.ArrowException, KeyError, NotImplementedError)
 
     def _schema(self) -> Any:
         with open(self._path, "rb") as file:
             is_file = file.read(len(MAGIC)) == MAGIC
-        with self._arrow.OSFile(str(self._path)) as file:
+        with self._arrow.OSFile(self.name) as file:
             return (self._arrow.ipc.open_file if is_file else self._arrow.ipc.open_stream)(file).schema
 
-    def _batch(self, number: int) -> Any:
-        """One record batch, as the only one of a stream."""
+    def batch(self, number: int, columns: tuple[str, ...]) -> Any:
+        """Some columns of one record batch, which is decoded as the only one of a stream."""
         wanted = self._batches[number]
-        with open(self._path, "rb") as file:
-            file.seek(wanted.start)
-            found = file.read(wanted.size)
-        options = self._arrow.ipc.IpcReadOptions(use_threads=False, included_fields=self._fields)
-        stream = self._arrow.py_buffer(self._head.to_pybytes() + found)
-        batch = self._arrow.ipc.open_stream(stream, options=options).read_next_batch()
-        # The offsets in a file may point anywhere.
-        batch.validate(full=True)
-        if len(batch) != wanted.rows:
-            raise ValueError("a record batch has another length than it states")
+        fields = [self.schema.get_field_index(name) for name in columns]
+        with self.readable():
+            with open(self._path, "rb") as file:
+                file.seek(wanted.start)
+                found = file.read(wanted.size)
+            options = self._arrow.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
+            stream = self._arrow.py_buffer(self._head + found)
+            batch = self._arrow.ipc.open_stream(stream, options=options).read_next_batch()
+            # The offsets in a file may point anywhere.
+            batch.validate(full=True)
+            if len(batch) != wanted.rows:
+                raise ValueError("a record batch has another length than it states")
         return batch
+
+
+class Arrow:
+    """Rows in an Arrow IPC file or stream, decoded one record batch at a time; the last one is kept."""
+
+    def __init__(self, path: Path, column: str | None):
+        self.name, self._file = str(path), _File(path)
+        counts, types = self._file.counts, {field.name: field.type for field in self._file.schema}
+        self._starts = np.cumsum([0, *counts])
+        self._chosen = choose_columns(self.name, types, sum(counts), column)
+        self.dtype, self._at, self._block = self._chosen.dtype, 0, np.empty((0, 0))
+        filled = np.flatnonzero(counts)
+        width = self._decoded(int(filled[0]), None).shape[1] if len(filled) else 0
+        self.shape = (sum(counts), width)
+        self.close()
 
     def _decoded(self, number: int, d: int | None) -> np.ndarray:
         """The rows of one batch."""
-        with self._readable():
-            batch = self._batch(number)
-        return rows_of(self._chosen, batch, d, self._refusal)
+        return rows_of(self._chosen, self._file.batch(number, self._chosen.columns), d, self._refusal)
 
     def _refusal(self, row: int, fault: str) -> ValueError:
         return refusal(self.name, self._chosen.name, self._at + row, fault)
@@ -94,6 +100,21 @@ class Arrow:
     def close(self) -> None:
         """Drop the decoded batch; no file is open between two reads."""
         self._at, self._block = 0, np.empty((0, self.shape[1]), self.dtype)
+
+
+def values(path: Path, name: str) -> list[Any]:
+    """The values of one column of an Arrow file.
+
+    Raises:
+        ValueError: there is no such column, or it is dictionary-encoded.
+    """
+    file = _File(path)
+    if name not in file.schema.names:
+        raise ValueError(f"{path} has no column {name!r}; it holds {', '.join(file.schema.names[:8])}")
+    if str(file.schema.field(name).type).startswith("dictionary"):
+        raise ValueError(f"{path} must hold column {name!r} as plain values, got a dictionary; write it so")
+    found = (file.batch(number, (name,)).column(name).to_pylist() for number in range(len(file.counts)))
+    return [value for values in found for value in values]
 
 
 def _plain(arrow: Any, field: Any) -> Any:

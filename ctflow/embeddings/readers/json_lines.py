@@ -146,13 +146,13 @@ def _rows(path: Path, members: tuple[str, ...]) -> Iterator[np.ndarray]:
         value: Any = record
         if members:
             if not isinstance(record, dict) or any(name not in record for name in members):
-                raise ValueError(f"{path}: record {row} has no {members[0]!r}; drop such records")
+                raise ValueError(f"{path} must hold {members[0]!r}: record {row} has none; drop such records")
             value = [record[name] for name in members]
             value = value[0] if len(members) == 1 else value
         value = value[0] if _is_single(value) else value
         if not isinstance(value, list):
-            raise ValueError(f"{path}: row {row} is no list; drop such rows")
+            raise ValueError(f"{path} must hold lists: row {row} is none; drop such rows")
         try:
             yield numbers(value, row)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path} must hold numbers: {error}") from None

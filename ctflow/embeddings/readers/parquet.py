@@ -1,5 +1,6 @@
 """Reader of a column of lists, or of many columns of numbers, in a Parquet file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from ctflow.storage.reading import readable
 _BATCH_BYTES = 1 << 22
 # Each value is decoded with two levels of two bytes, which mark the starts of lists and nulls.
 _LEVEL_BYTES = 4
+_ID_BYTES = 64
+"""Bytes of an id as a Python object."""
+_PLAIN = ("int", "uint", "string", "large_string", "dictionary<values=string", "dictionary<values=int")
 _REMEDY = "write it in smaller row groups and pages (row_group_size=, data_page_size=)"
 
 
@@ -77,27 +81,14 @@ class Parquet:
             metadata = file.metadata.row_group(group)
             outside = any(metadata.column(leaf).file_path for leaf in self._leaves)
             columns = [] if outside else [metadata.column(leaf) for leaf in self._leaves]
-            found = [page for column in columns for page in self._pages(raw, column)]
+            found = [page for column in columns for page in _pages(self._path, raw, column)]
         if outside:
             raise ValueError(
                 f"{self.name} must hold its numbers itself, got column {self._chosen.name!r} in another "
                 "file; no other file is read: copy the numbers into one file"
             )
-        whole, width = self._path.stat().st_size, self.dtype.itemsize
-        largest = max((max(page.unpacked, page.entries * width) for page in found), default=0)
-        check_piece(self.name, f"a page of row group {group}", largest, whole, _REMEDY)
-        # Before decoding, a single row could be as long as the whole row group.
-        decoded = sum(page.values for page in found) * (width + _LEVEL_BYTES)
-        check_whole(self.name, f"row group {group}", decoded, whole, _REMEDY)
+        _check_pages(self._path, f"row group {group}", found, self.dtype.itemsize)
         self._sound.add(group)
-
-    def _pages(self, raw: Any, column: Any) -> list[Page]:
-        """The pages of one column of a row group."""
-        first, size = column.data_page_offset, column.total_compressed_size
-        if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < first:
-            first = column.dictionary_page_offset
-        stored = min(size, self._path.stat().st_size - first)
-        return list(pages(raw, first, stored, column.num_values))
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows into out [k, d]."""
@@ -132,3 +123,58 @@ class Parquet:
             self._file.close()
         self._file, self._batches, self._group, self._at = None, iter(()), -1, 0
         self._block = np.empty((0, self.shape[1]), self.dtype)
+
+
+def _pages(path: Path, raw: Any, column: Any) -> Iterator[Page]:
+    """The pages of one column of a row group."""
+    first, size = column.data_page_offset, column.total_compressed_size
+    if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < first:
+        first = column.dictionary_page_offset
+    stored = min(size, path.stat().st_size - first)
+    return pages(raw, first, stored, column.num_values)
+
+
+def _check_pages(path: Path, what: str, found: list[Page], width: int) -> None:
+    """Raise ValueError if pages with values of this width in bytes would take too much memory."""
+    whole = path.stat().st_size
+    largest = max((max(page.unpacked, page.entries * width) for page in found), default=0)
+    check_piece(str(path), f"a page of {what}", largest, whole, _REMEDY)
+    # Before decoding, a single row could be as long as the whole row group.
+    decoded = sum(page.values for page in found) * (width + _LEVEL_BYTES)
+    check_whole(str(path), what, decoded, whole, _REMEDY)
+
+
+def names(path: Path) -> list[str]:
+    """The names of the columns of a Parquet file."""
+    arrow, parquet = extra("pyarrow", "parquet", str(path)), extra("pyarrow.parquet", "parquet", str(path))
+    with readable(str(path), ".parquet file", arrow.ArrowException), parquet.ParquetFile(path) as file:
+        return file.schema_arrow.names
+
+
+def values(path: Path, name: str) -> list[Any]:
+    """The values of one column of numbers or text in a Parquet file.
+
+    Raises:
+        ValueError: there is no such column, or it is damaged or too large.
+    """
+    arrow, parquet = extra("pyarrow", "parquet", str(path)), extra("pyarrow.parquet", "parquet", str(path))
+    found: list[Any] = []
+    with readable(str(path), ".parquet file", arrow.ArrowException, KeyError, NotImplementedError):
+        with parquet.ParquetFile(path) as file:
+            kinds = {field.name: str(field.type) for field in file.schema_arrow}
+        if name not in kinds:
+            raise ValueError(f"it has no column {name!r} but {', '.join(list(kinds)[:8])}")
+        if not kinds[name].startswith(_PLAIN):
+            raise ValueError(f"its column {name!r} holds {kinds[name]}, must hold text or integers")
+        # Dictionaries are kept, so that a repeated value takes no memory for each row.
+        options = {"pre_buffer": False, "read_dictionary": [name]}
+        with open(path, "rb") as raw, parquet.ParquetFile(path, **options) as file:
+            leaf = sum(leaves(field.type) for field in list(file.schema_arrow)[: list(kinds).index(name)])
+            for group in range(file.metadata.num_row_groups):
+                column = file.metadata.row_group(group).column(leaf)
+                if column.file_path:
+                    raise ValueError(f"column {name!r} is in another file")
+                _check_pages(path, f"row group {group}", list(_pages(path, raw, column)), _ID_BYTES)
+            for batch in file.iter_batches(columns=[name]):
+                found += batch.column(0).to_pylist()
+    return found

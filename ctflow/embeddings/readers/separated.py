@@ -8,11 +8,13 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 
+from ctflow.embeddings.readers.parts import check_whole
 from ctflow.embeddings.readers.text import Decoded, choose_columns, is_number, lines, numbers
 from ctflow.storage.reading import readable
 
 _PEEKED = 64
 _OPEN, _CLOSE = "[({", "])}"
+_EVERY, _CELL_BYTES = 10_000, 64
 _KIND = "file of separated values"
 
 
@@ -44,20 +46,30 @@ def column_of(path: Path, name: str) -> list[str]:
     Raises:
         ValueError: there is no such column.
     """
-    with readable(str(path), _KIND, csv.Error), open(path, encoding="utf-8-sig", newline="") as file:
-        records = _records(path, file)
-        heading = next(records, [])
-        if name not in heading:
-            raise ValueError(f"it has no column {name!r}; its heading is {', '.join(heading[:8])}")
-        place = heading.index(name)
-        return [record[place] for record in records]
+    names, cells = table(path, name)
+    return cells[names.index(name)]
 
 
-def heading_of(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The names in the heading of a .csv or .tsv file, and its first records; no names without a heading."""
+def table(path: Path, name: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """The names in the heading of a .csv or .tsv file, and the cells of each column, or of the named one.
+
+    Raises:
+        ValueError: there is no such column, a record is damaged, or the cells would take too much memory.
+    """
     with readable(str(path), _KIND, csv.Error), open(path, encoding="utf-8-sig", newline="") as file:
-        first = list(islice(_records(path, file), _PEEKED))
-    return (first[0], first[1:]) if first and _is_heading(first) else ([], first)
+        found = _records(path, file)
+        names = next(found, [])
+        if name is not None and name not in names:
+            raise ValueError(f"it has no column {name!r} but {', '.join(names[:8])}")
+        kept = [i for i, each in enumerate(names) if name in (None, each)]
+        cells: list[list[str]] = [[] for _ in names]
+        stored = path.stat().st_size
+        for number, record in enumerate(found):
+            if number % _EVERY == 0:
+                check_whole(str(path), "its cells", number * len(kept) * _CELL_BYTES, stored, "split it")
+            for i in kept:
+                cells[i].append(record[i])
+    return names, cells
 
 
 def _records(path: Path, file: TextIO) -> Iterator[list[str]]:

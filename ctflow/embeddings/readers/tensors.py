@@ -1,6 +1,7 @@
 """Reader of PyTorch's .pt and .pth: tensors only, by its weights-only loader, which runs no code."""
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,18 @@ def tensors(path: Path, column: str | None) -> Memory:
     name = str(path)
     torch: Any = extra("torch", "torch", name)
     _check_archive(path)
-    with readable(name, "file of torch.save", RuntimeError, pickle.UnpicklingError, AttributeError, KeyError):
+    with readable(name, "file of torch.save"):
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise ValueError(
                 "it holds objects other than tensors, which are not loaded because they could run code; "
                 f"save the tensors alone, {_SAVE}"
             ) from error
+        except Exception as error:  # the loader raises any exception for a damaged file
+            raise ValueError(str(error) or type(error).__name__) from error
     found = _tensors(torch, _stacked(torch, content), "", 0)
     if not found:
         raise ValueError(f"{path} must hold tensors, got {type(content).__name__}; save it with {_SAVE}")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ctflow as ct
+from ctflow.pages.bundle import can_be_made
 from tests.draws import unit
 
 QUICK = {"n_permutations": 199, "n_bootstrap": 0}
@@ -115,6 +116,8 @@ def test_degenerate_clouds_are_put_in_words(name, temperature, tmp_path):
     for metric in json.loads(report.to_json())["metrics"]:
         assert metric["value"] is not None or metric["reason"]
     report.save(tmp_path / "report.png")
+    if can_be_made():
+        report.save(tmp_path / "report.html")  # a number that is not finite would be refused
     assert report.words[0].startswith("No gap found")
 
 
@@ -126,7 +129,7 @@ def test_a_value_that_cannot_be_measured_is_no_evidence():
     assert (cosine.gap, cosine.reason) == (None, "a mean is 0 and has no direction")
     assert np.isnan([cosine.value, cosine.p_value]).all()
     assert "none of 7 distances" in report.words[0]
-    assert any("Not measurable and left out of the test: cosine_of_means, because" in w for w in report.words)
+    assert any("Not measurable and left out of the test: cosine of means, because" in w for w in report.words)
 
 
 def test_too_few_ways_to_exchange_labels_are_said():

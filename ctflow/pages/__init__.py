@@ -1,0 +1,1 @@
+"""Self-contained HTML pages with interactive figures, for reports of any kind."""

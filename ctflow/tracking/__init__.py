@@ -1,0 +1,1 @@
+"""The gap during training: the same numbers for each of a series of checkpoints."""

@@ -1,0 +1,185 @@
+"""Causes of a gap: loss against gap by independent sums, free rows with known ends, words, bad input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+import ctflow as ct
+from ctflow.causes.batch import batch_of
+from ctflow.causes.free import free_rows
+from ctflow.causes.shift import SHIFTS, loss_against_gap
+from ctflow.causes.start import difference, start_of
+from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.pairing import pair_up
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def unit(z):
+    return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+
+def rows(n, d, *, noise=0.5, shift=0.3, seed=0):
+    """Partners that share a direction, with means 2·shift/norm apart along the last axis."""
+    rng = np.random.default_rng(seed)
+    common, away = rng.standard_normal((n, d)), shift * np.eye(d)[-1] * np.sqrt(d)
+    return tuple(unit(common + noise * rng.standard_normal((n, d)) + side * away) for side in (1, -1))
+
+
+def batch(x, y, temperature, *, pairs=None, count=10_000):
+    both = [as_embeddings(z, name=name) for z, name in ((x, "x"), (y, "y"))]
+    return batch_of(*both, pair_up(*both, pairs), count, temperature, np.random.default_rng(0))
+
+
+def in_batch(x, y, temperature):
+    """CLIP's loss of one batch, the mean of both directions, in float64."""
+    logits = x @ y.T / temperature
+    partners = np.diag(logits)
+    return np.mean([logsumexp(logits, axis=side) - partners for side in (0, 1)])
+
+
+def moved(x, y, shift):
+    half = shift / 2 * (x.mean(0) - y.mean(0))
+    return unit(x - half), unit(y + half)
+
+
+def test_loss_and_gap_along_the_line_are_those_of_independent_sums():
+    x, y = rows(70, 6)
+    line = loss_against_gap(batch(x, y, 0.2))
+    for k, shift in enumerate(line.shift):
+        a, b = moved(x, y, shift)
+        assert line.loss[k] == pytest.approx(in_batch(a, b, 0.2), abs=1e-10)
+        assert abs(line.gap[k]) == pytest.approx(np.linalg.norm(a.mean(0) - b.mean(0)), abs=1e-10)
+    assert set(SHIFTS) <= set(line.shift)
+    assert line.shift[[line.here, line.closed]].tolist() == [0, 1]
+    fine = [in_batch(*moved(x, y, s), 0.2) for s in np.linspace(line.shift[0], line.shift[-1], 2001)]
+    assert line.loss[line.least] == pytest.approx(min(fine), abs=1e-5)
+    a, b = moved(x, y, 1.0)
+    hit = [(np.argmax(a @ b.T, axis=side) == np.arange(70)).mean() for side in (0, 1)]
+    assert line.recall[1] == pytest.approx(np.mean(hit))
+
+
+def test_loss_of_captions_is_the_loss_that_a_diagnosis_reports():
+    x, y = rows(40, 6)
+    captions = np.concatenate([y, unit(y + 0.3 * np.random.default_rng(1).standard_normal(y.shape))])
+    pairs = np.column_stack([np.tile(np.arange(40), 2), np.arange(80)])
+    some = batch(x, captions, 0.1, pairs=pairs)
+    here = some.loss_of(some.energy(some.clouds))
+    report = ct.diagnose(x, captions, pairs=pairs, temperature=0.1, n_bootstrap=0, n_permutations=99)
+    assert here == pytest.approx(report["in_batch_loss"].value, abs=1e-9)
+    assert here - some.least_loss == pytest.approx(report["above_bound"].value, abs=1e-9)
+    assert some.least_loss == pytest.approx(np.log(80) - np.log(40), abs=1e-12)
+
+
+def test_rows_without_partner_in_the_batch_are_left_out():
+    x, y = rows(50, 4)
+    pairs = np.column_stack([np.arange(45), np.arange(45)[::-1]])
+    some = batch(x, y, 0.2, pairs=pairs)
+    assert some.shape == (45, 45)
+    assert np.array_equal(some.rows[0][some.pairs[:, 0]] + some.rows[1][some.pairs[:, 1]], np.full(45, 44))
+
+
+@pytest.mark.parametrize(("temperature", "low", "high"), [(0.02, 0.9, 1.0), (2.0, 0.0, 0.1)])
+def test_a_gap_is_neutral_to_a_sharp_loss_and_closed_by_a_smooth_one(temperature, low, high):
+    ticks = []
+    found = free_rows(batch(*rows(60, 16), temperature), 0.05, ticks.append)
+    assert low <= found.kept <= high
+    assert found.flow.loss[-1] < found.flow.loss[0]
+    assert found.flow.gap[0] == found.adam.gap[0] == pytest.approx(found.controlled.gap[0])
+    assert found.controlled.gap[-1] < 0.02 * found.controlled.gap[0]
+    assert abs(found.price) < 2e-3
+    assert found.reached >= found.least_loss - 1e-9
+    assert 0 < sum(ticks) <= 600
+
+
+def opened(*clouds):
+    return tuple(as_embeddings(z, name="z") for z in clouds)
+
+
+def test_start_knows_the_same_gap_and_a_turned_one():
+    x, y = rows(100, 5)
+    now, some = opened(x, y), batch(x, y, 0.1)
+    same = start_of(now, now, some)
+    assert (same.share, same.cosine) == (1.0, pytest.approx(1.0))
+    found = start_of(opened(x[:, ::-1], y[:, ::-1]), now, some)
+    apart = x.mean(0) - y.mean(0)
+    assert (found.share, found.now) == (pytest.approx(1.0), pytest.approx(np.linalg.norm(apart)))
+    assert found.cosine == pytest.approx(apart[::-1] @ apart / (apart @ apart))
+    assert np.isnan(start_of(opened(*(np.pad(z, ((0, 0), (0, 2))) for z in (x, y))), now, some).cosine)
+
+
+def test_chance_is_that_of_partners_who_exchange_their_modalities():
+    x, y = rows(50, 5)
+    rng, exchanged = np.random.default_rng(0), []
+    for _ in range(400):
+        signs = rng.choice([-1, 1], 50)
+        exchanged.append(np.sum(np.mean(signs[:, None] * (x - y), axis=0) ** 2))
+    chance = difference(*opened(x, y), batch(x, y, 0.1))[1]
+    error = np.std(exchanged) / np.sqrt(len(exchanged))
+    assert chance**2 == pytest.approx(np.mean(exchanged), abs=4 * error)
+    pairs = np.column_stack([np.repeat(np.arange(50), 2), np.arange(100)])
+    twice = np.repeat(y, 2, axis=0)
+    twice[1::2] = unit(y + 1e-3)
+    of_captions = difference(*opened(x, twice), batch(x, twice, 0.1, pairs=pairs))[1]
+    assert of_captions == pytest.approx(chance, rel=1e-2)
+
+
+BAD = {
+    "temperature": ({"temperature": 0}, "temperature must be finite and > 0, got 0"),
+    "low": ({"temperature": 1e-4}, "temperature must be >= 0.001"),
+    "unpaired": ({"pairs": "unpaired"}, "pairs must say which rows are partners, got unpaired rows"),
+    "start": (
+        {"start": np.zeros((3, 2))},
+        r"start must be the rows of both modalities, .*, got ndarray",
+    ),
+    "start rows": ({"start": rows(30, 4)}, "start must hold the same rows at an earlier time, got 30 rows"),
+    "few": ({"pairs": np.column_stack([np.arange(20)] * 2)}, "at least 40 independent pairs, got 20"),
+    "max_rows": ({"max_rows": 3}, "max_rows must be an integer >= 40, got 3"),
+    "max_free": ({"max_free": 3}, "max_free must be an integer >= 40, got 3"),
+    "strength": ({"strength": -1.0}, "strength must be finite and > 0, got -1"),
+    "seed": ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_anything_is_computed(case):
+    options, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        ct.why(*rows(60, 4), **({"temperature": 0.1} | options))
+
+
+def clip():
+    path = DATA / "clip.npy"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent: download it as {DATA / 'README.md'} says")
+    return [unit(z.astype(float)) for z in np.load(path)]
+
+
+def test_clip_has_the_published_loss_against_gap():
+    x, y = clip()
+    for temperature, gap in ((0.01, 0.851), (0.02, 0.67), (0.05, 0.46), (0.1, 0.24), (1.0, 0.01)):
+        line = loss_against_gap(batch(x, y, temperature))
+        quarters = np.flatnonzero(np.isin(line.shift, [0, 0.25, 0.5, 0.75, 1]))
+        lowest = quarters[np.argmin(line.loss[quarters])]
+        assert line.gap[lowest] == pytest.approx(gap, abs=5e-3)
+        if temperature == 0.01:
+            assert line.loss[line.here] == pytest.approx(1.8009, abs=1e-4)
+            assert line.gap[line.here] == pytest.approx(0.851, abs=1e-3)
+            assert line.loss[line.closed] == pytest.approx(3.8005, abs=1e-4)
+            assert line.gap[line.closed] == pytest.approx(0.008, abs=1e-3)
+
+
+@pytest.mark.long
+def test_free_rows_of_clip_meet_the_bound_and_keep_their_gap():
+    x, y = clip()
+    found = free_rows(batch(x.astype(np.float32), y.astype(np.float32), 0.01), 0.01)
+    after = int(np.flatnonzero(found.adam.step == 50)[0])
+    assert found.adam.loss[after] == pytest.approx(0, abs=1e-3)
+    assert found.adam.gap[after] == pytest.approx(0.41, abs=0.005)
+    assert found.adam.energy_distance == pytest.approx(0.12, abs=0.01)
+    # The gap at which Adam ends is set by its step: the gradient flow keeps nearly all of it.
+    assert found.kept == pytest.approx(0.997, abs=0.002)
+    assert found.controlled.gap[-1] < 0.005
+    assert abs(found.price) < 1e-3
