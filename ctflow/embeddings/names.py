@@ -1,5 +1,6 @@
 """Names of the two modalities in everything that is shown: sentences, tables, pictures and pages."""
 
+from pathlib import PurePath
 from typing import Any
 
 from ctflow.embeddings import Embeddings
@@ -21,9 +22,12 @@ def names_of(x: Embeddings, y: Embeddings, given: Any = None) -> tuple[str, str]
     """
     if given is not None:
         return check_names(given)
-    labels = printable(x.label), printable(y.label)
-    usable = labels[0] != labels[1] and all(labels) and not set(labels) & set(LETTERS)
-    return labels if usable else LETTERS
+    # Files of one name are told apart by the folders they are in.
+    for of in (lambda z: z.label, lambda z: PurePath(z.name).parent.name):
+        labels = printable(of(x)), printable(of(y))
+        if labels[0] != labels[1] and all(labels) and not set(labels) & set(LETTERS):
+            return labels
+    return LETTERS
 
 
 def check_names(given: Any) -> tuple[str, str]:

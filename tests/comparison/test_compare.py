@@ -326,7 +326,7 @@ def test_comparisons_refuse_bad_settings(wrong, words):
 def test_comparisons_check_rows_as_diagnose_does():
     x, y = clouds(n=100)
     for bad, words in (
-        ((100 * y).astype(np.int8), "got int8"),
+        ((100 * y).astype(np.int64), "got int64"),
         (2 * y, "y must have rows of unit norm"),
         (np.where(np.arange(100)[:, None] == 5, np.nan, y), "y must be finite"),
         (unit(y[:, :4]), "rows of one width, got 6 and 4"),

@@ -8,6 +8,7 @@ import pytest
 
 import ctflow as ct
 from ctflow.embeddings import as_embeddings, open_embeddings
+from ctflow.embeddings.names import names_of
 from ctflow.embeddings.rows import row_notes
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -91,7 +92,7 @@ def test_one_row_of_full_precision_among_rounded_ones_is_refused():
         as_embeddings(rows, name="x").rows(slice(None))
 
 
-def test_a_note_names_what_tells_the_rows_apart(tmp_path):
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
     rows = ROWS.astype(np.float16)
     for side in ("image", "text"):
         (tmp_path / side).mkdir()
@@ -100,8 +101,9 @@ def test_a_note_names_what_tells_the_rows_apart(tmp_path):
     z = open_embeddings(tmp_path / "image")
     for each in (x, y, z):
         each.rows(slice(None))
-    assert [note.split()[2] for note in row_notes(x, y)] == [x.name, y.name]
-    assert [note.split()[2] for note in row_notes(x, z)] == ["emb", "image"]
+    assert names_of(x, y) == ("image", "text")
+    assert names_of(x, z) == ("emb", "image")
+    assert [note.split()[2] for note in row_notes(x, y, names_of(x, y))] == ["image", "text"]
 
 
 def test_exact_rows_have_no_note():
