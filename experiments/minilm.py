@@ -25,7 +25,7 @@ from ctflow.corrections import METHODS, Correction
 from experiments.setups.minilm import Function, MiniLM, functions_of, installed_files
 
 TEMPERATURE = 0.05
-"""At which MiniLM was trained."""
+"""The usual scale of sentence-transformers is 20; `ct.diagnose` takes its inverse."""
 
 
 @dataclass(frozen=True)
