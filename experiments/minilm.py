@@ -46,10 +46,11 @@ class Options:
         None
     )
 
-    def __post_init__(self):
-        check_count("count", self.count, minimum=80)
-        check_count("shown", self.shown)
-        check_count("seed", self.seed, minimum=0)
+    def check(self) -> None:
+        """Raise ValueError if a number is out of range; the parser would print it in a box of many lines."""
+        check_count("--count", self.count, minimum=80)
+        check_count("--shown", self.shown)
+        check_count("--seed", self.seed, minimum=0)
 
 
 class Corpus(NamedTuple):
@@ -125,6 +126,7 @@ def told(title: str, hits: list[Hit]) -> str:
 
 def run(options: Options) -> None:
     """Embed, and write the rows; or diagnose, correct and search."""
+    options.check()
     encoder = MiniLM(options.max_tokens)
     corpus = embedded(options, encoder)
     if options.write is not None:

@@ -10,6 +10,7 @@ import pytest
 from ctflow.corrections import fit
 from experiments import minilm
 from experiments.setups import minilm as setup
+from experiments.setups.real_models import found_in, read
 from tests.draws import stretched_pairs, unit
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -81,6 +82,16 @@ def test_the_example_diagnoses_corrects_and_searches(capsys):
     assert out.count("'sort a list', ") in (1, 2)
 
 
+@pytest.mark.long
+@needs_weights
+def test_rows_are_written_for_the_experiment_of_real_models(tmp_path):
+    minilm.main(["--count", "80", "--packages", "stdlib", "--write", str(tmp_path / "data")])
+    rows = read("python", found_in(str(tmp_path / "data"))["python"], 100)
+    assert rows.x.shape == rows.y.shape == (80, 384)
+    cosine = rows.x @ rows.y.T
+    assert np.mean(np.diagonal(cosine)) > cosine.mean() + 0.2
+
+
 def test_functions_are_parsed_with_their_first_paragraph(tmp_path):
     file = tmp_path / "m.py"
     file.write_text(
@@ -124,5 +135,8 @@ def test_missing_packages_and_other_weights_are_refused(monkeypatch, tmp_path, c
     expected = hashlib.sha256(b"{}").hexdigest()[:12]
     with pytest.raises(ValueError, match=f"tokenizer.json must be that of all-MiniLM-L6-v2.*got {expected}"):
         setup._checked_files()
+    with pytest.raises(SystemExit):
+        minilm.main(["--count", "3"])
+    assert capsys.readouterr().err == "error: --count must be an integer >= 80, got 3\n"
     with pytest.raises(ValueError, match=r"max_tokens must lie in \[3, 256\], got 300"):
         setup.MiniLM(300)
