@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,6 +109,12 @@ class Picture(NamedTuple):
         with mpl.rc_context(_STYLE), io.atomic(path) as file:
             # A PNG gets no matplotlib version, so the same figure gives the same bytes.
             self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
+
+    def _repr_png_(self) -> bytes:
+        """The figure as PNG: what a notebook shows."""
+        with mpl.rc_context(_STYLE), BytesIO() as file:
+            self.figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+            return file.getvalue()
 
 
 class Movie(NamedTuple):

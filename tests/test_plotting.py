@@ -1,6 +1,7 @@
 """Pictures of spheres and the files they are saved in."""
 
 import stat
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_a_picture_is_saved_by_its_ending_in_either_case_or_refused(tmp_path):
         with pytest.raises(ValueError, match=r"path must end in one of .*\.pdf, .*\.png, .* got '.*" + name):
             picture.save(tmp_path / name)
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.PNG"}
+    assert Image.open(BytesIO(picture._repr_png_())).size == (110, 110)  # what a notebook shows
 
 
 def movie():

@@ -10,7 +10,7 @@ _TITLES = {
     "mixed": "recall@1, both modalities",
     "clustering": "1/2 - |mixing - 1/2|",
 }
-_MARKS = {
+MARKS = {
     "none": ("black", "X"),
     "centring": (pl.BLUE, "o"),
     "translation": (pl.SKY, "s"),
@@ -33,7 +33,7 @@ def trade(comparison: Comparison) -> pl.Picture:
     for ax, (purpose, title) in zip(axes[0], _TITLES.items(), strict=True):
         value, best = score(t, purpose), pareto(t, purpose)
         for i in np.flatnonzero(np.isfinite(value)):
-            color, marker = _MARKS[t["method"][i]]
+            color, marker = MARKS[t["method"][i]]
             ax.plot(
                 gap[i],
                 value[i],
