@@ -7,9 +7,10 @@ import numpy as np
 
 from ctflow import couplings
 from ctflow.clouds import Pair, WeightedCloud
-from ctflow.diagnostics import retrieval
 from ctflow.embeddings import Embeddings
-from ctflow.embeddings.pairing import Pairing, is_counted, likeliest
+from ctflow.embeddings.diagnosis.shift import recall, with_partners
+from ctflow.embeddings.diagnosis.study import unit
+from ctflow.embeddings.pairing import Block, Pairing, is_counted
 from ctflow.energies import Symmetric
 
 
@@ -19,23 +20,17 @@ class Batch(NamedTuple):
     Attributes:
         clouds: a `ct.Pair` of points [n, d] and [m, d]; weighted if rows have several partners.
         energy: J^Sym of the pairs at the user's temperature.
-        pairs: [p, 2] positions of partners in the clouds.
-        weights: [p] probabilities of the pairs.
-        group: [p] number of the group that each pair belongs to; groups are independent of one another.
+        block: numbers of the rows in the user's files, their weights, groups and pairs.
         log_size: log of the number of entries in the batch, one per pair; I(π) for a coupling whose weights
             are probabilities.
         information: I(π), in nats.
-        rows: numbers of rows in the user's files, [n] and [m].
     """
 
     clouds: Any
     energy: Symmetric
-    pairs: np.ndarray
-    weights: np.ndarray
-    group: np.ndarray
+    block: Block
     log_size: float
     information: float
-    rows: tuple[np.ndarray, np.ndarray]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,14 +42,10 @@ class Batch(NamedTuple):
         """Dimension of the rows."""
         return points_of(self.clouds)[0].shape[1]
 
-    @property
-    def log_volume(self) -> float:
-        """Log V of the kernel: J^Sym + log V + log N is the in-batch loss."""
-        return float(self.energy.kernel.log_volume(self.d))
-
     def loss_of(self, energy: Any) -> np.ndarray:
-        """The in-batch loss, in nats, >= 0 but for rounding, for values of J^Sym."""
-        return np.maximum(np.asarray(energy, float) + (self.log_volume + self.log_size), 0.0)
+        """The in-batch loss, J^Sym + log V + log N >= 0, in nats, for values of J^Sym."""
+        more = float(self.energy.kernel.log_volume(self.d)) + self.log_size
+        return np.maximum(np.asarray(energy, float) + more, 0.0)
 
     @property
     def least_loss(self) -> float:
@@ -62,63 +53,45 @@ class Batch(NamedTuple):
         return self.log_size - self.information
 
     def recall(self, clouds: Any) -> float:
-        """Recall@1, the mean of both directions, in [0, 1]; ties count with their expected value."""
+        """Recall@1 of the points of two clouds, the mean of both directions, in [0, 1]."""
         x, y = (np.asarray(z) for z in points_of(clouds))
-        found = []
-        for queries, gallery, column in ((x, y, 0), (y, x, 1)):
-            partners = self.pairs
-            if not is_uniform(self.weights):
-                partners = likeliest(self.pairs, self.weights, column)
-            ordered = partners if column == 0 else partners[:, ::-1]
-            found.append(retrieval.hits(queries, gallery, (1,), ordered)[1].mean())
-        return float(np.mean(found))
+        return recall(x, y, self.block)
 
 
-def batch_of(
-    x: Embeddings, y: Embeddings, plan: Pairing, count: int, temperature: float, rng: np.random.Generator
-) -> Batch:
-    """A batch of at most `count` groups of the user's pairs, drawn at random.
+def block_of(plan: Pairing, count: int, rng: np.random.Generator) -> Block:
+    """At most `count` groups of pairs, drawn at random; rows without a partner among them are left out."""
+    return with_partners(plan.take(plan.sample(count, rng)))
 
-    Rows that have no partner among the drawn rows are left out.
+
+def rows_of(x: Embeddings, y: Embeddings, block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a block, of unit norm in float64."""
+    return unit(x.rows(block.x)), unit(y.rows(block.y))
+
+
+def batch_of(x: Embeddings, y: Embeddings, block: Block, temperature: float) -> Batch:
+    """The rows of a block as clouds, in the precision in which they are stored.
 
     Args:
         x: rows of the first modality.
         y: rows of the second modality.
-        plan: their pairs.
-        count: largest number of groups.
+        block: rows with partners, of `block_of`.
         temperature: τ > 0 of the loss.
-        rng: source of random numbers.
     """
-    block = plan.take(plan.sample(count, rng))
-    kept, place = zip(*(np.unique(side, return_inverse=True) for side in block.pairs.T), strict=True)
-    rows = block.x[kept[0]], block.y[kept[1]]
-    pairs = np.column_stack(place)
-    weights = block.pair_weight / block.pair_weight.sum()
-    shape = len(rows[0]), len(rows[1])
-    p, q = (np.bincount(side, weights, size) for side, size in zip(pairs.T, shape, strict=True))
-    information = float(weights @ np.log(weights / (p[pairs[:, 0]] * q[pairs[:, 1]])))
+    p, q, weights = (w / w.sum() for w in (block.x_weight, block.y_weight, block.pair_weight))
+    i, j = block.pairs.T
+    information = float(weights @ np.log(weights / (p[i] * q[j])))
     log_size = float(np.log(block.pair_weight.sum())) if is_counted(block) else information
-    group = np.unique(block.x_group[block.pairs[:, 0]], return_inverse=True)[1]
-    points = [jnp.asarray(z.rows(chosen)) for z, chosen in zip((x, y), rows, strict=True)]
-    dtype = points[0].dtype
-    points = [z.astype(dtype) for z in points]
-    i, j = pairs.T
-    coupling = couplings.from_pairs(i, j, weights, shape=shape, dtype=dtype)
-    x_cloud, y_cloud = (_cloud(z, w) for z, w in zip(points, (p, q), strict=True))
-    clouds = Pair(x_cloud, y_cloud)
+    first, second = jnp.asarray(x.rows(block.x)), jnp.asarray(y.rows(block.y))
+    coupling = couplings.from_pairs(i, j, weights, shape=(len(p), len(q)), dtype=first.dtype)
+    clouds = Pair(_cloud(first, p), _cloud(second.astype(first.dtype), q))
     energy = Symmetric(coupling, temperature=temperature, method="tiled")
-    return Batch(clouds, energy, pairs, weights, group, log_size, information, rows)
+    return Batch(clouds, energy, block, log_size, information)
 
 
 def _cloud(points: Any, weights: np.ndarray) -> Any:
-    if is_uniform(weights):
+    if float(np.ptp(weights)) <= 1e-12 * float(weights.max()):
         return points
     return WeightedCloud(points, jnp.asarray(weights / weights.sum(), points.dtype))
-
-
-def is_uniform(weights: np.ndarray) -> bool:
-    """Whether all weights are equal."""
-    return float(np.ptp(weights)) <= 1e-12 * float(weights.max())
 
 
 def points_of(clouds: Any) -> tuple[Any, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from ctflow import io
 from ctflow.causes.free import FreeRows, Path
-from ctflow.causes.shift import LossAgainstGap
 from ctflow.causes.start import Start
 from ctflow.causes.words import verdicts, words
+from ctflow.embeddings.diagnosis.shift import LossAgainstGap
 from ctflow.stability import OwnPairs
 
 
@@ -20,7 +20,6 @@ class Explanation:
 
     Attributes:
         line: the in-batch loss as the gap is closed rigidly.
-        line_rows: numbers of rows it is based on.
         free: free rows, at three sizes, the largest last.
         theory: τ* and λ* of the pairs, or the reason why they are not known.
         start: comparison with an early checkpoint, if one was given.
@@ -30,7 +29,6 @@ class Explanation:
     """
 
     line: LossAgainstGap
-    line_rows: tuple[int, int]
     free: tuple[FreeRows, ...]
     theory: OwnPairs | str
     start: Start | None
@@ -89,7 +87,7 @@ class Explanation:
         marks = {line.closed: "closed", line.least: "lowest", line.here: "now"}
         return [
             (
-                f"Loss against gap, {self.line_rows[0]} rows moved rigidly",
+                f"Loss against gap, {line.rows[0]} rows moved rigidly",
                 ("gap closed by", "centroid gap", "loss (nats)", ""),
                 [
                     (f"{s:.3g}", f"{g:.3f}", f"{v:.4f}", marks.get(k, ""))
@@ -113,7 +111,7 @@ class Explanation:
             "settings": self.settings,
             "gap": self.gap,
             "null": self.null,
-            "loss_against_gap": self.line._asdict() | {"rows": self.line_rows},
+            "loss_against_gap": self.line._asdict(),
             "free_rows": [_plain_free(f) for f in self.free],
             "theory": theory if isinstance(theory, str) else theory._asdict(),
             "start": None if self.start is None else self.start._asdict(),

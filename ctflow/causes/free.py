@@ -27,6 +27,8 @@ NOTHING = 1e-3
 EVERY = 5
 DONE = 0.99
 """Share of the loss that can be lost, after which the gap of the gradient flow is read off."""
+ENOUGH = 0.95
+"""Share after which it is read off at the end of the flow's steps, where the last hundredths take long."""
 
 
 class Path(NamedTuple):
@@ -58,7 +60,8 @@ class FreeRows(NamedTuple):
         strength: λ of the control, the divergence between the clouds at the user's temperature.
         least_loss: the loss below which no placement of the rows can go.
         kept: share of the gap that is left when the gradient flow has lost `DONE` of the loss that can be
-            lost; NaN if it did not get there; 1 if the rows have nothing to lose.
+            lost, or at the end of its steps if at least `ENOUGH` is lost; else NaN. It is 1 if the rows have
+            nothing to lose.
     """
 
     rows: tuple[int, int]
@@ -161,10 +164,14 @@ def _apart(clouds: Any) -> float:
 
 
 def _kept(flow: Path, target: float) -> float:
-    """The gap where the loss crosses the target, as a share of the gap at the start; NaN if it never does."""
+    """The gap where the loss crosses the target, or ends near it, as a share of the gap at the start."""
     below = np.flatnonzero(flow.loss <= target)
-    if not below.size or flow.gap[0] == 0:
+    if flow.gap[0] == 0:
         return np.nan
+    if not below.size:
+        lowest = (target - (1 - DONE) * flow.loss[0]) / DONE
+        enough = flow.loss[0] - flow.loss[-1] >= ENOUGH * (flow.loss[0] - lowest)
+        return float(flow.gap[-1] / flow.gap[0]) if enough else np.nan
     k = int(below[0])
     gap = flow.gap[k]
     if k > 0:

@@ -4,13 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctflow._base.colors import BLUE, GREEN, PURPLE, RED
-from ctflow.causes.batch import batch_of
+from ctflow._base.colors import GREEN, PURPLE, RED
 from ctflow.causes.free import ADAM_RATE, DONE
-from ctflow.causes.shift import LossAgainstGap, loss_against_gap
-from ctflow.embeddings import Embeddings
-from ctflow.embeddings.diagnosis.report import Report
-from ctflow.embeddings.pairing import UNPAIRED, pair_up
+from ctflow.embeddings.diagnosis.loss_section import line_section
 from ctflow.pages import figures as fg
 from ctflow.pages.parts import Code, Figure, Folded, Page, Section, Table
 from ctflow.pages.skeleton import render
@@ -19,9 +15,7 @@ from ctflow.storage.provenance import versions
 if TYPE_CHECKING:
     from ctflow.causes.explanation import Explanation
 
-_ROWS = 500
 _COLORS = (RED, GREEN, PURPLE)
-_LINE = "What the loss says about the gap"
 
 
 def page(e: "Explanation") -> str:
@@ -31,8 +25,7 @@ def page(e: "Explanation") -> str:
         ValueError: Plotly is not installed.
     """
     a, b = e.settings["names"]
-    n = e.line_rows[0]
-    sections = [line_section(e.line, n, e.settings["temperature"], ()), *_free_sections(e), _settings(e)]
+    sections = [line_section(e.line, e.settings["temperature"], ()), *_free_sections(e), _settings(e)]
     return render(
         Page(
             title=f"Why {a} and {b} lie apart",
@@ -42,61 +35,6 @@ def page(e: "Explanation") -> str:
             foot="Made by ctflow. This page holds all it needs and loads nothing.",
         )
     )
-
-
-def loss_section(report: Report, x: Embeddings, y: Embeddings, pairs: Any = None) -> tuple[Section, ...]:
-    """For the page of a diagnosis: loss against gap on at most 500 groups of pairs.
-
-    There is no section without a temperature or partners, or where chance explains the distance of the means.
-
-    Args:
-        report: the diagnosis of these rows.
-        x: rows of the first modality.
-        y: rows of the second modality.
-        pairs: as for `ct.diagnose`.
-    """
-    temperature = report.settings["temperature"]
-    if (
-        temperature is None
-        or (isinstance(pairs, str) and pairs == UNPAIRED)
-        or not report["centroid_gap"].gap
-    ):
-        return ()
-    rng = np.random.default_rng([report.settings["seed"], 0])
-    batch = batch_of(x, y, pair_up(x, y, pairs), _ROWS, temperature, rng)
-    line = loss_against_gap(batch)
-    change = "costs" if line.price > 0 else "gains"
-    text = (
-        f"Closing the gap by moving whole modalities {change} {abs(line.price):.3g} nats of loss here and "
-        f"takes recall@1 from {line.recall[0]:.1%} to {line.recall[1]:.1%}. Whether rows that may "
-        f"rearrange would keep the gap is what `{report.settings.get('why', 'ctflow why')}` computes.",
-    )
-    return (line_section(line, batch.shape[0], temperature, text),)
-
-
-def line_section(line: LossAgainstGap, rows: int, temperature: float, text: tuple[str, ...]) -> Section:
-    """The loss as the gap is closed rigidly, as a section with one figure."""
-    data = [
-        fg.curve("in-batch loss", line.gap, line.loss, BLUE),
-        _mark("now", line, line.here, "circle"),
-        _mark("lowest", line, line.least, "triangle-down-open"),
-        _mark("gap closed", line, line.closed, "x"),
-    ]
-    figure = Figure(
-        "loss-against-gap",
-        data,
-        fg.layout("centroid gap (negative: the means have passed each other)", "in-batch loss (nats)"),
-        described=f"The loss is {line.loss[line.here]:.4f} nats now and {line.loss[line.closed]:.4f} with "
-        f"the gap closed; the lowest is {line.loss[line.least]:.4f}, at a gap of {line.gap[line.least]:.3f}.",
-        caption=f"{rows} pairs as one batch at temperature {temperature:g}. Both modalities are moved along "
-        "the line between their means, and all rows are brought back to the sphere.",
-    )
-    return Section(_LINE, text, (figure,))
-
-
-def _mark(name: str, line: LossAgainstGap, at: int, symbol: str) -> dict[str, Any]:
-    curve = fg.curve(name, [line.gap[at]], [line.loss[at]], BLUE)
-    return curve | {"mode": "markers", "marker": {"size": 11, "symbol": symbol, "color": BLUE}}
 
 
 def _free_sections(e: "Explanation") -> list[Section]:

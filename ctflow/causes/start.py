@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctflow.causes.batch import Batch
+from ctflow.causes.batch import rows_of
 from ctflow.embeddings import Embeddings
+from ctflow.embeddings.pairing import Block
 
 SAME = 0.5
 """Least cosine between two differences of means for which they count as the same gap."""
@@ -34,8 +35,8 @@ class Start(NamedTuple):
         return self.gap / self.now if self.now > 0 else np.nan
 
 
-def start_of(early: tuple[Embeddings, Embeddings], now: tuple[Embeddings, Embeddings], batch: Batch) -> Start:
-    """Compare the differences of the means at the start and now, over the rows of a batch.
+def start_of(early: tuple[Embeddings, Embeddings], now: tuple[Embeddings, Embeddings], block: Block) -> Start:
+    """Compare the differences of the means at the start and now, over the rows of a block.
 
     Raises:
         ValueError: the early checkpoint has another number of rows.
@@ -46,7 +47,7 @@ def start_of(early: tuple[Embeddings, Embeddings], now: tuple[Embeddings, Embedd
                 f"start must hold the same rows at an earlier time, got {len(before)} rows in {before.name} "
                 f"and {len(after)} in {after.name}"
             )
-    (then, null), (here, null_now) = (difference(*pair, batch) for pair in (early, now))
+    (then, null), (here, null_now) = (difference(*rows_of(*pair, block), block) for pair in (early, now))
     sizes = np.linalg.norm(then), np.linalg.norm(here)
     cosine = np.nan
     if then.shape == here.shape and min(sizes) > 0:
@@ -54,15 +55,20 @@ def start_of(early: tuple[Embeddings, Embeddings], now: tuple[Embeddings, Embedd
     return Start(float(sizes[0]), float(sizes[1]), null, null_now, cosine)
 
 
-def difference(x: Embeddings, y: Embeddings, batch: Batch) -> tuple[np.ndarray, float]:
-    """The difference of the means [d] over the pairs of a batch, and the size it has by chance.
+def difference(x: np.ndarray, y: np.ndarray, block: Block) -> tuple[np.ndarray, float]:
+    """The difference of the means [d] over the pairs of a block, and the size it has by chance.
 
     The latter is the root mean square of its norm where each group of pairs exchanges its two modalities
     with probability ½, as in a diagnosis: √(Σ_g ‖Σ_{e in g} w_e (x_e - y_e)‖²).
+
+    Args:
+        x: unit rows [a, d] of the block.
+        y: unit rows [b, d] of the block.
+        block: weights, groups and pairs.
     """
-    i, j = batch.pairs.T
-    first, second = (z.rows(chosen).astype(float) for z, chosen in zip((x, y), batch.rows, strict=True))
-    each = batch.weights[:, None] * (first[i] - second[j])
-    groups = np.zeros((int(batch.group.max()) + 1, each.shape[1]))
-    np.add.at(groups, batch.group, each)
+    i, j = block.pairs.T
+    each = (block.pair_weight / block.pair_weight.sum())[:, None] * (x[i] - y[j])
+    group = np.unique(block.x_group[i], return_inverse=True)[1]
+    groups = np.zeros((int(group.max()) + 1, each.shape[1]))
+    np.add.at(groups, group, each)
     return each.sum(axis=0), float(np.sqrt(np.sum(groups**2)))

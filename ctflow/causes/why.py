@@ -6,14 +6,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ctflow._base.checks import check_count, check_positive
-from ctflow.causes.batch import batch_of
+from ctflow.causes.batch import batch_of, block_of, rows_of
 from ctflow.causes.explanation import Explanation
 from ctflow.causes.free import MOST_STEPS, FreeRows, free_rows
 from ctflow.causes.own import strength_of, theory_of
-from ctflow.causes.shift import MOST_LOSSES, loss_against_gap
 from ctflow.causes.start import difference, start_of
 from ctflow.corrections.rows import both
 from ctflow.embeddings import Embeddings, as_embeddings
+from ctflow.embeddings.diagnosis.shift import MOST_LOSSES, loss_against_gap
 from ctflow.embeddings.names import names_in_messages, names_of
 from ctflow.embeddings.pairing import UNPAIRED, Pairing, pair_up
 from ctflow.embeddings.rows import row_notes
@@ -89,9 +89,12 @@ def why(
     names = names_of(x, y, names)
     plan = _paired(x, y, pairs, names)
     early = None if start is None else _early(start, (x, y), normalize)
-    whole = batch_of(x, y, plan, max_rows, temperature, np.random.default_rng([seed, 0]))
-    began = None if early is None else start_of(early, (x, y), whole)
-    theory = theory_of(whole.energy.coupling, whole.d, temperature, seed=seed, progress=progress)
+    block = block_of(plan, max_rows, np.random.default_rng([seed, 0]))
+    rows = rows_of(x, y, block)
+    null = difference(*rows, block)[1]
+    began = None if early is None else start_of(early, (x, y), block)
+    coupling = batch_of(x, y, block, temperature).energy.coupling
+    theory = theory_of(coupling, x.shape[1], temperature, seed=seed, progress=progress)
     strength = strength_of(theory) if strength is None else strength
     most = max(plan.items) if plan.rows_as_groups else plan.num_groups
     sizes = [min(max_free, most) // share for share in _SHARES]
@@ -103,10 +106,11 @@ def why(
         disable=not progress,
         leave=False,
     ) as bar:
-        line = loss_against_gap(whole, bar.update)
+        line = loss_against_gap(*rows, block, temperature, bar.update)
+        del rows
         for k, size in enumerate(sizes):
-            rows = batch_of(x, y, plan, size, temperature, np.random.default_rng([seed, 1]))
-            free.append(free_rows(rows, strength, bar.update))
+            some = block_of(plan, size, np.random.default_rng([seed, 1]))
+            free.append(free_rows(batch_of(x, y, some, temperature), strength, bar.update))
             bar.update(MOST_LOSSES + (k + 1) * MOST_STEPS - bar.n)
     settings = {
         "x": x.name,
@@ -119,9 +123,8 @@ def why(
         "max_free": max_free,
         "seed": seed,
     }
-    null = difference(x, y, whole)[1]
     notes = (*plan.notes, *row_notes(x, y, names))
-    return Explanation(line, whole.shape, tuple(free), theory, began, null, notes, settings)
+    return Explanation(line, tuple(free), theory, began, null, notes, settings)
 
 
 def _paired(x: Embeddings, y: Embeddings, pairs: Any, names: tuple[str, str]) -> Pairing:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ctflow.causes.free import ADAM_RATE, DONE, NOTHING
+from ctflow.causes.free import ADAM_RATE, DONE, ENOUGH, NOTHING, STAGES
 from ctflow.causes.start import SAME, Start
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def verdicts(e: "Explanation") -> dict[str, str]:
 def _arrangement(e: "Explanation") -> str:
     if max(e.line.gain, abs(e.line.price)) <= NOTHING:
         return NEUTRAL
+    if e.line.loss[e.line.here] >= e.line.equal:
+        return "not decidable: the loss is no lower than that of equal cosines"
     left = e.line.gap[e.line.least] / e.line.gap[e.line.here]
     if left >= _NEARLY:
         return HELD
@@ -81,14 +83,14 @@ def _no_centroid_gap(e: "Explanation") -> str:
     x, y = e.settings["names"]
     return (
         f"The means of {x} and {y} are {e.gap:.3g} apart, and chance alone gives {e.null:.2g} on "
-        f"{e.line_rows[0]} rows: there is no centroid gap to explain. Their energy distance is "
+        f"{e.line.rows[0]} rows: there is no centroid gap to explain. Their energy distance is "
         f"{e.free[-1].adam.energy_distance[0]:.3g}; whether the clouds differ otherwise is what a diagnosis "
         "tests."
     )
 
 
 def _of_line(e: "Explanation") -> str:
-    line, verdict, n = e.line, e.verdicts["arrangement"], e.line_rows[0]
+    line, verdict, n = e.line, e.verdicts["arrangement"], e.line.rows[0]
     x, y = e.settings["names"]
     if verdict == NEUTRAL:
         return (
@@ -101,6 +103,12 @@ def _of_line(e: "Explanation") -> str:
     lowest = "where they are"
     if line.least != line.here:
         lowest = f"at a gap of {line.gap[line.least]:.3g}, {line.loss[line.least]:.4f} nats"
+    if line.loss[line.here] >= line.equal:
+        return (
+            f"As the rows are arranged, the in-batch loss of {n} rows, {line.loss[line.here]:.4f} nats, is "
+            f"no lower than that of equal cosines, {line.equal:.4f}: any gap that makes cosines more alike "
+            "lowers it, which says nothing about the pairs."
+        )
     return (
         f"As the rows are arranged, the gap is {verdict}: the centroid gap between {x} and {y} is "
         f"{line.gap[line.here]:.3g} and the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; "
@@ -114,7 +122,7 @@ def _of_free(e: "Explanation") -> str:
     shares = ", ".join(f"{f.kept:.1%} at {f.rows[0]} rows" for f in e.free)
     if not all(np.isfinite(f.kept) for f in e.free):
         return (
-            f"For free rows it is {verdict}: the gradient flow did not lose {DONE:.0%} of the loss that can "
+            f"For free rows it is {verdict}: the gradient flow did not lose {ENOUGH:.0%} of the loss that can "
             "be lost within its steps."
         )
     if all(f.adam.loss[0] - f.reached <= NOTHING for f in e.free):
@@ -127,10 +135,16 @@ def _of_free(e: "Explanation") -> str:
     if excess > NOTHING:
         bound = f"{excess:.2g} nats above a bound that no rows can go below"
     return (
-        f"For free rows the gap is {verdict}: when the gradient flow has lost {DONE:.0%} of the loss that "
+        f"For free rows the gap is {verdict}: when the gradient flow has lost {_lost(e)} of the loss that "
         f"can be lost, this much of the gap is left: {shares}. Adam at a learning rate of {ADAM_RATE:g} ends "
         f"with a centroid gap of {largest.adam.gap[-1]:.2g}, {bound}."
     )
+
+
+def _lost(e: "Explanation") -> str:
+    """The share of the loss after which gaps were read off; the flow ended short of it at some sizes."""
+    last = max(int(f.flow.step[-1]) for f in e.free)
+    return f"{DONE:.0%}" if last < sum(steps for _, steps in STAGES) else f"{ENOUGH:.0%} to {DONE:.0%}"
 
 
 def _of_control(e: "Explanation") -> str:

@@ -14,9 +14,9 @@ from ctflow.comparison.compare import Comparison, compare
 from ctflow.comparison.section import corrections_section
 from ctflow.embeddings import Embeddings
 from ctflow.embeddings.diagnosis.diagnose import diagnose
+from ctflow.embeddings.diagnosis.loss_section import loss_section
 from ctflow.embeddings.diagnosis.report import Report
 from ctflow.embeddings.pairing import UNPAIRED
-from ctflow.pages.parts import Section
 from ctflow.storage.folders import all_or_none
 
 _FOR_FIT = 20_000
@@ -76,22 +76,13 @@ def run_diagnose(
         for name in files:
             if name == "report.html":
                 extra = (
-                    *_loss(report, first, second, listed),
+                    *loss_section(report, first, second, listed),
                     *corrections_section(report, first, second, listed),
                 )
                 (folder / name).write_text(report.to_html(extra), encoding="utf-8")
             else:
                 report.save(folder / name)
     return report, written(files, out)
-
-
-def _loss(report: Report, x: Embeddings, y: Embeddings, pairs: Any) -> tuple[Section, ...]:
-    """The section on the loss against the gap; it needs JAX, so it is loaded only with a temperature."""
-    if report.settings["temperature"] is None:
-        return ()
-    from ctflow.causes.sections import loss_section
-
-    return loss_section(report, x, y, pairs)
 
 
 def run_correct(

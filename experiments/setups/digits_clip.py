@@ -135,7 +135,7 @@ def digits(config: Config) -> Digits:
         from sklearn.datasets import load_digits
     except ImportError:
         raise ValueError("scikit-learn is missing: pip install 'ctflow[experiments]'") from None
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.default_rng(config.seed).permutation(len(images))
     pixels = images[order] - images[order[: config.num_train]].mean(axis=0)
     pixels = (pixels / pixels[: config.num_train].std()).astype(np.float32)

@@ -1,5 +1,7 @@
 """Causes of a gap: loss against gap by independent sums, free rows with known ends, words, bad input."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,11 @@ import pytest
 from scipy.special import logsumexp
 
 import ctflow as ct
-from ctflow.causes.batch import batch_of
+from ctflow.causes.batch import batch_of, block_of
 from ctflow.causes.free import free_rows
-from ctflow.causes.shift import SHIFTS, loss_against_gap
 from ctflow.causes.start import difference, start_of
 from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.diagnosis.shift import SHIFTS, loss_against_gap
 from ctflow.embeddings.pairing import pair_up
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -28,9 +30,20 @@ def rows(n, d, *, noise=0.5, shift=0.3, seed=0):
     return tuple(unit(common + noise * rng.standard_normal((n, d)) + side * away) for side in (1, -1))
 
 
-def batch(x, y, temperature, *, pairs=None, count=10_000):
-    both = [as_embeddings(z, name=name) for z, name in ((x, "x"), (y, "y"))]
-    return batch_of(*both, pair_up(*both, pairs), count, temperature, np.random.default_rng(0))
+def block(x, y, *, pairs=None):
+    return block_of(pair_up(*opened(x, y), pairs), 10_000, np.random.default_rng(0))
+
+
+def batch(x, y, temperature, *, pairs=None):
+    return batch_of(*opened(x, y), block(x, y, pairs=pairs), temperature)
+
+
+def opened(x, y):
+    return as_embeddings(x, name="x"), as_embeddings(y, name="y")
+
+
+def line_of(x, y, temperature):
+    return loss_against_gap(x, y, block(x, y), temperature)
 
 
 def in_batch(x, y, temperature):
@@ -47,7 +60,7 @@ def moved(x, y, shift):
 
 def test_loss_and_gap_along_the_line_are_those_of_independent_sums():
     x, y = rows(70, 6)
-    line = loss_against_gap(batch(x, y, 0.2))
+    line = line_of(x, y, 0.2)
     for k, shift in enumerate(line.shift):
         a, b = moved(x, y, shift)
         assert line.loss[k] == pytest.approx(in_batch(a, b, 0.2), abs=1e-10)
@@ -71,6 +84,12 @@ def test_loss_of_captions_is_the_loss_that_a_diagnosis_reports():
     assert here == pytest.approx(report["in_batch_loss"].value, abs=1e-9)
     assert here - some.least_loss == pytest.approx(report["above_bound"].value, abs=1e-9)
     assert some.least_loss == pytest.approx(np.log(80) - np.log(40), abs=1e-12)
+    all_rows = block(x, captions, pairs=pairs)
+    line = loss_against_gap(x[all_rows.x], captions[all_rows.y], all_rows, 0.1)
+    assert line.loss[line.here] == pytest.approx(report["in_batch_loss"].value, abs=1e-12)
+    hits = [report[f"recall@1_{way}"].value for way in ("x_to_y", "y_to_x")]
+    assert line.recall[0] == pytest.approx(np.mean(hits))
+    assert line.equal == pytest.approx(np.log(80))
 
 
 def test_rows_without_partner_in_the_batch_are_left_out():
@@ -78,7 +97,8 @@ def test_rows_without_partner_in_the_batch_are_left_out():
     pairs = np.column_stack([np.arange(45), np.arange(45)[::-1]])
     some = batch(x, y, 0.2, pairs=pairs)
     assert some.shape == (45, 45)
-    assert np.array_equal(some.rows[0][some.pairs[:, 0]] + some.rows[1][some.pairs[:, 1]], np.full(45, 44))
+    i, j = some.block.pairs.T
+    assert np.array_equal(some.block.x[i] + some.block.y[j], np.full(45, 44))
 
 
 @pytest.mark.parametrize(("temperature", "low", "high"), [(0.02, 0.9, 1.0), (2.0, 0.0, 0.1)])
@@ -94,13 +114,9 @@ def test_a_gap_is_neutral_to_a_sharp_loss_and_closed_by_a_smooth_one(temperature
     assert 0 < sum(ticks) <= 600
 
 
-def opened(*clouds):
-    return tuple(as_embeddings(z, name="z") for z in clouds)
-
-
 def test_start_knows_the_same_gap_and_a_turned_one():
     x, y = rows(100, 5)
-    now, some = opened(x, y), batch(x, y, 0.1)
+    now, some = opened(x, y), block(x, y)
     same = start_of(now, now, some)
     assert (same.share, same.cosine) == (1.0, pytest.approx(1.0))
     found = start_of(opened(x[:, ::-1], y[:, ::-1]), now, some)
@@ -116,13 +132,13 @@ def test_chance_is_that_of_partners_who_exchange_their_modalities():
     for _ in range(400):
         signs = rng.choice([-1, 1], 50)
         exchanged.append(np.sum(np.mean(signs[:, None] * (x - y), axis=0) ** 2))
-    chance = difference(*opened(x, y), batch(x, y, 0.1))[1]
+    chance = difference(x, y, block(x, y))[1]
     error = np.std(exchanged) / np.sqrt(len(exchanged))
     assert chance**2 == pytest.approx(np.mean(exchanged), abs=4 * error)
     pairs = np.column_stack([np.repeat(np.arange(50), 2), np.arange(100)])
     twice = np.repeat(y, 2, axis=0)
     twice[1::2] = unit(y + 1e-3)
-    of_captions = difference(*opened(x, twice), batch(x, twice, 0.1, pairs=pairs))[1]
+    of_captions = difference(x, twice, block(x, twice, pairs=pairs))[1]
     assert of_captions == pytest.approx(chance, rel=1e-2)
 
 
@@ -160,7 +176,7 @@ def clip():
 def test_clip_has_the_published_loss_against_gap():
     x, y = clip()
     for temperature, gap in ((0.01, 0.851), (0.02, 0.67), (0.05, 0.46), (0.1, 0.24), (1.0, 0.01)):
-        line = loss_against_gap(batch(x, y, temperature))
+        line = line_of(x, y, temperature)
         quarters = np.flatnonzero(np.isin(line.shift, [0, 0.25, 0.5, 0.75, 1]))
         lowest = quarters[np.argmin(line.loss[quarters])]
         assert line.gap[lowest] == pytest.approx(gap, abs=5e-3)
@@ -183,3 +199,81 @@ def test_free_rows_of_clip_meet_the_bound_and_keep_their_gap():
     assert found.kept == pytest.approx(0.997, abs=0.002)
     assert found.controlled.gap[-1] < 0.005
     assert abs(found.price) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def explained():
+    """All of `why` at a small size, with an early checkpoint in which the gap was half as wide."""
+    now, then = rows(80, 12, shift=0.3), rows(80, 12, shift=0.15)
+    return ct.why(*now, temperature=0.1, start=then, max_free=60, names=("image", "text"))
+
+
+@pytest.mark.long
+def test_an_explanation_says_what_its_numbers_say(explained, tmp_path):
+    e = explained
+    assert set(e.verdicts) == {"arrangement", "free rows", "pairs", "start"}
+    assert e.verdicts["pairs"] == "no gap required"
+    assert e.verdicts["start"] == "partly there from the start"
+    assert 0.3 < e.start.share < 0.8
+    assert [f.rows[0] for f in e.free] == [15, 30, 60]
+    assert all(f.strength == 0.01 for f in e.free)
+    text = str(e)
+    assert "between image and text" in text
+    assert f"{e.gap:.3g}" in text
+    assert all(f"{f.kept:.1%} at {f.rows[0]} rows" in text for f in e.free)
+    assert json.loads(e.to_json())["loss_against_gap"]["loss"] == pytest.approx(list(e.line.loss))
+    assert text.splitlines()[0] in e.to_markdown()
+    assert len(repr(e).splitlines()) == 1
+    for ending in ("json", "md", "png", "html"):
+        e.save(tmp_path / f"why.{ending}")
+    page = (tmp_path / "why.html").read_text()
+    assert "Why image and text lie apart" in page
+    assert '"kept":{' in page
+    with pytest.raises(ValueError, match=r"must end in \.json, \.md, \.html or \.png"):
+        e.save(tmp_path / "why.txt")
+
+
+@pytest.mark.long
+def test_names_are_escaped_on_a_page(explained):
+    e = dataclasses.replace(explained, settings=explained.settings | {"names": ("<b>x</b>", "</script>")})
+    page = e.to_html()
+    assert "<b>x" not in page
+    assert "&lt;b&gt;x" in page
+
+
+@pytest.mark.long
+def test_rows_whose_loss_is_above_that_of_equal_cosines_decide_nothing(explained):
+    line = explained.line._replace(equal=float(explained.line.loss[explained.line.here]) - 0.1)
+    e = dataclasses.replace(explained, line=line)
+    assert e.verdicts["arrangement"].startswith("not decidable")
+    assert "says nothing about the pairs" in e.words[0]
+
+
+@pytest.mark.long
+def test_shares_that_depend_on_the_number_of_rows_decide_nothing(explained):
+    free = (explained.free[0]._replace(kept=0.2), *explained.free[1:])
+    assert dataclasses.replace(explained, free=free).verdicts["free rows"] == "not decidable on 60 rows"
+    unfinished = tuple(f._replace(kept=float("nan")) for f in explained.free)
+    e = dataclasses.replace(explained, free=unfinished)
+    assert e.verdicts["free rows"] == "not decidable on 60 rows"
+    assert "did not lose 95%" in e.words[1]
+
+
+@pytest.mark.long
+def test_a_gap_of_chance_is_not_explained(explained):
+    e = dataclasses.replace(explained, null=1.0)
+    assert e.verdicts["free rows"] == "no centroid gap beyond chance"
+    assert "there is no centroid gap to explain" in e.words[0]
+
+
+@pytest.mark.slow
+def test_blurred_pairs_below_their_critical_temperature_must_part():
+    theta = np.concatenate([np.random.default_rng(k).vonmises(np.pi * k, 6, 24) for k in (0, 1)])
+    pi = ct.couplings.from_latents(theta, theta, bandwidth=0.5)
+    place = np.stack([np.cos(theta), np.sin(theta), 0 * theta], axis=1)
+    apart = [unit(place + side * 0.4 * np.eye(3)[2]) for side in (1, -1)]
+    e = ct.why(*apart, pairs=pi, temperature=0.3)
+    assert e.verdicts["pairs"] == "a gap must open"
+    assert e.theory.value == pytest.approx(0.47, abs=0.01)
+    assert e.free[-1].strength == pytest.approx(1.1 * e.theory.strength.value)
+    assert e.free[-1].controlled.energy_distance[1] < 0.05 * e.free[-1].adam.energy_distance[1]

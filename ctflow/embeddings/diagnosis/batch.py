@@ -49,8 +49,8 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     cosine = np.einsum("pd,pd->p", x[i], y[j], dtype=float)
     # If the table of logits fits in memory, both directions share it.
     logits = x @ y.T / temperature if len(x) * len(y) <= _HELD else None
-    field_x, in_y = _fields(x, y, p, q, temperature, logits)
-    field_y, in_x = _fields(y, x, q, p, temperature, None if logits is None else logits.T)
+    field_x, in_y = fields(x, y, p, q, temperature, logits)
+    field_y, in_x = fields(y, x, q, p, temperature, None if logits is None else logits.T)
     energy = float(-pi @ cosine / temperature + (p @ field_x + q @ field_y) / 2)
     information = float(pi @ np.log(pi / (p[i] * q[j])))
     pairs = float(block.pair_weight.sum() if is_counted(block) else np.exp(information))
@@ -73,7 +73,7 @@ def in_batch(x: np.ndarray, y: np.ndarray, block: Block, temperature: float, bia
     )
 
 
-def _fields(
+def fields(
     x: np.ndarray,
     y: np.ndarray,
     p: np.ndarray,
