@@ -12,6 +12,7 @@ from ctflow.causes.start import Start
 from ctflow.causes.words import verdicts, words
 from ctflow.embeddings.diagnosis.shift import LossAgainstGap
 from ctflow.stability import OwnPairs
+from ctflow.storage.tables import plain_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Explanation:
             "theory": theory if isinstance(theory, str) else theory._asdict(),
             "start": None if self.start is None else self.start._asdict(),
         }
-        return io.plain(content)
+        return plain_tree(content)
 
     def to_json(self) -> str:
         """The same as JSON."""

@@ -122,8 +122,8 @@ def _of_free(e: "Explanation") -> str:
     shares = ", ".join(f"{f.kept:.1%} at {f.rows[0]} rows" for f in e.free)
     if not all(np.isfinite(f.kept) for f in e.free):
         return (
-            f"For free rows it is {verdict}: the gradient flow did not lose {ENOUGH:.0%} of the loss that can "
-            "be lost within its steps."
+            f"For free rows it is {verdict}: the gradient flow did not lose {ENOUGH:.0%} of the loss that "
+            "can be lost within its steps."
         )
     if all(f.adam.loss[0] - f.reached <= NOTHING for f in e.free):
         return (

@@ -6,7 +6,7 @@ from typing import Any
 
 from ctflow.causes.explanation import Explanation
 from ctflow.causes.why import why
-from ctflow.cli.inputs import check_ids, open_both, pairs_of, temperature_of
+from ctflow.cli.inputs import check_ids, check_rows, open_both, pairs_of, temperature_of
 from ctflow.cli.outputs import check_output, names_of_files, write
 from ctflow.embeddings import Embeddings
 
@@ -41,6 +41,7 @@ def run_why(
     first, second = open_both(x, y, column, columns, normalize)
     check_ids(ids, pairs)
     listed = None if pairs is None else pairs_of(pairs, first, second, x, y, ids)
+    check_rows(first, second, listed, "give --pairs FILE")
     early = None if not start else _early(start, column, columns, normalize)
     files = names_of_files("why", (".json", ".md", ".png", ".html"))
     check_output(out, files, overwrite)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ctflow import corrections, io
 from ctflow._base.checks import check_count
-from ctflow.cli.inputs import check_ids, command_on, open_both, pairs_of, temperature_of
+from ctflow.cli.inputs import check_ids, check_rows, command_on, open_both, pairs_of, temperature_of
 from ctflow.cli.outputs import check_output, names_of_files, written
 from ctflow.comparison.compare import Comparison, compare
 from ctflow.comparison.section import corrections_section
@@ -51,11 +51,7 @@ def run_diagnose(
     first, second = open_both(x, y, column, columns, normalize)
     check_ids(ids, pairs)
     listed = UNPAIRED if unpaired else None if pairs is None else pairs_of(pairs, first, second, x, y, ids)
-    if listed is None and len(first) != len(second):
-        raise ValueError(
-            f"{first.name} has {len(first)} rows and {second.name} has {len(second)}; give --pairs FILE, or "
-            "--unpaired"
-        )
+    check_rows(first, second, listed, "give --pairs FILE, or --unpaired")
     files = names_of_files("report", (".json", ".md", ".png", ".html"))
     check_output(out, files, overwrite)
     report = diagnose(first, second, pairs=listed, temperature=tau, progress=True, **options)

@@ -64,6 +64,12 @@ def pairs_of(
     return read_pairs(pairs, shape, ids=known)
 
 
+def check_rows(first: Embeddings, second: Embeddings, pairs: Any, remedy: str) -> None:
+    """Raise ValueError if rows are paired one by one and their numbers differ."""
+    if pairs is None and len(first) != len(second):
+        raise ValueError(f"{first.name} has {len(first)} rows and {second.name} has {len(second)}; {remedy}")
+
+
 def temperature_of(
     temperature: float | None, logit_scale: float | None, logit_bias: float | None = None
 ) -> tuple[float | None, str | None]:

@@ -82,6 +82,19 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
+def plain_tree(content: Any) -> Any:
+    """The same content in plain Python types, for JSON: tuples become lists, NaN and infinity None."""
+    if isinstance(content, dict):
+        return {key: plain_tree(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain_tree(value) for value in content]
+    if isinstance(content, np.ndarray | np.generic):
+        return plain_tree(content.tolist())
+    if isinstance(content, float):
+        return content if np.isfinite(content) else None
+    return content if content is None or isinstance(content, str | int | bool) else str(content)
+
+
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     """Write named arrays as a compressed .npz."""
     with atomic(path) as file:

@@ -14,6 +14,7 @@ from ctflow.embeddings.sides import FOLDERS
 from ctflow.storage.reading import existing_path, readable
 
 _MODALITIES = 2
+_ALONE = "give the other modality's file too"  # the remedy for one file, which does not help here
 
 
 class Place(NamedTuple):
@@ -25,7 +26,14 @@ class Place(NamedTuple):
     def open(self, columns: tuple[str, str] | None, normalize: bool) -> tuple[Embeddings, Embeddings]:
         """Open both modalities."""
         if len(self.paths) == 1:
-            return open_pair(self.paths[0], columns=columns, normalize=normalize)
+            try:
+                return open_pair(self.paths[0], columns=columns, normalize=normalize)
+            except ValueError as error:
+                said = str(error).removesuffix(_ALONE)
+                remedy = (
+                    "" if said == str(error) else "put both files of a checkpoint into a folder of its own"
+                )
+                raise ValueError(said + remedy) from error
         x, y = (open_embeddings(path, normalize=normalize) for path in self.paths)
         return x, y
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctflow import io
 from ctflow.embeddings.diagnosis.report import Report
+from ctflow.storage.tables import plain_tree
 
 METRICS = (
     "centroid_gap",
@@ -102,12 +103,12 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """Settings, sentences and columns as plain Python; numbers that are missing are None."""
-        columns = {key: _listed(values) for key, values in {"step": self.step, **self.table}.items()}
-        return {"settings": self.settings, "words": list(self.words), "names": list(self.names)} | columns
+        about = {"settings": self.settings, "words": self.words, "names": self.names, "step": self.step}
+        return plain_tree(about | self.table)
 
     def to_json(self) -> str:
         """The same as JSON."""
-        return json.dumps(self.to_dict(), indent=1, default=io.plain) + "\n"
+        return json.dumps(self.to_dict(), indent=1) + "\n"
 
     def plot(self) -> Any:
         """A `ctflow.plotting.Picture` of six panels against the step, with bands of chance."""
@@ -138,10 +139,6 @@ class Trace:
 
 # Names of files may hold marks that a table cannot.
 _PLAIN = str.maketrans({",": ";", '"': "'", "\n": " "})
-
-
-def _listed(values: np.ndarray) -> list[Any]:
-    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in values.tolist()]
 
 
 def _words(trace: Trace) -> tuple[str, ...]:

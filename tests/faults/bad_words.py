@@ -43,7 +43,7 @@ SCRIPTS = {
 }
 
 
-COMMANDS = ("explain", "diagnose", "correct", "version", None)
+COMMANDS = ("explain", "diagnose", "correct", "why", "track", "version", None)
 
 
 def unit(z):

@@ -6,14 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ctflow import io
 from ctflow.embeddings.diagnosis import tables
 from ctflow.embeddings.diagnosis.metric import Metric
 from ctflow.embeddings.diagnosis.verdict import verdict
 from ctflow.embeddings.diagnosis.view import View
 from ctflow.embeddings.names import LETTERS
+from ctflow.storage.tables import plain_tree
 
 if TYPE_CHECKING:
     from ctflow.pages.skeleton import Section
@@ -79,7 +78,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report in plain Python types; NaN and infinity become None."""
-        return _plain(
+        return plain_tree(
             {
                 "verdict": self.verdict,
                 "words": self.words,
@@ -151,14 +150,3 @@ class Report:
 
 
 WRITERS = {".json": Report.to_json, ".md": Report.to_markdown, ".html": Report.to_html}
-
-
-def _plain(content: Any) -> Any:
-    """The same content in plain types, with None for NaN and infinity, which JSON cannot represent."""
-    if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    if isinstance(content, float | np.floating):
-        return float(content) if np.isfinite(content) else None
-    return content.item() if isinstance(content, np.generic) else content
