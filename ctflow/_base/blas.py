@@ -1,9 +1,14 @@
 """How many threads NumPy's and SciPy's linear algebra may take."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @cache
@@ -19,3 +24,14 @@ def one_blas_thread() -> AbstractContextManager:
     cores from JAX's: a descent can then take ten times as long.
     """
     return _controller().limit(limits=1, user_api="blas")
+
+
+def in_one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function so that linear algebra runs in one thread inside it."""
+
+    @wraps(function)
+    def limited(*args: P.args, **options: P.kwargs) -> R:
+        with one_blas_thread():
+            return function(*args, **options)
+
+    return limited

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ctflow._base.blas import in_one_blas_thread
 from ctflow.causes.explanation import Explanation
 from ctflow.causes.why import why
 from ctflow.cli.inputs import check_ids, check_rows, open_both, pairs_of, temperature_of
@@ -11,6 +12,7 @@ from ctflow.cli.outputs import check_output, names_of_files, write
 from ctflow.embeddings import Embeddings
 
 
+@in_one_blas_thread
 def run_why(
     x: Path,
     y: Path | None,

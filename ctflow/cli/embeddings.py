@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ctflow import corrections, io
+from ctflow._base.blas import in_one_blas_thread
 from ctflow._base.checks import check_count
 from ctflow.cli.inputs import check_ids, check_rows, command_on, open_both, pairs_of, temperature_of
 from ctflow.cli.outputs import check_output, names_of_files, written
@@ -22,6 +23,7 @@ from ctflow.storage.folders import all_or_none
 _FOR_FIT = 20_000
 
 
+@in_one_blas_thread
 def run_diagnose(
     x: Path,
     y: Path | None,
@@ -81,6 +83,7 @@ def run_diagnose(
     return report, written(files, out)
 
 
+@in_one_blas_thread
 def run_correct(
     x: Path,
     y: Path | None,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ctflow._base.blas import in_one_blas_thread
 from ctflow.cli.inputs import temperature_of
 from ctflow.cli.outputs import check_output, names_of_files, write
 from ctflow.embeddings import read_pairs
@@ -13,6 +14,7 @@ from ctflow.tracking.trace import Trace
 from ctflow.tracking.track import track
 
 
+@in_one_blas_thread
 def run_track(
     checkpoints: Sequence[Path],
     *,
