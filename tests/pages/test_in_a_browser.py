@@ -1,7 +1,5 @@
 """A report's page in headless Chromium: drawn, quiet, alone, and usable on a phone, a desk and paper."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -10,27 +8,14 @@ from ctflow.comparison.section import corrections_section
 from ctflow.embeddings import as_embeddings
 from ctflow.pages.bundle import can_be_made
 from tests.draws import paired_rows, unit
+from tests.pages.conftest import check_drawn
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
-)
 MARKUP = "<img src=x onerror='alert(1)'>", "</script><script>alert(2)</script>"
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(not can_be_made(), reason="the page needs Plotly"),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with api.sync_playwright() as play:
-        # Without its sandbox Chromium also starts as root, as in a container.
-        started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -47,34 +32,14 @@ def path(tmp_path_factory):
 
 
 @pytest.fixture(params=[400, 1400])
-def opened(request, browser, path):
+def opened(request, look, path):
     """The page at one width, and what it said and asked for."""
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
-    heard = []
-    page.on("console", lambda message: heard.append(message.text))
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    page.on("dialog", lambda dialog: heard.append(dialog.message))
-    page.on("request", lambda asked: heard.append(asked.url) if asked.url != path.as_uri() else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("#spectra .main-svg")
-    yield page, heard
-    page.close()
+    return look(path, request.param)
 
 
 def test_every_figure_is_drawn_and_nothing_is_loaded_or_said(opened):
     page, heard = opened
-    names = page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.id)")
-    assert len(names) == 8
-    for name in names:
-        box = page.locator(f"#{name} .main-svg").first.bounding_box()
-        assert box["width"] > 300
-        assert box["height"] > 150
-        drawn = page.locator(f"#{name} .scatterlayer path").evaluate_all(
-            "paths => paths.filter(path => path.getBBox().width + path.getBBox().height > 0).length"
-        )
-        assert drawn > 0, name
-    width = page.viewport_size["width"]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert len(check_drawn(page)) == 8
     # None of the buttons over a figure leads to another site.
     titles = page.eval_on_selector_all("#plane .modebar-btn", "all => all.map(b => b.dataset.title)")
     assert titles == ["Zoom", "Pan", "Reset axes", "Download plot as a PNG"]
