@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import optax
 import pytest
 from scipy.special import logsumexp
 
@@ -199,6 +200,21 @@ def test_free_rows_of_clip_meet_the_bound_and_keep_their_gap():
     assert found.kept == pytest.approx(0.997, abs=0.002)
     assert found.controlled.gap[-1] < 0.005
     assert abs(found.price) < 1e-3
+    slower = ct.solve(
+        batch(x.astype(np.float32), y.astype(np.float32), 0.01).energy,
+        ct.Pair(x.astype(np.float32), y.astype(np.float32)),
+        ct.flows.Descent(optax.adam(1e-3)),
+        num_steps=1000,
+    )
+    assert ct.diagnostics.centroid_gap(*slower.clouds) == pytest.approx(0.833, abs=0.003)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("temperature", "kept"), [(0.07, 0.702), (1.0, 0.026)])
+def test_smoother_losses_close_the_gap_of_clip(temperature, kept):
+    x, y = clip()
+    found = free_rows(batch(x.astype(np.float32), y.astype(np.float32), temperature), 0.01)
+    assert found.kept == pytest.approx(kept, abs=0.005)
 
 
 @pytest.fixture(scope="module")
