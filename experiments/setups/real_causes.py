@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.causes.batch import batch_of
-from ctflow.causes.shift import LossAgainstGap, loss_against_gap
+from ctflow.causes.batch import block_of, rows_of
 from ctflow.causes.why import why
 from ctflow.embeddings import as_embeddings
+from ctflow.embeddings.diagnosis.shift import LossAgainstGap, loss_against_gap
 from ctflow.embeddings.pairing import pair_up
 from experiments.setups.real_models import Config, Rows
 
@@ -43,8 +43,8 @@ def causes(config: Config, rows: Rows, temperature: float) -> dict[str, _Table]:
 
 def _line(config: Config, rows: Rows, tau: float) -> LossAgainstGap:
     x, y = (as_embeddings(z, name=name) for name, z in (("x", rows.x), ("y", rows.y)))
-    rng = np.random.default_rng([config.seed, 0])
-    return loss_against_gap(batch_of(x, y, pair_up(x, y), config.max_sums, tau, rng))
+    block = block_of(pair_up(x, y), config.max_sums, np.random.default_rng([config.seed, 0]))
+    return loss_against_gap(*rows_of(x, y, block), block, tau)
 
 
 def _of_line(tau: float, line: LossAgainstGap) -> _Table:
