@@ -9,9 +9,10 @@ import pytest
 from scipy import linalg, special
 
 import ctflow as ct
-from ctflow import claims, cli, energies, io
+from ctflow import claims, energies, io
 from ctflow.claims import criterion, mixtures, pairs, report, ring, sharpening
 from ctflow.claims.evidence import at_least, at_most, close, within
+from ctflow.cli import theory_commands
 from ctflow.meanfield import HarmonicGrid
 
 FAST = ("convexity",)
@@ -65,7 +66,7 @@ def test_rules_pass_and_fail_where_they_say():
 
 
 def test_command_prints_every_number_writes_a_table_and_exits_by_the_verdict(tmp_path, capsys, monkeypatch):
-    cli.verify(only=("convexity",), out=tmp_path)
+    theory_commands.verify(only=("convexity",), out=tmp_path)
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if "S¹, τ = 0.1, degree 3: antiphase curvature" in line]
     assert line.split()[0] == "holds"
@@ -77,13 +78,13 @@ def test_command_prints_every_number_writes_a_table_and_exits_by_the_verdict(tmp
     broken = claims.Finding("x", "title", "source", claims.Evidence([at_most("q", 0.0, 1.0)], {}), 1.0)
     monkeypatch.setattr(claims, "verify", lambda *_, **__: [broken])
     with pytest.raises(SystemExit, match="1"):
-        cli.verify()
+        theory_commands.verify()
     assert "0 of 1 claims hold, 0 of 1 numbers; not: title" in capsys.readouterr().out
 
 
 def test_unknown_claim_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
-        cli.verify(only=("luck",))
+        theory_commands.verify(only=("luck",))
     said = capsys.readouterr().err
     assert said.startswith("ctflow verify: claim must be one of consistency, ")
     assert said.endswith("; got 'luck'\n")
