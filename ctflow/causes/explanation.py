@@ -9,7 +9,7 @@ from typing import Any
 from ctflow import io
 from ctflow.causes.free import FreeRows, Path
 from ctflow.causes.start import Start
-from ctflow.causes.words import verdicts, words
+from ctflow.causes.words import summary, verdicts, words
 from ctflow.embeddings.diagnosis.shift import LossAgainstGap
 from ctflow.stability import OwnPairs
 from ctflow.storage.tables import plain_tree
@@ -53,13 +53,18 @@ class Explanation:
         return verdicts(self)
 
     @cached_property
+    def summary(self) -> tuple[str, ...]:
+        """Two or three sentences for readers who read nothing else."""
+        return summary(self)
+
+    @cached_property
     def words(self) -> tuple[str, ...]:
         """The findings as sentences."""
         return words(self)
 
     def __str__(self) -> str:
-        """The findings, then the loss along the line and the free rows as tables."""
-        lines = [*self.words, *(f"note: {note}" for note in self.notes)]
+        """Summary and findings, then the loss along the line and the free rows as tables."""
+        lines = [*self.summary, "", *self.words, *(f"note: {note}" for note in self.notes)]
         for title, head, cells in self.tables():
             widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
             lines += ["", title]
@@ -75,7 +80,7 @@ class Explanation:
 
     def to_markdown(self) -> str:
         """The findings as a list, then the two tables."""
-        lines = ["# Why there is a gap", ""]
+        lines = ["# Why there is a gap", "", " ".join(self.summary), ""]
         lines += [f"- {line}" for line in (*self.words, *self.notes)]
         for title, head, cells in self.tables():
             rows = [head, ("---",) * len(head), *cells]
@@ -107,6 +112,7 @@ class Explanation:
         theory: Any = self.theory
         content = {
             "verdicts": self.verdicts,
+            "summary": self.summary,
             "words": self.words,
             "notes": self.notes,
             "settings": self.settings,

@@ -6,6 +6,7 @@ import numpy as np
 
 from ctflow._base.colors import GREEN, PURPLE, RED
 from ctflow.causes.free import ADAM_RATE, DONE
+from ctflow.causes.words import theory_lines
 from ctflow.embeddings.diagnosis.loss_section import line_section
 from ctflow.pages import figures as fg
 from ctflow.pages.parts import Code, Figure, Folded, Page, Section, Table
@@ -25,11 +26,13 @@ def page(e: "Explanation") -> str:
         ValueError: Plotly is not installed.
     """
     a, b = e.settings["names"]
-    sections = [line_section(e.line, e.settings["temperature"], ()), *_free_sections(e), _settings(e)]
+    # The first sentence of an explanation is about the line, the last two about the pairs and free rows.
+    about_line = e.words[:1]
+    sections = [line_section(e.line, e.settings["temperature"], about_line), *_free_sections(e), _settings(e)]
     return render(
         Page(
             title=f"Why {a} and {b} lie apart",
-            lead=e.words,
+            lead=e.summary,
             notes=e.notes,
             sections=tuple(sections),
             foot="Made by ctflow. This page holds all it needs and loads nothing.",
@@ -81,13 +84,13 @@ def _free_sections(e: "Explanation") -> list[Section]:
     text = (
         "Free rows set out from the embeddings and descend the loss of the same pairs, without an encoder. "
         "A vertical path loses loss and keeps the gap: the gap is neutral to the loss.",
+        *e.words[1:],
     )
     tables = tuple(Folded(title, (Table(head, cells),)) for title, head, cells in e.tables())
-    theory = e.theory if isinstance(e.theory, str) else str(e.theory)
     return [
         Section("What free rows would do", text, figures, side_by_side=True),
         Section("All numbers", (), tables),
-        Section("The pairs in theory", tuple(theory.splitlines())),
+        Section("The pairs in theory", tuple(theory_lines(e))),
     ]
 
 
@@ -99,6 +102,6 @@ def _settings(e: "Explanation") -> Section:
     shown = [(key, str(value)) for key, value in e.settings.items() if key != "command"]
     shown += [(name, version) for name, version in versions().items()]
     command = e.settings.get("command")
-    return Section(
-        "Settings", (), (*((Code(command),) if command else ()), Table(("setting", "value"), shown))
-    )
+    again = (Code(command),) if command else ()
+    folded = Folded("Settings and versions", (Table(("setting", "value"), shown),))
+    return Section("How to repeat this", (), (*again, folded))

@@ -70,6 +70,48 @@ def _start(start: Start) -> str:
     return FROM_START if start.share >= _NEARLY else f"partly {FROM_START}"
 
 
+def summary(e: "Explanation") -> tuple[str, ...]:
+    """What a reader should take away: the gap, what the loss does to it as it is, and with free rows."""
+    x, y = e.settings["names"]
+    size = f"The means of {x} and {y} are {e.gap:.3g} apart ({e.null:.2g} by chance)."
+    if not e.is_there:
+        return (size, "That is no centroid gap beyond chance, so there is nothing to explain.")
+    return (size, _in_short(e), _free_in_short(e))
+
+
+def _in_short(e: "Explanation") -> str:
+    line, verdict = e.line, e.verdicts["arrangement"]
+    moved = "closing it by moving whole modalities"
+    if verdict == NEUTRAL:
+        return f"As the rows are arranged, the gap is neutral: {moved} does not change the loss."
+    if verdict.startswith("not decidable"):
+        return (
+            "As the rows are arranged, the loss is no lower than that of equal cosines and decides nothing."
+        )
+    change = f"{moved} {'costs' if line.price > 0 else 'gains'} {abs(line.price):.2g} nats"
+    if verdict == HELD:
+        return f"As the rows are arranged, the loss holds the gap: {change}."
+    lowest = f"the loss is lowest at a gap of {line.gap[line.least]:.2g}"
+    return f"As the rows are arranged, the gap is {verdict}: {lowest}, and {change}."
+
+
+def _free_in_short(e: "Explanation") -> str:
+    f, verdict = e.free[-1], e.verdicts["free rows"]
+    if verdict.startswith("not decidable"):
+        return f"Whether rows that may move freely would keep the gap is {verdict}."
+    if verdict == NEUTRAL:
+        price = "at no cost in loss" if f.price <= NOTHING else f"for {f.price:.2g} nats"
+        return (
+            "Rows that may move freely lose the loss and keep the gap: it is neutral to the loss of these "
+            f"pairs. A weak control ({f.strength:.3g} times the divergence) closes theirs {price}."
+        )
+    other = "something other than the loss of these pairs, such as the encoders or too little training"
+    if verdict.startswith("not"):
+        return f"In rows that may move freely the loss closes the gap, so {other}, keeps it."
+    kept = f"Rows that may move freely keep {f.kept:.0%} of the gap while they lose the loss"
+    return f"{kept}; {other}, keeps the rest."
+
+
 def words(e: "Explanation") -> tuple[str, ...]:
     """The findings as sentences, each with its numbers and the number of rows."""
     said = [_of_line(e), _of_free(e)] if e.is_there else [_no_centroid_gap(e)]
@@ -164,13 +206,15 @@ def _of_control(e: "Explanation") -> str:
 def _of_pairs(e: "Explanation") -> str:
     if isinstance(e.theory, str):
         return f"The theory says nothing about these pairs: {e.theory}."
-    onset, control, sample, symmetry, *_ = str(e.theory).splitlines()
-    limits = "" if e.theory.matched else f" {_sentence(sample)} {_sentence(symmetry)}"
-    return f"The pairs: {e.verdicts['pairs']} ({onset}; {control}).{limits}"
+    onset, control, sample, symmetry, _ = theory_lines(e)
+    limits = "" if e.theory.matched else f" {sample} {symmetry}"
+    return f"The pairs: {e.verdicts['pairs']}. {onset} {control}{limits}"
 
 
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+def theory_lines(e: "Explanation") -> list[str]:
+    """What theory says about the pairs, as sentences: onset, control, sample, symmetry, scope."""
+    lines = [f"No theory: {e.theory}"] if isinstance(e.theory, str) else str(e.theory).splitlines()
+    return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
 
 def _of_start(start: Start, verdict: str) -> str:
