@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Two BLAS threads wait for each other on matrices this small: they take eight times the CPU time of one.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help figures smoke test test-long test-slow test-types verify bench lint clean
+.PHONY: help figures smoke test test-long test-slow test-types test-formats verify bench lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 10 minutes on 2 cores)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test       the test suite            make test-long   its longer part: every experiment, end to end"
 	@echo "make test-slow  all of it, and what takes minutes: processes killed, many seeds, 20,000 damaged files"
 	@echo "make test-types  the test suite with the annotations of arrays checked: shapes, types"
+	@echo "make test-formats  files that PyTorch and datasets write; installs both, gigabytes"
 	@echo "make verify     every claim of the paper in its quick round (about 2 minutes)"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make lint       ruff, pyright, imports    make clean       remove $(VENV)"
@@ -25,7 +26,7 @@ $(VENV)/.ready: pyproject.toml
 	  { echo "ctflow needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[parquet,hdf5,html,experiments,diffrax]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[parquet,hdf5,html,experiments,diffrax]' --group test --group browser --group lint
 	@touch $@
 
 figures: $(VENV)/.ready
@@ -51,6 +52,11 @@ test-types: $(VENV)/.ready
 
 test-long: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'long and not slow'
+
+# PyTorch and datasets write some formats; they are large, so that `make test` leaves these tests out.
+test-formats: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable '.[torch]' --group formats
+	$(BIN)/python -m pytest tests/embeddings/readers tests/embeddings/test_array_likes.py
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m 'slow or not slow'
