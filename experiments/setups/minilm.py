@@ -10,6 +10,7 @@ import hashlib
 import textwrap
 import zipfile
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,11 +47,11 @@ class MiniLM:
         if find_spec("tokenizers") is None:
             raise ValueError(f"MiniLM needs the package tokenizers, which is not installed; {INSTALL}")
         from safetensors.numpy import load
-        from tokenizers import Tokenizer
 
         files = _checked_files()
         self._weights = jax.tree.map(jnp.asarray, load(files["model.safetensors"]))
-        self._tokenizer: Any = Tokenizer.from_str(files["tokenizer.json"].decode())
+        tokenizer: Any = import_module("tokenizers").Tokenizer
+        self._tokenizer = tokenizer.from_str(files["tokenizer.json"].decode())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
 
