@@ -42,8 +42,8 @@ class Batch(NamedTuple):
         """Dimension of the rows."""
         return points_of(self.clouds)[0].shape[1]
 
-    def loss_of(self, energy: Any) -> np.ndarray:
-        """The in-batch loss, J^Sym + log V + log N >= 0, in nats, for values of J^Sym."""
+    def loss_of(self, energy: Any) -> Any:
+        """The in-batch loss, J^Sym + log V + log N >= 0, in nats, for one or many values of J^Sym."""
         more = float(self.energy.kernel.log_volume(self.d)) + self.log_size
         return np.maximum(np.asarray(energy, float) + more, 0.0)
 

@@ -160,7 +160,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+WRONG_TYPES = ("start",)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.wrong_types] * (c in WRONG_TYPES)) for c in BAD]
+)
 def test_bad_input_is_refused_before_anything_is_computed(case):
     options, message = BAD[case]
     with pytest.raises(ValueError, match=message):
