@@ -88,7 +88,7 @@ def _in_short(e: "Explanation") -> str:
         return (
             "As the rows are arranged, the loss is no lower than that of equal cosines and decides nothing."
         )
-    change = f"{moved} {'costs' if line.price > 0 else 'gains'} {abs(line.price):.2g} nats"
+    change = f"{moved} {line.change}"
     if verdict == HELD:
         return f"As the rows are arranged, the loss holds the gap: {change}."
     lowest = f"the loss is lowest at a gap of {line.gap[line.least]:.2g}"
@@ -141,7 +141,6 @@ def _of_line(e: "Explanation") -> str:
             f"{NOTHING:g}."
         )
     here, closed, _ = line.recall
-    change = "costs" if line.price > 0 else "gains"
     lowest = "where they are"
     if line.least != line.here:
         lowest = f"at a gap of {line.gap[line.least]:.3g}, {line.loss[line.least]:.4f} nats"
@@ -155,7 +154,7 @@ def _of_line(e: "Explanation") -> str:
         f"As the rows are arranged, the gap is {verdict}: the centroid gap between {x} and {y} is "
         f"{line.gap[line.here]:.3g} and the in-batch loss of {n} rows {line.loss[line.here]:.4f} nats; "
         f"moved rigidly along the line between the means, their loss is lowest {lowest}. Closing the gap "
-        f"that way {change} {abs(line.price):.3g} nats and takes recall@1 from {here:.1%} to {closed:.1%}."
+        f"that way {line.change} and takes recall@1 from {here:.1%} to {closed:.1%}."
     )
 
 

@@ -37,10 +37,9 @@ def loss_section(report: Report, x: Embeddings, y: Embeddings, pairs: Any = None
     plan, rng = pair_up(x, y, pairs), np.random.default_rng([report.settings["seed"], 0])
     block = with_partners(plan.take(plan.sample(_ROWS, rng)))
     line = loss_against_gap(unit(x.rows(block.x)), unit(y.rows(block.y)), block, temperature)
-    change = "costs" if line.price > 0 else "gains"
     text = (
-        f"Closing the gap by moving whole modalities {change} {abs(line.price):.3g} nats of loss here and "
-        f"takes recall@1 from {line.recall[0]:.1%} to {line.recall[1]:.1%}. Whether rows that may "
+        f"Closing the gap by moving whole modalities {line.change} here and takes "
+        f"recall@1 from {line.recall[0]:.1%} to {line.recall[1]:.1%}. Whether rows that may "
         f"rearrange would keep the gap is what `{report.settings.get('why', 'ctflow why')}` computes.",
     )
     return (line_section(line, temperature, text),)

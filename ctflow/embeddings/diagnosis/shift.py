@@ -50,6 +50,11 @@ class LossAgainstGap(NamedTuple):
         return float(self.loss[self.closed] - self.loss[self.here])
 
     @property
+    def change(self) -> str:
+        """What closing the gap does to the loss, in words."""
+        return f"{'raises' if self.price > 0 else 'lowers'} the loss by {abs(self.price):.2g} nats"
+
+    @property
     def gain(self) -> float:
         """Loss as it is minus the smallest loss on the line, in nats, >= 0."""
         return float(self.loss[self.here] - self.loss[self.least])
