@@ -94,7 +94,7 @@ def _free_in_short(e: "Explanation") -> str:
         price = "at no cost in loss" if f.price <= NOTHING else f"for {f.price:.2g} nats"
         return (
             f"The loss of these pairs neither needs nor closes the gap (it is neutral): {alone} keep "
-            f"{f.kept:.0%} of it while they lose the loss, and a weak penalty ({f.strength:.3g} times the "
+            f"{f.kept:.1%} of it while they lose the loss, and a weak penalty ({f.strength:.3g} times the "
             f"divergence between the modalities) closes it {price}."
         )
     other = "something other than the loss of these pairs, such as the encoders or too little training"
