@@ -12,7 +12,7 @@ from ctflow.embeddings.readers import ending_of
 from ctflow.embeddings.readers.arrow_ids import values as arrow_values
 from ctflow.embeddings.readers.hdf5_ids import values as hdf5_values
 from ctflow.embeddings.readers.id_arrays import LONGEST
-from ctflow.embeddings.readers.json_lines import records
+from ctflow.embeddings.readers.json_lines import records, whole_object
 from ctflow.embeddings.readers.parquet import values as parquet_values
 from ctflow.embeddings.readers.safetensors_files import values as safetensors_values
 from ctflow.embeddings.readers.separated import column_of
@@ -21,6 +21,8 @@ from ctflow.storage.reading import existing_path
 
 
 def _of_json(path: Path, name: str) -> list[Any]:
+    if (whole := whole_object(path)) is not None:
+        return whole.ids(name)
     found = list(records(path))
     if not all(isinstance(record, dict) and name in record for record in found):
         raise ValueError(f"{path} must have {name!r} in every record; name another with ids (--ids)")

@@ -228,6 +228,16 @@ def test_many_references_to_one_text_are_refused(tmp_path, monkeypatch):
         read_ids(tmp_path / "a.h5", "key")
 
 
+def test_ids_in_one_json_object(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"key": NUMBERS, "emb": [[0.6, 0.8]] * 4, "text": KEYS}))
+    assert read_ids(tmp_path / "a.json", "text") == KEYS
+    assert read_ids(tmp_path / "a.json", "key") == [str(each) for each in NUMBERS]
+    with pytest.raises(ValueError, match=r"a\.json has no array 'none'; it holds key \[4\]"):
+        read_ids(tmp_path / "a.json", "none")
+    with pytest.raises(ValueError, match=r"must hold integers or short text, got \[0\.6, 0\.8\] in row 0"):
+        read_ids(tmp_path / "a.json", "emb")
+
+
 def test_json_ids_must_be_in_every_record(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"key": "a"}) + "\n" + json.dumps({"other": 1}))
     with pytest.raises(ValueError, match=r"must have 'key' in every record"):
