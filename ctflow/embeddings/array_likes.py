@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ctflow.embeddings.frames import missing, nullable
+
 _SHOWN = 4
 
 
@@ -13,7 +15,7 @@ def as_array(name: str, given: Any) -> np.ndarray:
 
     Tensors of PyTorch are detached and copied from their device, and bfloat16 becomes float32. Lists of
     arrays or tensors are stacked, as are columns of lists of pandas, polars and Arrow, and the only such
-    column of a table.
+    column of a table. Frames of pandas may have nullable dtypes if no value is missing.
 
     Args:
         name: name of the argument, used in the message.
@@ -25,8 +27,11 @@ def as_array(name: str, given: Any) -> np.ndarray:
     if given is None or isinstance(given, str | bytes | os.PathLike):
         what = "None" if given is None else f"the path {os.fsdecode(given)!r}"
         raise _refusal(name, what, f"ct.embeddings.open_embeddings({'path' if given is None else name})")
+    dtype = nullable(given)
+    if dtype is not None and (found := missing(name, given)):
+        raise _refusal(name, *found)
     try:
-        array = np.asarray(_without_library(given))
+        array = np.asarray(_without_library(given)) if dtype is None else given.to_numpy(dtype=dtype)
     except Exception as error:  # the object's library may raise any exception
         raise _refusal(name, *_unreadable(name, given, error)) from error
     stacked = _stacked(given, array) if array.dtype == object else array
@@ -121,7 +126,7 @@ def _of_objects(name: str, given: Any, array: np.ndarray) -> tuple[str, str]:
     if array.ndim == 2 and columns is not None:
         return _frame(name, given, array, list(columns))
     if array.ndim == 1 and any(map(_is_row, array)):
-        return _ragged(name, array) or (f"{_type_of(given)} of one list per row", _stack(name, given))
+        return _ragged(name, array) or (f"{_type_of(given)} of one list per row", _stack(name, given, array))
     return f"{_type_of(given)} of Python objects", f"np.asarray({name}, np.float32)"
 
 
@@ -132,15 +137,22 @@ def _frame(name: str, given: Any, array: np.ndarray, columns: list[Any]) -> tupl
         what = f"{_type_of(given)} whose columns {', '.join(map(repr, lists[:_SHOWN]))} hold lists"
         return what, f"{name}[{lists[0]!r}] or another of them"
     if lists:
+        rows = array[:, columns.index(lists[0])]
         what = f"{_type_of(given)} whose column {lists[0]!r} holds a list per row"
         code = f"{name}[{lists[0]!r}]"
-        return _ragged(code, array[:, columns.index(lists[0])]) or (what, _stack(code, given))
-    numbers = "select_dtypes('number')" if hasattr(given, "select_dtypes") else "select(<names of numbers>)"
-    return f"{_type_of(given)} with columns that hold no numbers", f"{name}.{numbers}"
+        return _ragged(code, rows) or (what, _stack(code, given, rows))
+    what = f"{_type_of(given)} with columns that hold no numbers"
+    if not hasattr(given, "select_dtypes"):
+        return what, f"{name}.select(<names of numbers>)"
+    code, numbers = f"{name}.select_dtypes('number')", given.select_dtypes("number")
+    gaps = missing(code, numbers) if nullable(numbers) is not None else None
+    return what, code if gaps is None else gaps[1]
 
 
-def _stack(code: str, given: Any) -> str:
+def _stack(code: str, given: Any, rows: Any) -> str:
     """Code that stacks a column of lists. An Arrow column must become a NumPy array of lists first."""
+    if any(isinstance(row, list | tuple) and None in row for row in rows):
+        return f"np.stack([row for row in {code} if None not in row])"
     arrow = type(given).__module__.startswith("pyarrow")
     return f"np.stack(np.asarray({code}))" if arrow else f"np.stack({code})"
 

@@ -1,4 +1,4 @@
-"""Ids of rows: a column of text or integers beside the embeddings, by which a file of pairs names rows."""
+"""Ids of rows: text or integers beside the embeddings, by which a file of pairs names rows."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,16 +9,20 @@ import numpy as np
 
 from ctflow.embeddings.folders import files_of
 from ctflow.embeddings.readers import ending_of
-from ctflow.embeddings.readers.arrow import values as arrow_values
-from ctflow.embeddings.readers.json_lines import records
+from ctflow.embeddings.readers.arrow_ids import values as arrow_values
+from ctflow.embeddings.readers.hdf5_ids import values as hdf5_values
+from ctflow.embeddings.readers.id_arrays import LONGEST
+from ctflow.embeddings.readers.json_lines import records, whole_object
 from ctflow.embeddings.readers.parquet import values as parquet_values
+from ctflow.embeddings.readers.safetensors_files import values as safetensors_values
 from ctflow.embeddings.readers.separated import column_of
+from ctflow.embeddings.readers.zipped import values as npz_values
 from ctflow.storage.reading import existing_path
-
-LONGEST = 1000
 
 
 def _of_json(path: Path, name: str) -> list[Any]:
+    if (whole := whole_object(path)) is not None:
+        return whole.ids(name)
     found = list(records(path))
     if not all(isinstance(record, dict) and name in record for record in found):
         raise ValueError(f"{path} must have {name!r} in every record; name another with ids (--ids)")
@@ -34,6 +38,12 @@ READERS: dict[str, Callable[[Path, str], list[Any]]] = {
     ".jsonl": _of_json,
     ".ndjson": _of_json,
     ".json": _of_json,
+    ".npz": npz_values,
+    ".safetensors": safetensors_values,
+    ".h5": hdf5_values,
+    ".hdf5": hdf5_values,
+    ".hdf": hdf5_values,
+    ".he5": hdf5_values,
 }
 
 
@@ -42,11 +52,12 @@ def read_ids(path: str | os.PathLike[str], name: str) -> list[str]:
 
     Args:
         path: a table with a column of ids: .parquet, .arrow, .feather, .csv, .tsv, .jsonl, .ndjson or .json;
-            or a folder that `open_embeddings` reads as shards.
-        name: name of the column. Integers and text with the same digits are the same id.
+            a file with an array [n] of ids: .npz, .h5 or .hdf5, or .safetensors with integers; or a folder of
+            such files that `open_embeddings` reads as shards.
+        name: name of the column or array. Integers and text with the same digits are the same id.
 
     Raises:
-        ValueError: the format has no such columns; the column is missing; or two rows have one id.
+        ValueError: the format has no ids; the column or array is missing; or two rows have one id.
     """
     found: list[str] = []
     for file in files_of(existing_path(path)):

@@ -41,7 +41,7 @@ def read_pairs(
 
     Raises:
         ValueError: the file does not exist, holds no pairs of integers, or an index is out of range; or an id
-            is unknown.
+            is unknown, or the rows have another number than their ids.
     """
     path = existing_path(path)
     ending = ending_of(path)
@@ -51,6 +51,11 @@ def read_pairs(
         )
     check_file(path)
     if ids is not None:
+        for side, (n, known) in enumerate(zip(shape, ids, strict=True)):
+            if len(known) != n:
+                raise ValueError(
+                    f"ids must name all {n} rows of {'xy'[side]}, got {len(known)} ids; save one per row"
+                )
         return _by_ids(path, ids)
     pairs, places = _index_pairs(path, ending)
     for side, n in enumerate(shape):

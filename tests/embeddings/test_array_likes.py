@@ -100,6 +100,21 @@ class DataFrame:
 DataFrame.__module__ = "pandas.core.frame"
 
 LISTS = [row.tolist() for row in ROWS]
+WIDE = pd.DataFrame(ROWS, columns=list("abc"))
+
+
+def arrow_column(rows, size=-1):
+    return pd.Series(rows, dtype=pd.ArrowDtype(pa.list_(pa.float32(), size)))
+
+
+def without(frame, *places):
+    """The frame with some values missing."""
+    frame = frame.copy()
+    for place in places:
+        frame.iloc[place] = pd.NA
+    return frame
+
+
 TAKEN = {
     "grad": Tensor(ROWS, requires_grad=True),
     "bfloat16": Tensor(ROWS, dtype="torch.bfloat16"),
@@ -120,6 +135,14 @@ TAKEN = {
     "polars arrays": pl.Series(ROWS),
     "polars frame": pl.DataFrame({"id": [1, 2, 3], "emb": LISTS}),
     "polars wide": pl.DataFrame(ROWS),
+    "nullable": WIDE.astype("Float32"),
+    "wider nullable": WIDE.astype("Float64"),
+    "pandas of arrow": WIDE.astype("float[pyarrow]"),
+    "doubles of arrow": WIDE.astype("double[pyarrow]"),
+    "nullable and plain": WIDE.astype({"a": "Float32", "b": "double[pyarrow]"}),
+    "lists of arrow": arrow_column(LISTS),
+    "arrays of arrow": arrow_column(LISTS, 3),
+    "frame of arrow": pa.table({"id": ["a", "b", "c"], "emb": LISTS}).to_pandas(types_mapper=pd.ArrowDtype),
     "arrow": pa.array(LISTS),
     "arrow chunks": pa.chunked_array([LISTS[:1], LISTS[1:]]),
     "arrow tensors": pa.FixedShapeTensorArray.from_numpy_ndarray(ROWS),
@@ -138,6 +161,41 @@ HELPED = {
     ),
     "numbers": (ROWS.astype(object), "a numpy ndarray of Python objects", "np.asarray(x, np.float32)"),
     "generator": ((row for row in ROWS), "a generator", "np.stack(list(x))"),
+    "nullable": (
+        without(WIDE.astype("Float32"), (1, 1)),
+        "a pandas DataFrame with missing values in 1 of 3 rows, the first in row 1",
+        "x.dropna()",
+    ),
+    "pandas of arrow": (
+        without(WIDE.astype("double[pyarrow]"), (0, 0)),
+        "a pandas DataFrame with missing values in 1 of 3 rows, the first in row 0",
+        "x.dropna()",
+    ),
+    "nullable column": (
+        without(WIDE.astype("Float32"), (0, 0), (1, 0)),
+        "a pandas DataFrame with missing values in 1 of 3 columns",
+        "x.dropna(axis='columns')",
+    ),
+    "nullable and text": (
+        without(WIDE.astype("Float32"), (2, 1)).assign(id=["a", "b", "c"]),
+        "a pandas DataFrame with columns that hold no numbers",
+        "x.select_dtypes('number').dropna()",
+    ),
+    "nothing left": (
+        without(WIDE.astype("Float32"), (0, 0), (1, 1), (2, 2)),
+        "a pandas DataFrame with missing values in 3 of 3 rows",
+        "rows without missing values",
+    ),
+    "lists of arrow": (
+        arrow_column([LISTS[0], None, LISTS[2]]),
+        "rows of several lengths (row 1 is no list, the first list has length 3)",
+        "np.stack([row for row in x if np.size(row) == 3])",
+    ),
+    "numbers in lists": (
+        pd.Series([LISTS[0], [None, 1.0, 0.0], LISTS[2]]),
+        "a pandas Series of one list per row",
+        "np.stack([row for row in x if None not in row])",
+    ),
     "ragged": (
         [[1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0]],
         "rows of several lengths (row 1 has length 3, the first list has length 2)",
@@ -168,9 +226,25 @@ def test_one_sentence_names_what_came_and_code_that_works(case):
     with pytest.raises(ValueError, match="x must be") as caught:
         as_embeddings(given, name="x")
     assert str(caught.value) == f"x must be an array [n, d] of unit rows, got {what}; use {code}"
-    if case not in ("generator", "two columns"):
+    if case not in ("generator", "two columns", "nothing left"):
         helped = eval(code, {"np": np, "x": given})
-        assert as_embeddings(helped, name="x").shape[1] == len(helped[0]) >= 2
+        assert as_embeddings(helped, name="x").shape[1] == np.shape(helped)[1] >= 2
+
+
+def test_nullable_numbers_keep_their_precision():
+    for dtype, stored in (
+        ("Float32", "float32"),
+        ("Float64", "float64"),
+        (pd.ArrowDtype(pa.float16()), "float16"),
+    ):
+        assert as_embeddings(WIDE.astype(dtype), name="x").stored == stored
+    small = pd.DataFrame(np.rint(100 * ROWS)).astype("Int8")
+    assert as_embeddings(small, name="x").stored == np.int8
+    missing = arrow_column([LISTS[0], [None, 1.0, 0.0], LISTS[2]])
+    with pytest.raises(
+        ValueError, match=r"^x must be finite, violated by 1 of 3 rows read: row 1; drop them$"
+    ):
+        as_embeddings(missing, name="x").rows(slice(None))
 
 
 def test_corrections_refuse_in_the_same_words():

@@ -1,12 +1,9 @@
 """Files of pairs, by index and by id, as pandas, polars and other programs write them."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -56,31 +53,6 @@ def test_pairs_by_id(name, tmp_path):
 
 
 TABLE = pd.DataFrame({"key": Y, "number": range(4), "emb": [[0.6, 0.8]] * 4})
-ID_COLUMNS = {
-    "a.parquet": lambda path: TABLE.to_parquet(path, row_group_size=2),
-    "a.feather": lambda path: pyarrow.feather.write_feather(pa.Table.from_pandas(TABLE), path),
-    "a.arrow": lambda path: pl.DataFrame(TABLE.to_dict("list")).write_ipc(path),
-    "a.csv": lambda path: TABLE.to_csv(path),
-    "a.tsv": lambda path: TABLE.to_csv(path, sep="\t"),
-    "a.jsonl": lambda path: TABLE.to_json(path, orient="records", lines=True),
-    "a.ndjson": lambda path: pl.DataFrame(TABLE.to_dict("list")).write_ndjson(path),
-    "a.json": lambda path: TABLE.to_json(path, orient="records"),
-}
-
-
-@pytest.mark.parametrize("name", ID_COLUMNS)
-def test_ids_of_rows(name, tmp_path):
-    ID_COLUMNS[name](tmp_path / name)
-    assert read_ids(tmp_path / name, "key") == Y
-    assert read_ids(tmp_path / name, "number") == ["0", "1", "2", "3"]
-    with pytest.raises(ValueError, match=rf"{name}.*none"):
-        read_ids(tmp_path / name, "none")
-
-
-def test_ids_of_shards_are_in_the_order_of_rows(tmp_path):
-    for number, rows in enumerate((slice(0, 3), slice(3, 4))):
-        TABLE[rows].to_parquet(tmp_path / f"{number + 9}.parquet")
-    assert read_ids(tmp_path, "key") == Y
 
 
 def test_ids_that_name_no_row_or_two_are_refused(tmp_path):
@@ -90,7 +62,9 @@ def test_ids_that_name_no_row_or_two_are_refused(tmp_path):
         ((X[:1], Y), r"must hold ids of x, violated by 2 of 3 pairs: the first is 'b, c.jpg'"),
     ):
         with pytest.raises(ValueError, match=words):
-            read_pairs(tmp_path / "pairs.csv", (2, 4), ids=ids)
+            read_pairs(tmp_path / "pairs.csv", (len(ids[0]), len(ids[1])), ids=ids)
+    with pytest.raises(ValueError, match=r"^ids must name all 4 rows of y, got 3 ids; save one per row$"):
+        read_pairs(tmp_path / "pairs.csv", (2, 4), ids=(X, Y[:3]))
     twice = pd.concat([TABLE, TABLE[1:2]])
     twice.to_parquet(tmp_path / "twice.parquet")
     with pytest.raises(ValueError, match="one row per id in column 'key', got 't1' in rows 1 and 4; drop"):
@@ -134,9 +108,3 @@ def test_bad_files_of_pairs_are_refused_in_one_line(name, write, words, tmp_path
     with pytest.raises(ValueError, match=rf"{name}.*{words}") as caught:
         read_pairs(tmp_path / name, (2, 4))
     assert "\n" not in str(caught.value)
-
-
-def test_json_ids_must_be_in_every_record(tmp_path):
-    (tmp_path / "a.jsonl").write_text(json.dumps({"key": "a"}) + "\n" + json.dumps({"other": 1}))
-    with pytest.raises(ValueError, match=r"must have 'key' in every record"):
-        read_ids(tmp_path / "a.jsonl", "key")

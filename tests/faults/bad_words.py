@@ -84,7 +84,7 @@ def write_files(folder: Path) -> None:
     (folder / "words.csv").write_text("a,b\nc,d\n")
     (folder / "uneven.csv").write_text("0.6,0.8\n0.6\n")
     (folder / "junk.jsonl").write_text("junk\n")
-    (folder / "tables.json").write_text('{"image": [[0.6, 0.8], [0.6, 0.8]]}')
+    (folder / "tables.json").write_text('{"image": {"0": [0.6, 0.8], "1": [0.6, 0.8]}}')
     (folder / "junk.arrow").write_bytes(b"ARROW1 junk")
     (folder / "junk.feather").write_bytes(b"FEA1 junk")
     (folder / "index.faiss").write_bytes(b"IxFI")

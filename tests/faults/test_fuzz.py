@@ -3,15 +3,18 @@
 import os
 import signal
 
+import h5py
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from ctflow import corrections, experiment, io
-from ctflow.embeddings import open_embeddings, read_pairs
+from ctflow.embeddings import open_embeddings, read_ids, read_pairs
 from tests.embeddings.test_embeddings import ROWS, WRITERS
 from tests.faults import bad_words
 
@@ -21,6 +24,15 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 
 def embeddings(path):
     open_embeddings(path).rows(np.array([0, 1]))
+
+
+def ids(path):
+    read_ids(path, "ids")
+
+
+def write_ids(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("ids", data=[*"abcdefgh"], chunks=(3,), compression="gzip", shuffle=True)
 
 
 def clouds(path):
@@ -37,6 +49,11 @@ READERS = {
     "rows.csv": (embeddings, lambda p: np.savetxt(p, ROWS, delimiter=",")),
     "rows.jsonl": (embeddings, lambda p: p.write_text("\n".join(str(row) for row in ROWS.tolist()))),
     "rows.json": (embeddings, lambda p: p.write_text(str(ROWS.tolist()))),
+    "object.json": (embeddings, lambda p: p.write_text(f'{{"a": {ROWS.tolist()}, "b": ["c", "d"]}}')),
+    "ids.npz": (ids, lambda p: np.savez(p, ids=np.arange(9), rows=ROWS)),
+    "ids.h5": (ids, write_ids),
+    "ids.safetensors": (ids, lambda p: save_file({"ids": np.arange(9), "rows": ROWS}, p)),
+    "ids.feather": (ids, lambda p: pd.DataFrame({"ids": pd.Categorical([*"abcdefgh"])}).to_feather(p)),
     "pairs.tsv": (lambda p: read_pairs(p, (57, 57)), lambda p: p.write_text("\ta\tb\n0\t1\t2\n1\t3\t4\n")),
     "pairs.parquet": (
         lambda p: read_pairs(p, (57, 57)),

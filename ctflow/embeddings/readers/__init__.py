@@ -6,7 +6,7 @@ unpack more at once than `parts.check_piece` allows. Text has no header: it is d
 into at most an eighth of the memory; so are tensors of PyTorch.
 """
 
-from ctflow.embeddings.readers.flat import Flat, npy, safetensors
+from ctflow.embeddings.readers.flat import Flat, npy
 from ctflow.embeddings.readers.hdf5 import Hdf5
 from ctflow.embeddings.readers.parquet import Parquet
 from ctflow.embeddings.readers.parts import NUMBERS, AmbiguousError, Memory, Part, check_table
@@ -19,6 +19,7 @@ from ctflow.embeddings.readers.registry import (
     ending_of,
     open_raw,
 )
+from ctflow.embeddings.readers.safetensors_files import safetensors
 from ctflow.embeddings.readers.zipped import Zipped
 
 __all__ = [

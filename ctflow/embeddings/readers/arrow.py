@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ctflow.embeddings.readers.arrow_messages import MAGIC, batches
+from ctflow.embeddings.readers.arrow_messages import MAGIC, Batch, batches
 from ctflow.embeddings.readers.lists import choose_columns, refusal, rows_of
 from ctflow.embeddings.readers.parts import check_piece, extra, spans
 from ctflow.storage.reading import readable
@@ -14,7 +14,7 @@ _REMEDY = "write it in smaller record batches"
 _OLD = b"FEA1"
 
 
-class _File:
+class ArrowFile:
     """The record batches of an Arrow IPC file or stream; their sizes are checked when it is opened."""
 
     def __init__(self, path: Path):
@@ -22,13 +22,13 @@ class _File:
         self._arrow = extra("pyarrow", "parquet", self.name)
         size = path.stat().st_size
         with self.readable(), open(path, "rb") as file:
-            if file.read(4) == _OLD:
+            start = file.read(len(MAGIC))
+            if start.startswith(_OLD):
                 raise ValueError("it is of Feather version 1; write it with version 2")
-            file.seek(0)
+            self.is_file = start == MAGIC
             self._batches = list(batches(file, size))
         for number, batch in enumerate(self._batches):
-            most = max(batch.size, batch.unpacked)
-            check_piece(self.name, f"record batch {number}", most, size, _REMEDY)
+            self.check(f"record batch {number}", batch)
         self.counts = [batch.rows for batch in self._batches]
         with self.readable():
             self.schema = self._schema()
@@ -40,22 +40,34 @@ class _File:
         return readable(self.name, "Arrow file", self._arrow.ArrowException, KeyError, NotImplementedError)
 
     def _schema(self) -> Any:
-        with open(self._path, "rb") as file:
-            is_file = file.read(len(MAGIC)) == MAGIC
         with self._arrow.OSFile(self.name) as file:
-            return (self._arrow.ipc.open_file if is_file else self._arrow.ipc.open_stream)(file).schema
+            return (self._arrow.ipc.open_file if self.is_file else self._arrow.ipc.open_stream)(file).schema
+
+    def check(self, what: str, batch: Batch) -> None:
+        """Raise ValueError if a batch unpacks to too much."""
+        most = max(batch.size, batch.unpacked)
+        check_piece(self.name, what, most, self._path.stat().st_size, _REMEDY)
+
+    def start(self, number: int) -> int:
+        """Position of a record batch in the file."""
+        return self._batches[number].start
+
+    def message(self, batch: Batch, head: bytes = b"") -> np.ndarray:
+        """These bytes, followed by the message of a batch."""
+        stream: Any = np.empty(len(head) + batch.size, np.uint8)
+        stream[: len(head)] = np.frombuffer(head, np.uint8)
+        with open(self._path, "rb") as file:
+            file.seek(batch.start)
+            if file.readinto(memoryview(stream)[len(head) :]) < batch.size:
+                raise ValueError("it ends early and was cut after it was opened")
+        return stream
 
     def batch(self, number: int, columns: tuple[str, ...]) -> Any:
         """Some columns of one record batch, which is decoded as the only one of a stream."""
         wanted = self._batches[number]
         fields = [self.schema.get_field_index(name) for name in columns]
         with self.readable():
-            stream: Any = np.empty(len(self._head) + wanted.size, np.uint8)
-            stream[: len(self._head)] = np.frombuffer(self._head, np.uint8)
-            with open(self._path, "rb") as file:
-                file.seek(wanted.start)
-                if file.readinto(memoryview(stream)[len(self._head) :]) < wanted.size:
-                    raise ValueError("it ends early and was cut after it was opened")
+            stream = self.message(wanted, self._head)
             options = self._arrow.ipc.IpcReadOptions(use_threads=False, included_fields=fields)
             source = self._arrow.py_buffer(stream)
             batch = self._arrow.ipc.open_stream(source, options=options).read_next_batch()
@@ -70,7 +82,7 @@ class Arrow:
     """Rows in an Arrow IPC file or stream, decoded one record batch at a time; the last one is kept."""
 
     def __init__(self, path: Path, column: str | None):
-        self.name, self._file = str(path), _File(path)
+        self.name, self._file = str(path), ArrowFile(path)
         counts, types = self._file.counts, {field.name: field.type for field in self._file.schema}
         self._starts = np.cumsum([0, *counts])
         self._chosen = choose_columns(self.name, types, sum(counts), column)
@@ -103,21 +115,6 @@ class Arrow:
     def close(self) -> None:
         """Drop the decoded batch; no file is open between two reads."""
         self._at, self._block = 0, np.empty((0, self.shape[1]), self.dtype)
-
-
-def values(path: Path, name: str) -> list[Any]:
-    """The values of one column of an Arrow file.
-
-    Raises:
-        ValueError: there is no such column, or it is dictionary-encoded.
-    """
-    file = _File(path)
-    if name not in file.schema.names:
-        raise ValueError(f"{path} has no column {name!r}; it holds {', '.join(file.schema.names[:8])}")
-    if str(file.schema.field(name).type).startswith("dictionary"):
-        raise ValueError(f"{path} must hold column {name!r} as plain values, got a dictionary; write it so")
-    found = (file.batch(number, (name,)).column(name).to_pylist() for number in range(len(file.counts)))
-    return [value for values in found for value in values]
 
 
 def _plain(arrow: Any, field: Any) -> Any:

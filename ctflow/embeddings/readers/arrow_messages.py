@@ -1,7 +1,7 @@
 """The record batches of an Arrow IPC stream or file, and the sizes to which they unpack when decoded.
 
 A message is a FlatBuffers table, followed by a body. pyarrow decodes a compressed body without a limit, so
-the sizes that the body states for its buffers are read here. Dictionaries are not needed and left aside.
+the sizes that the body states for its buffers are read here. Dictionaries are needed only for ids.
 """
 
 import struct
@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 
 MAGIC = b"ARROW1"
 _ENDING = 4 + len(MAGIC)  # the length of a file's footer, and the magic word
+_PREFIX = 8  # a mark, and the length of a header
 _MARK = b"\xff\xff\xff\xff"
 _MOST_BYTES = 1 << 24
-_BATCH = 3
-# Field numbers in the tables Message, RecordBatch and Footer.
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+# Field numbers in the tables Message, RecordBatch, DictionaryBatch, Footer, Schema and Field.
 _KIND, _HEADER, _BODY = 1, 2, 3
 _LENGTH, _BUFFERS, _COMPRESSION = 0, 2, 3
-_BLOCKS = 3
+_ID, _DATA, _IS_DELTA = 0, 1, 2
+_FOOTERS_SCHEMA, _BLOCKS = 1, {_DICTIONARY: 2, _BATCH: 3}
+_FIELDS, _ENCODING = 1, 4
 
 
 class Batch(NamedTuple):
@@ -31,39 +34,82 @@ class Batch(NamedTuple):
     """Bytes of the body after decompression."""
 
 
+class Dictionary(NamedTuple):
+    """A message with the values of a dictionary, or with more values for it."""
+
+    values: Batch
+    id: int
+    place: int
+    """Position of the id in the message; 0 if the message leaves it out because it is 0."""
+    is_delta: bool
+
+
 def batches(file: Any, size: int) -> Iterator[Batch]:
     """Yield the record batches of an IPC stream or file of `size` bytes, in order.
 
     Raises:
         ValueError: a message is damaged or cut short, or the end mark is missing.
     """
+    for header, start, whole in _messages(file, size, _BATCH):
+        yield _batch(file, header.table(_HEADER), header.long(_BODY), start, whole)
+
+
+def dictionaries(file: Any, size: int) -> Iterator[Dictionary]:
+    """Yield the dictionaries, as `batches` does."""
+    for header, start, whole in _messages(file, size, _DICTIONARY):
+        found = header.table(_HEADER)
+        batch = _batch(file, found.table(_DATA), header.long(_BODY), start, whole)
+        place = found.place(_ID)
+        yield Dictionary(batch, found.long(_ID), place and place + _PREFIX, found.byte(_IS_DELTA) > 0)
+
+
+def dictionary_ids(file: Any, size: int) -> list[int | None]:
+    """For each column, the id of its dictionary, or None if it has none.
+
+    Raises:
+        ValueError: the schema is damaged.
+    """
+    file.seek(0)
     if file.read(len(MAGIC)) == MAGIC:
-        for start in _starts(file, size):
+        schema = _footer(file, size).table(_FOOTERS_SCHEMA)
+    else:
+        header, _ = _header(file, 0, size)
+        if header is None or header.byte(_KIND) != _SCHEMA:
+            raise ValueError("it does not begin with a schema")
+        schema = header.table(_HEADER)
+    fields = schema.tables(_FIELDS)
+    return [field.table(_ENCODING).long(_ID) if field.has(_ENCODING) else None for field in fields]
+
+
+def _messages(file: Any, size: int, kind: int) -> Iterator[tuple["_Table", int, int]]:
+    """Yield the header, position and size of the messages of a kind, in order."""
+    file.seek(0)
+    if file.read(len(MAGIC)) == MAGIC:
+        for start, *_ in _footer(file, size).structures(_BLOCKS[kind], "<qiiq"):
             header, whole = _header(file, start, size)
-            if header is None or header.byte(_KIND) != _BATCH:
+            if header is None or header.byte(_KIND) != kind:
                 raise ValueError("its footer does not point to record batches")
-            yield _batch(file, header, start, whole)
+            yield header, start, whole
         return
     at = 0
     while True:
         header, whole = _header(file, at, size)
         if header is None:
             return
-        if header.byte(_KIND) == _BATCH:
-            yield _batch(file, header, at, whole)
+        if header.byte(_KIND) == kind:
+            yield header, at, whole
         at += whole
 
 
-def _starts(file: Any, size: int) -> list[int]:
-    """The positions of the record batches, from the footer of a file."""
+def _footer(file: Any, size: int) -> "_Table":
+    """The footer of a file."""
     file.seek(max(size - _ENDING, 0))
     ending = file.read(_ENDING)
     length = int.from_bytes(ending[:4], "little")
     if ending[4:] != MAGIC or not 0 < length <= min(size - _ENDING, _MOST_BYTES):
         raise ValueError("it is cut short or has no footer")
     file.seek(size - _ENDING - length)
-    footer = _Table.root(file.read(length))
-    return [start for start, *_ in footer.structures(_BLOCKS, "<qiiq")]
+    return _Table.root(file.read(length))
 
 
 def _header(file: Any, at: int, size: int) -> tuple["_Table | None", int]:
@@ -71,24 +117,23 @@ def _header(file: Any, at: int, size: int) -> tuple["_Table | None", int]:
     if not 0 <= at < size:
         raise ValueError("it is cut short")
     file.seek(at)
-    prefix = file.read(8)
-    if len(prefix) < 8 or prefix[:4] != _MARK:
+    prefix = file.read(_PREFIX)
+    if len(prefix) < _PREFIX or prefix[:4] != _MARK:
         raise ValueError("its messages are cut short or damaged")
     length = int.from_bytes(prefix[4:], "little")
     if length == 0:
-        return None, 8
+        return None, _PREFIX
     if length > _MOST_BYTES:
         raise ValueError(f"a message has a header of {length} bytes, at most {_MOST_BYTES} are allowed")
     header = _Table.root(file.read(length))
     body = header.long(_BODY)
-    whole = 8 + length + body
+    whole = _PREFIX + length + body
     if body < 0 or at + whole > size:
         raise ValueError("a message is cut short")
     return header, whole
 
 
-def _batch(file: Any, header: "_Table", at: int, whole: int) -> Batch:
-    batch, body = header.table(_HEADER), header.long(_BODY)
+def _batch(file: Any, batch: "_Table", body: int, at: int, whole: int) -> Batch:
     rows = batch.long(_LENGTH)
     if rows < 0:
         raise ValueError("a record batch has a negative length")
@@ -130,7 +175,7 @@ class _Table:
             raise ValueError("a message is damaged")
         return struct.unpack_from(code, self._raw, at)[0]
 
-    def _place(self, field: int) -> int:
+    def place(self, field: int) -> int:
         """Position of a field; 0 if the table does not have it."""
         slot = 4 + 2 * field
         offset = self._number("<H", self._fields + slot) if slot < self._size else 0
@@ -138,30 +183,39 @@ class _Table:
 
     def has(self, field: int) -> bool:
         """Whether the table has the field."""
-        return self._place(field) > 0
+        return self.place(field) > 0
 
     def byte(self, field: int) -> int:
         """A field of one byte, 0 by default."""
-        place = self._place(field)
+        place = self.place(field)
         return self._number("<B", place) if place else 0
 
     def long(self, field: int) -> int:
         """A field of eight bytes, 0 by default."""
-        place = self._place(field)
+        place = self.place(field)
         return self._number("<q", place) if place else 0
 
     def table(self, field: int) -> "_Table":
         """A table inside this one."""
-        place = self._place(field)
+        place = self.place(field)
         if not place:
             raise ValueError("a message has no header")
         return _Table(self._raw, place + self._number("<I", place))
 
     def structures(self, field: int, code: str) -> Iterator[tuple[int, ...]]:
         """The elements of a vector of structures with this layout."""
-        place = self._place(field)
+        place = self.place(field)
         if not place:
             return
         start = place + self._number("<I", place)
         for i in range(self._number("<I", start)):
             yield struct.unpack_from(code, self._raw, start + 4 + struct.calcsize(code) * i)
+
+    def tables(self, field: int) -> Iterator["_Table"]:
+        """The elements of a vector of tables."""
+        place = self.place(field)
+        if not place:
+            return
+        start = place + self._number("<I", place)
+        for at in range(start + 4, start + 4 + 4 * self._number("<I", start), 4):
+            yield _Table(self._raw, at + self._number("<I", at))

@@ -1,8 +1,6 @@
-"""Readers for numbers stored contiguously, row by row or column by column: .npy and .safetensors."""
+"""Readers for numbers stored contiguously, row by row or column by column, as in .npy."""
 
-import json
 import math
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctflow.embeddings.readers import parts
-from ctflow.embeddings.readers.parts import blocks, check_numbers, choose, spans
+from ctflow.embeddings.readers.parts import blocks, spans
 from ctflow.storage.reading import readable
 
-_HEADER_BYTES = 1 << 24
 _NPY_HEADER_BYTES = 10_000
 # Reading over a gap of this many bytes takes about as long as a seek and another read.
 _GAP_BYTES = 1 << 13
@@ -200,52 +197,3 @@ def npy_layout(file: Any) -> Layout:
     if min(shape, default=0) < 0:
         raise ValueError(f"its shape must not be negative, got {shape}")
     return Layout(shape, dtype, file.tell(), by_columns)
-
-
-def safetensors(path: Path, column: str | None) -> Flat:
-    """Open one tensor of a .safetensors file by its header.
-
-    Raises:
-        ValueError: the file or tensor is missing, cut short, or has no floating-point numbers.
-    """
-    with readable(str(path), ".safetensors file"), open(path, "rb") as file:
-        size = path.stat().st_size
-        start = 8 + int.from_bytes(file.read(8), "little")
-        if start > size:
-            raise ValueError(f"its header needs {start} bytes, got {size}")
-        if start > _HEADER_BYTES:
-            raise ValueError(f"its header has {start} bytes, at most {_HEADER_BYTES} are allowed")
-        header = json.loads(file.read(start - 8))
-        if not isinstance(header, dict):
-            raise ValueError("its header names no tensors")
-        found = {key: _tensor(entry) for key, entry in header.items() if key != "__metadata__"}
-    key = choose(str(path), {key: (shape, code) for key, (shape, code, *_) in found.items()}, column)
-    shape, code, first, stop = found[key]
-    check_numbers(str(path), code)
-    dtype = np.dtype(import_module("ml_dtypes").bfloat16 if code == "bfloat16" else code)
-    layout = Layout(shape, dtype, start + first, by_columns=False)
-    promised, there = promised_bytes(layout), min(stop, size - start) - first
-    if promised != there:
-        what = f"{key!r}, {dtype} {list(shape)}, needs {promised} bytes"
-        raise ValueError(f"{path} is cut short: {what}, got {max(there, 0)}; write it again")
-    return Flat(path, layout)
-
-
-def _tensor(entry: Any) -> tuple[tuple[int, ...], str, int, int]:
-    """Shape, NumPy's name of the dtype, first byte and end byte of an entry in a .safetensors header."""
-    match entry:
-        case {"shape": list(shape), "data_offsets": [first, stop], "dtype": str(code)}:
-            pass
-        case _:
-            raise ValueError("its header names no tensors")
-    if any(type(number) is not int or number < 0 for number in (*shape, first, stop)):
-        raise ValueError(f"its header must give integers >= 0, got shape {shape}, offsets {first} and {stop}")
-    names = {
-        "F16": "float16",
-        "BF16": "bfloat16",
-        "F32": "float32",
-        "F64": "float64",
-        "I8": "int8",
-        "U8": "uint8",
-    }
-    return tuple(shape), names.get(code, code), first, stop

@@ -1,15 +1,15 @@
 """Reader of one dataset of an HDF5 file, whose numbers must be in that file."""
 
-import re
 from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ctflow.embeddings.readers import parts
 from ctflow.embeddings.readers.flat import Flat, Layout, promised_bytes
 from ctflow.embeddings.readers.hdf5_chunks import Chunked
+from ctflow.embeddings.readers.hdf5_names import find
 from ctflow.embeddings.readers.parts import (
     check_numbers,
     check_piece,
@@ -21,17 +21,6 @@ from ctflow.embeddings.readers.parts import (
 )
 from ctflow.storage.reading import readable
 
-_MOST_HOPS = 16
-
-
-class _Contents(NamedTuple):
-    """The contents of a file, by name."""
-
-    found: dict[str, tuple[tuple[int, ...], str]]
-    """Shape and dtype of each dataset."""
-    outside: dict[str, str]
-    """For datasets or groups in other files: how the file refers to them, in words."""
-
 
 class Hdf5:
     """One dataset of an HDF5 file."""
@@ -42,45 +31,23 @@ class Hdf5:
         self._file: Any = None
         self._reader: Any = None
         with self._readable(), self._open() as file:
-            contents = self._contents(file)
-            if column is not None and column not in contents.found:
-                column = self._follow(file, column, contents) or column
-        self._key = choose(self.name, contents.found, column)
-        if self._key in contents.outside:
-            raise ValueError(
-                f"{self.name} must hold its numbers itself, got {self._key!r}, "
-                f"{contents.outside[self._key]}; no other file is read: copy the numbers into one file"
-            )
+            listing, column = find(self._h5py, file, column)
+        self._key = choose(self.name, listing.found, column)
+        listing.check_inside(self.name, self._key)
         self._half: int | None = None
-        shape, dtype = contents.found[self._key]
+        shape, dtype = listing.found[self._key]
         (check_numbers(self.name, dtype) if is_both(shape) else check_table(self.name, shape, dtype))
         with self._readable(), self._open() as file:
             dataset = file[self._key]
             self.shape, self.dtype = dataset.shape, dataset.dtype
             chunk = _unpacked_at_once(dataset)
-        check_piece(
-            self.name,
-            f"a chunk {list(chunk)} of {self._key!r}",
-            int(np.prod(chunk, dtype=object)) * self.dtype.itemsize,
-            path.stat().st_size,
-            "write it in smaller chunks",
-        )
+        check_chunk(path, self._key, chunk, self.dtype.itemsize)
 
     def side(self, i: int) -> "Hdf5":
-        """The rows [n, d] of one half of a dataset [2, n, d].
-
-        Raises:
-            ValueError: the dataset is not contiguous.
-        """
-        with self._readable(), self._open() as file:
-            reader = self._choose_reader(file[self._key])
-        if not isinstance(reader, Flat):
-            raise ValueError(
-                f"{self.name} must store [2, n, d] in one piece without chunks, got {self._key!r} stored "
-                "otherwise; write each modality as a dataset of its own"
-            )
+        """The rows [n, d] of one half of a dataset [2, n, d]."""
         found = copy(self)
         found._half, found.shape = i, self.shape[1:]
+        found._file = found._reader = None
         return found
 
     def _readable(self) -> Any:
@@ -90,65 +57,6 @@ class Hdf5:
         # HDF5's own chunk cache is off, because `Chunked` keeps decoded chunks.
         return self._h5py.File(self._path, "r", rdcc_nbytes=0)
 
-    def _contents(self, file: Any) -> _Contents:
-        """All datasets, and all links to other files, which are not followed."""
-        contents = _Contents({}, {})
-
-        def note(key: str, node: Any) -> None:
-            if isinstance(node, self._h5py.Dataset):
-                self._note(contents, key, node)
-
-        def note_link(key: bytes, link: Any) -> None:
-            if link.type not in (self._h5py.h5l.TYPE_HARD, self._h5py.h5l.TYPE_SOFT):
-                self._note_outside(contents, key.decode(), self._target(file, key, link))
-
-        file.visititems(note)
-        file.id.links.visit(note_link, info=True)
-        return contents
-
-    def _note(self, contents: _Contents, key: str, dataset: Any) -> None:
-        contents.found[key] = (dataset.shape or (), _dtype_name(dataset))
-        if reason := _other_files(dataset):
-            contents.outside[key] = reason
-
-    def _note_outside(self, contents: _Contents, key: str, reason: str) -> None:
-        contents.found[key] = ((), reason)
-        contents.outside[key] = reason
-
-    def _target(self, file: Any, key: bytes, link: Any) -> str:
-        """Describe a link that leads out of the file."""
-        if link.type != self._h5py.h5l.TYPE_EXTERNAL:
-            return "a link of an unknown kind"
-        other = file.id.links.get_val(key)[0].decode(errors="replace")
-        return f"an external link to {re.sub('[^ -~]', '?', other)}"
-
-    def _follow(self, file: Any, path: str, contents: _Contents) -> str | None:
-        """Resolve the soft links in a path and return the dataset's own path; None if there is no dataset.
-
-        A path through an external link is recorded in `contents.outside` under the requested name.
-        """
-        kinds, links, hops = self._h5py.h5l, file.id.links, 0
-        done, words = "", _words(path)
-        while words:
-            here = f"{done}/{words.pop(0)}".lstrip("/")
-            key = here.encode()
-            if not isinstance(file[done or "/"], self._h5py.Group) or not links.exists(key):
-                return None
-            link = links.get_info(key)
-            if link.type == kinds.TYPE_HARD:
-                done = here
-            elif link.type == kinds.TYPE_SOFT:
-                target = links.get_val(key).decode()
-                done, words = "" if target.startswith("/") else done, _words(target) + words
-                if (hops := hops + 1) > _MOST_HOPS:
-                    raise ValueError(f"{path!r} goes through more than {_MOST_HOPS} soft links")
-            else:
-                self._note_outside(contents, path, self._target(file, key, link))
-                return path
-        if done not in contents.found and isinstance(node := file[done or "/"], self._h5py.Dataset):
-            self._note(contents, done, node)
-        return done if done in contents.found else None
-
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows into out [k, d]."""
         if self._reader is None:
@@ -156,8 +64,7 @@ class Hdf5:
                 self._file = self._open()
                 self._reader = self._choose_reader(self._file[self._key])
         if isinstance(self._reader, Flat):
-            flat = self._reader if self._half is None else self._reader.side(self._half)
-            flat.read(rows, out)
+            self._reader.read(rows, out)
             return
         with self._readable():
             self._reader.read(rows, out)
@@ -167,12 +74,17 @@ class Hdf5:
         plain = dataset.id.get_type().equal(self._h5py.h5t.py_create(dataset.dtype))
         if dataset.chunks is not None:
             unpacked = int(np.prod(_unpacked_at_once(dataset))) * dataset.dtype.itemsize
-            return Chunked(dataset, plain, self._path.stat().st_size) if unpacked else _Sliced(dataset)
+            if not unpacked:
+                return _Sliced(dataset, self._half)
+            return Chunked(dataset, plain, self._path.stat().st_size, self._half)
         layout = Layout(dataset.shape, dataset.dtype, dataset.id.get_offset() or 0, by_columns=False)
         together = dataset.id.get_create_plist().get_layout() == self._h5py.h5d.CONTIGUOUS
         # A dataset that was never written may have an offset as well, but has no numbers there.
         written = dataset.id.get_storage_size() == promised_bytes(layout)
-        return Flat(self._path, layout) if plain and together and written else _Sliced(dataset)
+        if not (plain and together and written):
+            return _Sliced(dataset, self._half)
+        flat = Flat(self._path, layout)
+        return flat if self._half is None else flat.side(self._half)
 
     def close(self) -> None:
         """Close the file and drop decoded chunks."""
@@ -182,25 +94,20 @@ class Hdf5:
 
 
 class _Sliced:
-    """A dataset whose rows are read by HDF5 itself."""
+    """A dataset [n, d], or one half of [2, n, d], whose rows are read by HDF5 itself."""
 
-    def __init__(self, dataset: Any):
-        self._dataset = dataset
+    def __init__(self, dataset: Any, half: int | None):
+        self._dataset, self._half = dataset, () if half is None else (half,)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows into out [k, d]."""
-        size = self._dataset.shape[1] * self._dataset.dtype.itemsize
+        size = self._dataset.shape[-1] * self._dataset.dtype.itemsize
         step, done = max(1, parts.BLOCK_BYTES // size), 0
         for first, stop in spans(rows):
             for start in range(first, stop, step):
-                piece = self._dataset[start : min(start + step, stop)]
+                piece = self._dataset[(*self._half, slice(start, min(start + step, stop)))]
                 out[done : done + len(piece)] = piece
                 done += len(piece)
-
-
-def _words(path: str) -> list[str]:
-    """The names in a path."""
-    return [word for word in path.split("/") if word not in ("", ".")]
 
 
 def _unpacked_at_once(dataset: Any) -> tuple[int, ...]:
@@ -211,18 +118,12 @@ def _unpacked_at_once(dataset: Any) -> tuple[int, ...]:
     return chunk if whole else (0,)
 
 
-def _dtype_name(dataset: Any) -> str:
-    """NumPy's name of the dtype, or a description of a type that NumPy lacks."""
-    try:
-        return dataset.dtype.name
-    except TypeError as error:  # h5py raises it for a type that NumPy lacks
-        return f"numbers of another kind ({error})"
-
-
-def _other_files(dataset: Any) -> str | None:
-    """If a dataset's numbers are in other files: how it refers to them, in words; else None."""
-    if dataset.is_virtual:
-        return "a virtual dataset, made of parts of other files"
-    if dataset.external is not None:
-        return "a dataset with external storage in other files"
-    return None
+def check_chunk(path: Path, key: str, chunk: tuple[int, ...], size: int) -> None:
+    """Raise ValueError if a chunk with elements of this size in bytes unpacks to too much."""
+    check_piece(
+        str(path),
+        f"a chunk {list(chunk)} of {key!r}",
+        int(np.prod(chunk, dtype=object)) * size,
+        path.stat().st_size,
+        "write it in smaller chunks",
+    )

@@ -22,26 +22,64 @@ _PIECE_BYTES = 1 << 20
 _SLACK_BYTES = 1 << 10
 
 
-class Chunked:
-    """A chunked dataset [n, d], read one band at a time. A band is all chunks of some rows.
+class Chunks:
+    """The chunks of a dataset of any shape, each unpacked within its size."""
 
-    The last band is kept decoded if it is `worth_keeping`, so that calls for consecutive rows do not unpack
-    its chunks again.
+    def __init__(self, dataset: Any, size: int):
+        """Prepare to unpack chunks.
+
+        Args:
+            dataset: an h5py dataset with chunks.
+            size: bytes of one number, or of one other element, in the file.
+
+        Raises:
+            ValueError: its chunks are compressed several times.
+        """
+        self._dataset, self._bytes = dataset, size * int(np.prod(dataset.chunks, dtype=object))
+        self._filters = _filters(dataset)
+        _check_filters([code for code, _ in self._filters])
+        self.decoded = {code for code, _ in self._filters} <= _KNOWN
+        """Whether all filters are undone here. If not, `unpacked` only checks the size."""
+
+    def unpacked(self, place: tuple[int, ...]) -> Any:
+        """The bytes of the chunk that begins at this element; None if it was never written."""
+        stored = self._stored(place)
+        return None if stored is None else unfiltered(*stored, self._bytes)
+
+    def _stored(self, place: tuple[int, ...]) -> tuple[bytes, list[_Filter]] | None:
+        """The stored bytes of a chunk and the filters applied to it; None if it was never written."""
+        dataset = self._dataset.id
+        try:
+            mask, raw = dataset.read_direct_chunk(place)
+        except RuntimeError:
+            if dataset.get_chunk_info_by_coord(place).size:
+                raise
+            return None
+        return raw, [chosen for i, chosen in enumerate(self._filters) if not mask >> i & 1]
+
+
+class Chunked:
+    """A chunked dataset [n, d], or one half of [2, n, d], read one band at a time.
+
+    A band is all chunks of some rows. The last band is kept decoded if it is `worth_keeping`, so that calls
+    for consecutive rows do not unpack its chunks again. A chunk that holds rows of both halves is unpacked
+    once for each half.
     """
 
-    def __init__(self, dataset: Any, plain: bool, file_bytes: int):
+    def __init__(self, dataset: Any, plain: bool, file_bytes: int, half: int | None = None):
         """Prepare to read a dataset.
 
         Args:
             dataset: an h5py dataset.
             plain: whether its numbers are stored in the layout of its NumPy dtype.
             file_bytes: size of the file in bytes.
+            half: which half of a dataset [2, n, d] to read.
         """
-        self._dataset, self._file_bytes = dataset, file_bytes
-        self._filters = _filters(dataset)
-        self._ours = plain and {code for code, _ in self._filters} <= _KNOWN
-        _check_filters([code for code, _ in self._filters])
-        self._first, self._kept = 0, np.empty((0, dataset.shape[1]), dataset.dtype)
+        self._dataset, self._file_bytes, self._half = dataset, file_bytes, half
+        self._shape, self._chunk_shape, self._dtype = dataset.shape[-2:], dataset.chunks[-2:], dataset.dtype
+        self._packed = Chunks(dataset, dataset.id.get_type().get_size())
+        self._ours = plain and self._packed.decoded
+        self._first, self._kept = 0, np.empty((0, self._shape[1]), self._dtype)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows into out [k, d]."""
@@ -54,8 +92,8 @@ class Chunked:
 
     def _read_bands(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write rows that are not in the kept band into out."""
-        (n, d), height = self._dataset.shape, self._dataset.chunks[0]
-        step = max(1, parts.BLOCK_BYTES // (height * d * self._dataset.dtype.itemsize))
+        (n, d), height = self._shape, self._chunk_shape[0]
+        step = max(1, parts.BLOCK_BYTES // (height * d * self._dtype.itemsize))
         for first, stop in spans(np.unique(rows // height)):
             for band in range(first, stop, step):
                 top, bottom = band * height, min(min(band + step, stop) * height, n)
@@ -64,7 +102,7 @@ class Chunked:
 
     def _read_band(self, top: int, bottom: int, rows: np.ndarray, out: np.ndarray) -> None:
         """Write rows of the band [top, bottom), which consists of whole chunks, into out."""
-        d, dtype = self._dataset.shape[1], self._dataset.dtype
+        d, dtype = self._shape[1], self._dtype
         if not worth_keeping((bottom - top) * d * dtype.itemsize, self._file_bytes):
             for row, column, chunk in self._chunks(top, bottom):
                 mine = slice(*np.searchsorted(rows, [row, row + len(chunk)]).tolist())
@@ -73,7 +111,11 @@ class Chunked:
         # The old band is dropped before the next is unpacked, so that memory holds only one.
         self._kept = band = np.empty((0, d), dtype)
         for row, column, chunk in self._chunks(top, bottom):
-            if chunk.shape == (bottom - top, d) == self._dataset.chunks:
+            # A chunk that is the band is kept as it is, unless it holds rows of the other half as well.
+            if chunk.shape == (bottom - top, d) == self._chunk_shape and self._dataset.chunks[:-2] in (
+                (),
+                (1,),
+            ):
                 band = chunk
                 break
             if not len(band):
@@ -84,33 +126,25 @@ class Chunked:
 
     def _chunks(self, top: int, bottom: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield the first row, first column and numbers of every chunk of the band."""
-        d, (height, width) = self._dataset.shape[1], self._dataset.chunks
+        d, (height, width) = self._shape[1], self._chunk_shape
         for row in range(top, bottom, height):
             for column in range(0, d, width):
                 yield row, column, self._chunk(row, column)[: bottom - row, : d - column]
 
     def _chunk(self, row: int, column: int) -> np.ndarray:
-        """All numbers of one chunk; at the edge of the dataset, some of them are beyond it."""
-        shape, dtype = self._dataset.chunks, self._dataset.dtype
-        stored = self._stored(row, column)
-        if stored is None:
-            return np.full(shape, self._dataset.fillvalue, dtype)
-        numbers = unfiltered(*stored, shape[0] * shape[1] * self._dataset.id.get_type().get_size())
+        """All numbers of one half of a chunk; at the edge of the dataset, some of them are beyond it."""
+        shape, depth = self._chunk_shape, self._dataset.chunks[:-2]
+        # A half is in the chunk that begins at half 0 or 1, at this place along the first axis of the chunk.
+        inside = () if self._half is None else (self._half % depth[0],)
+        first = () if self._half is None else (self._half - inside[0],)
+        numbers = self._packed.unpacked((*first, row, column))
+        if numbers is None:
+            return np.full(shape, self._dataset.fillvalue, self._dtype)
         if self._ours:
-            return np.frombuffer(numbers, dtype).reshape(shape)
+            return np.frombuffer(numbers, self._dtype).reshape(self._dataset.chunks)[inside]
         # The size was checked above. HDF5 does the rest, because it knows other filters and number types.
-        return self._dataset[row : row + shape[0], column : column + shape[1]]
-
-    def _stored(self, row: int, column: int) -> tuple[bytes, list[_Filter]] | None:
-        """The stored bytes of a chunk and the filters applied to it; None if it was never written."""
-        dataset = self._dataset.id
-        try:
-            mask, raw = dataset.read_direct_chunk((row, column))
-        except RuntimeError:
-            if dataset.get_chunk_info_by_coord((row, column)).size:
-                raise
-            return None
-        return raw, [chosen for i, chosen in enumerate(self._filters) if not mask >> i & 1]
+        half = () if self._half is None else (self._half,)
+        return self._dataset[(*half, slice(row, row + shape[0]), slice(column, column + shape[1]))]
 
 
 def _filters(dataset: Any) -> list[_Filter]:

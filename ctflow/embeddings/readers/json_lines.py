@@ -1,4 +1,7 @@
-"""Reader of JSON: one object or list per line (.jsonl, .ndjson), or one array of them (.json)."""
+"""Reader of JSON: one object or list per line (.jsonl, .ndjson), or one array of them (.json).
+
+A .json may also be one object that holds all rows, such as {"image": [[…], …], "text": [[…], …]}.
+"""
 
 import json
 from collections.abc import Iterator
@@ -7,12 +10,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ctflow.embeddings.readers.text import LINE, Decoded, choose_columns, is_number, lines, numbers
+from ctflow.embeddings.readers.json_objects import Object
+from ctflow.embeddings.readers.json_text import CHUNK, SPACE, Text
+from ctflow.embeddings.readers.text import Decoded, choose_columns, is_number, lines, numbers
 from ctflow.storage.reading import readable
 
 _KIND = "file of JSON objects or lists, one per line or in one array"
-_CHUNK = 1 << 20
-_SPACE = " \t\r\n"
 
 
 def json_lines(path: Path, column: str | None) -> Decoded:
@@ -21,6 +24,9 @@ def json_lines(path: Path, column: str | None) -> Decoded:
     Raises:
         ValueError: no members, or several, of the objects may be the rows; or a record is damaged.
     """
+    if (whole := whole_object(path)) is not None:
+        key = whole.choose(column)
+        return Decoded(path, key, whole.rows(key))
     first = next(records(path), None)
     if first is None:
         raise ValueError(f"{path} must have n >= 2 rows, got none")
@@ -40,6 +46,16 @@ def json_lines(path: Path, column: str | None) -> Decoded:
     return Decoded(path, name, _rows(path, members))
 
 
+def whole_object(path: Path) -> Object | None:
+    """The one object of a .json that holds all rows in lists of lists; None if this is another file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    with readable(str(path), _KIND):
+        return Object.of(path) if path.suffix.lower() == ".json" else None
+
+
 def records(path: Path) -> Iterator[dict[str, Any] | list[Any]]:
     """The objects or lists of the file, one by one.
 
@@ -56,9 +72,9 @@ def records(path: Path) -> Iterator[dict[str, Any] | list[Any]]:
 
 def _is_array(file: TextIO) -> bool:
     """Whether the file is one array of objects or lists; the position is reset."""
-    start = file.read(_CHUNK).lstrip(_SPACE)
+    start = file.read(CHUNK).lstrip(SPACE)
     file.seek(0)
-    return start[:1] == "[" and start[1:].lstrip(_SPACE)[:1] in ("{", "[", "]")
+    return start[:1] == "[" and start[1:].lstrip(SPACE)[:1] in ("{", "[", "]")
 
 
 def _by_line(file: TextIO) -> Iterator[Any]:
@@ -72,7 +88,7 @@ def _by_line(file: TextIO) -> Iterator[Any]:
 
 def _array(file: TextIO) -> Iterator[Any]:
     """The elements of one array, decoded one at a time."""
-    text = _Text(file)
+    text = Text(file)
     text.skip("[")
     while not text.skip("]"):
         yield text.element()
@@ -80,48 +96,6 @@ def _array(file: TextIO) -> Iterator[Any]:
             raise ValueError("an element of the array is not followed by a comma or its end")
     if text.following():
         raise ValueError("there is something after the array")
-
-
-class _Text:
-    """A window that moves forward through a file."""
-
-    def __init__(self, file: TextIO):
-        self._file, self._text, self._at = file, "", 0
-        self._decode = json.JSONDecoder().raw_decode
-
-    def following(self) -> str:
-        """The next character that is not white space; empty at the end."""
-        while True:
-            while self._at < len(self._text) and self._text[self._at] in _SPACE:
-                self._at += 1
-            if self._at < len(self._text) or not self._more():
-                return self._text[self._at : self._at + 1]
-
-    def skip(self, sign: str) -> bool:
-        """Go past this sign if it is next."""
-        there = self.following() == sign
-        self._at += there
-        return there
-
-    def element(self) -> Any:
-        """Decode the next value."""
-        self.following()
-        while True:
-            try:
-                value, self._at = self._decode(self._text, self._at)
-                return value
-            except json.JSONDecodeError as error:
-                if len(self._text) - self._at > LINE:
-                    raise ValueError(f"an element is damaged or longer than {LINE} characters") from None
-                if not self._more():
-                    raise ValueError(f"it ends early or is damaged: {error.msg}") from None
-
-    def _more(self) -> bool:
-        """Drop what was used and read on; False at the end of the file."""
-        rest = self._text[self._at :]
-        more = self._file.read(max(_CHUNK, len(rest)))
-        self._text, self._at = rest + more, 0
-        return bool(more)
 
 
 def _kind(value: Any) -> str:

@@ -17,7 +17,11 @@ _BUFFER_BYTES, _LEAST_BUFFER = 1 << 20, 1 << 13
 _LEVEL_BYTES = 4
 _ID_BYTES = 64
 """Bytes of an id as a Python object."""
-_PLAIN = ("int", "uint", "string", "large_string", "dictionary<values=string", "dictionary<values=int")
+_PLAIN = tuple(
+    f"{start}{kind}"
+    for start in ("", "dictionary<values=")
+    for kind in ("int", "uint", "string", "large_string")
+)
 _REMEDY = "write it in smaller row groups and pages (row_group_size=, data_page_size=)"
 
 
@@ -184,5 +188,13 @@ def values(path: Path, name: str) -> list[Any]:
                     raise ValueError(f"column {name!r} is in another file")
                 _check_pages(path, f"row group {group}", [list(_pages(path, raw, column))], _ID_BYTES)
             for batch in file.iter_batches(columns=[name]):
-                found += batch.column(0).to_pylist()
+                found += _listed(batch.column(0))
     return found
+
+
+def _listed(column: Any) -> list[Any]:
+    """The values of a column; rows with one entry of a dictionary share one object, however long it is."""
+    if not hasattr(column, "dictionary"):
+        return column.to_pylist()
+    entries = column.dictionary.to_pylist()
+    return [None if i is None else entries[i] for i in column.indices.to_pylist()]

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from ctflow.embeddings.readers.arrow import Arrow
-from ctflow.embeddings.readers.flat import npy, safetensors
+from ctflow.embeddings.readers.flat import npy
 from ctflow.embeddings.readers.hdf5 import Hdf5
 from ctflow.embeddings.readers.json_lines import json_lines
 from ctflow.embeddings.readers.parquet import Parquet
 from ctflow.embeddings.readers.parts import Part, check_held, check_promise, check_table
+from ctflow.embeddings.readers.safetensors_files import safetensors
 from ctflow.embeddings.readers.separated import separated
 from ctflow.embeddings.readers.tensors import tensors
 from ctflow.embeddings.readers.text import SAVE
@@ -32,9 +33,11 @@ READERS: dict[str, Callable[[Path, str | None], Any]] = {
     ".json": json_lines,
     ".h5": Hdf5,
     ".hdf5": Hdf5,
+    ".hdf": Hdf5,
+    ".he5": Hdf5,
 }
 """The reader of each ending."""
-ARRAYS = (".npy", ".npz", ".safetensors", ".parquet", ".h5", ".hdf5")
+ARRAYS = (".npy", ".npz", ".safetensors", ".parquet", ".h5", ".hdf5", ".hdf", ".he5")
 """Endings of files that are taken for the shards of a folder, whatever other files lie beside them."""
 _NAMELESS = (".npy",)
 _FAISS = "np.save('rows.npy', faiss.read_index({path!r}).reconstruct_n())"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctflow.embeddings.readers import parts
 from ctflow.embeddings.readers.flat import Flat, Layout, half, npy_layout, promised_bytes, read_rows
+from ctflow.embeddings.readers.id_arrays import check_ids, listed
 from ctflow.embeddings.readers.parts import choose, gather, worth_keeping
 from ctflow.storage.reading import readable
 
@@ -34,14 +35,8 @@ class Zipped:
 
     def __init__(self, path: Path, column: str | None):
         self.name, self._path = str(path), path
-        with self._readable(), zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.removesuffix(".npy"): _member(archive, info)
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-            }
-        found = {key: (member.layout.shape, member.layout.dtype.name) for key, member in members.items()}
-        key = choose(self.name, found, column)
+        members = _members(path)
+        key = choose(self.name, _kinds(members), column)
         self._info, self._layout = members[key]
         if not self._layout.dtype.hasobject and promised_bytes(self._layout) < self._bytes_of_array():
             raise ValueError(
@@ -54,8 +49,7 @@ class Zipped:
         self._kept: np.ndarray | None = None
 
     def _readable(self) -> Any:
-        # zipfile raises RuntimeError if a member is encrypted or its compression is unknown.
-        return readable(self.name, ".npz file", RuntimeError, KeyError)
+        return _readable(self._path)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Write the rows into out [k, d]; if this fails, close the archive."""
@@ -140,6 +134,42 @@ class Zipped:
                 with suppress(OSError):
                     file.close()
         self._archive = self._stream = self._kept = None
+
+
+def values(path: Path, name: str) -> list[Any]:
+    """The ids in one array [n] of an .npz file.
+
+    Raises:
+        ValueError: there is no such array, it is damaged or too large, or holds no ids.
+    """
+    members = _members(path)
+    key = choose(str(path), _kinds(members), name)
+    info, layout = members[key]
+    check_ids(path, key, layout.shape, layout.dtype.name)
+    with _readable(path), zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        found = listed(np.lib.format.read_array(file, allow_pickle=False))
+        file.read(1)  # at the end, zipfile compares the checksum
+    return found
+
+
+def _readable(path: Path) -> Any:
+    # zipfile raises RuntimeError if a member is encrypted or its compression is unknown.
+    return readable(str(path), ".npz file", RuntimeError, KeyError)
+
+
+def _members(path: Path) -> dict[str, _Member]:
+    """The arrays in the archive, by name."""
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        return {
+            info.filename.removesuffix(".npy"): _member(archive, info)
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+
+
+def _kinds(members: dict[str, _Member]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each array."""
+    return {key: (member.layout.shape, member.layout.dtype.name) for key, member in members.items()}
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:

@@ -191,7 +191,22 @@ JSON = {
     ),
     "scalars.jsonl": (text("1\n2\n"), "record 0 is '1'"),
     "columns.json": (lambda path: LISTS.to_json(path), "got one object with all rows inside; write it with"),
-    "object.json": (lambda path: dump(path, {"image": ROWS.tolist()}), "got one object with all rows inside"),
+    "one_row.json": (lambda path: dump(path, {"image": ROWS[:1].tolist()}), "must have n >= 2 rows"),
+    "tables.json": (
+        lambda path: dump(path, {"a": ROWS.tolist(), "b": ROWS.tolist()}),
+        "got a [60, 8] float64, b [60, 8] float64; name one with column (--column)",
+    ),
+    "ragged_object.json": (text('{"a": [[0.6, 0.8], [1, 0], [1]]}'), "row 2 has length 1, but the first row"),
+    "null_object.json": (text('{"a": [[0.6, 0.8], [1, 0], [1, null]]}'), "row 2 holds null, which is no num"),
+    "scalar_object.json": (text('{"a": [[0.6, 0.8], [1, 0], 1]}'), "row 2 of 'a' is no list; drop such rows"),
+    "twice_object.json": (
+        text('{"a": [[0.6, 0.8], [1, 0]], "a": [[0.6, 0.8], [1, 0]]}'),
+        "it holds 'a' twice",
+    ),
+    "torn_object.json": (text('{"a": [[0.6, 0.8], [1, 0], [0.6'), "it ends early or is damaged"),
+    "tail_object.json": (text('{"a": [[0.6, 0.8], [1, 0]]} {}'), "there is something after the object"),
+    "words_object.json": (text('{"a": [["b"], ["c"]]}'), "got one object with all rows inside"),
+    "deep_object.json": (text('{"a": ' + "[" * 100_000), "must be a readable file of JSON"),
     "cubes.jsonl": (
         lambda path: in_lines(path, [{"e": ROWS[:2].tolist()}] * 3),
         "got one object with all rows",

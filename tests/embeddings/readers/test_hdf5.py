@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ctflow.embeddings import open_embeddings
+from ctflow.embeddings import open_embeddings, open_pair
 from ctflow.embeddings.readers import hdf5_chunks, parts
 from tests.embeddings.test_embeddings import unit
 
@@ -111,6 +111,81 @@ def test_unusual_places_give_the_rows(tmp_path, monkeypatch):
         found = open_embeddings(tmp_path / name)
         np.testing.assert_allclose(found.rows(slice(None)), rows, atol=1e-15)
         np.testing.assert_allclose(found.rows(np.array([4, 0, 2])), rows[[4, 0, 2]], atol=1e-15)
+
+
+OTHER = unit(np.random.default_rng(8).standard_normal((N, D)))
+BOTH = {
+    "one side": {"chunks": (1, 50, 7), "compression": "gzip"},
+    "both sides": {"chunks": (2, 50, 7), "compression": "gzip", "shuffle": True, "fletcher32": True},
+    "beyond both sides": {"chunks": (3, 600, 30), "compression": "gzip", "maxshape": (None, None, None)},
+    "one chunk": {"chunks": (2, N, D), "compression": 9},
+    "one chunk per side": {"chunks": (1, N, D), "shuffle": True},
+    "lzf": {"chunks": (2, 40, 11), "compression": "lzf", "shuffle": True},
+    "automatic chunks": {"chunks": True, "compression": "lzf"},
+    "without filters": {"chunks": (2, 100, 11)},
+}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
+@pytest.mark.parametrize("kind", BOTH)
+def test_both_sides_of_a_chunked_dataset(kind, dtype, kept, tmp_path, monkeypatch):
+    """Also where the chunks without filters are larger than what is unpacked at once."""
+    if not kept:
+        monkeypatch.setattr(hdf5_chunks, "worth_keeping", lambda size, stored: False)
+    monkeypatch.setattr(parts, "BLOCK_BYTES", 1000)
+    sides = [rows.astype(dtype) for rows in (ROWS, OTHER)]
+    x, y = open_pair(write(tmp_path / "a.h5", np.stack(sides), **BOTH[kind]))
+    for seed in (0, 1):  # in turn, as a diagnosis reads them
+        rows = np.random.default_rng(seed).permutation(N)[:99]
+        for z, side in zip((x, y), sides, strict=True):
+            np.testing.assert_allclose(z.rows(rows), unit(side.astype(float))[rows], atol=1e-7)
+    for z, side in zip((x, y), sides, strict=True):
+        np.testing.assert_allclose(z.rows(slice(None)), unit(side.astype(float)), atol=1e-7)
+    assert (x.shape, x.label, y.label) == ((N, D), "a[0]", "a[1]")
+
+
+@pytest.mark.parametrize(("chunks", "most"), [((1, 40, 11), 14), ((2, 40, 11), 14), ((2, 97, 4), 18)])
+def test_each_side_unpacks_a_chunk_once(chunks, most, unpacked, tmp_path):
+    path = write(tmp_path / "a.h5", np.stack([ROWS, OTHER]), chunks=chunks, compression="gzip")
+    for z in open_pair(path):
+        unpacked.clear()
+        z.rows(slice(None))
+        assert len(unpacked) == most
+        assert set(unpacked) == {int(np.prod(chunks)) * 8}
+
+
+def test_chunks_of_both_sides_are_bounded_like_others(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5", np.stack([ROWS, OTHER]), chunks=(2, 60, 11), compression="gzip")
+    damage(path, lambda raw: zlib.compress(bytes(10**7)), (0, 60, 0))
+    for z in open_pair(path):
+        z.rows(slice(60))
+        with pytest.raises(ValueError, match="unpacks to more than"):
+            z.rows(slice(60, 62))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("e", (2, N, D), "f8", fillvalue=D**-0.5, chunks=(2, 60, 11))[1, :60] = OTHER[:60]
+    x, y = open_pair(tmp_path / "b.h5")
+    np.testing.assert_allclose(x.rows(slice(60, 200)), D**-0.5, atol=1e-15)
+    np.testing.assert_allclose(y.rows(slice(60)), OTHER[:60], atol=1e-15)
+    path = write(tmp_path / "c.h5", np.stack([ROWS, OTHER]), chunks=(2, N, D), compression="gzip")
+    monkeypatch.setattr(parts, "host_bytes", lambda: 8 * 2 * N * D * 8 - 8)
+    with pytest.raises(ValueError, match=r"a chunk \[2, 523, 11\] of 'e' unpacks to 89.9 KiB, at most 89.9"):
+        open_pair(path)
+
+
+def test_both_sides_of_numbers_that_numpy_lacks(tmp_path):
+    space = h5py.h5s.create_simple((2, N, D))
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        h5py.Dataset(h5py.h5d.create(file.id, b"e", odd_float(), space))[:] = np.stack([ROWS, OTHER])
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((2, 60, 11))
+    plist.set_deflate(4)
+    with h5py.File(tmp_path / "packed.h5", "w") as file:
+        h5py.Dataset(h5py.h5d.create(file.id, b"e", odd_float(), space, plist))[:] = np.stack([ROWS, OTHER])
+    for name in ("plain.h5", "packed.h5"):
+        x, y = open_pair(tmp_path / name, normalize=True)
+        np.testing.assert_allclose(x.rows(slice(None)), ROWS, atol=2e-6)
+        np.testing.assert_allclose(y.rows(np.array([400, 3])), OTHER[[400, 3]], atol=2e-6)
 
 
 @pytest.mark.parametrize("chunks", [None, (50, 4), (523, 11)])

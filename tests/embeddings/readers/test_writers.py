@@ -82,6 +82,9 @@ TEXT = {
     "polars.json": lambda path: POLARS.write_json(path),
     "lists.json": lambda path: dump(path, ROWS.tolist()),
     "records.json": lambda path: dump(path, LISTS.to_dict("records"), indent=1),
+    "member.json": lambda path: dump(path, {"model": "a", "ids": NAMES, "rows": ROWS.tolist()}, indent=1),
+    "split.json": lambda path: WIDE.to_json(path, orient="split"),
+    "lines.json": lambda path: in_lines(path, [{"vector": [row]} for row in ROWS.tolist()]),
     "lists.jsonl": lambda path: in_lines(path, ROWS.tolist()),
     "nested.jsonl": lambda path: in_lines(path, [{"text": "a", "vector": [row]} for row in ROWS.tolist()]),
 }
@@ -140,8 +143,8 @@ def test_columns_of_several_groups_are_told_apart_by_their_stem(tmp_path):
 
 def test_blocks_of_text_do_not_matter(tmp_path, monkeypatch):
     monkeypatch.setattr("ctflow.embeddings.readers.parts.BLOCK_BYTES", 7 * 64)
-    monkeypatch.setattr("ctflow.embeddings.readers.json_lines._CHUNK", 50)
-    for name in ("wide.csv", "lists.json", "polars.ndjson"):
+    monkeypatch.setattr("ctflow.embeddings.readers.json_text.CHUNK", 50)
+    for name in ("wide.csv", "lists.json", "member.json", "polars.ndjson"):
         TEXT[name](tmp_path / name)
         found = open_embeddings(tmp_path / name)
         np.testing.assert_allclose(found.rows(slice(None)), ROWS, atol=1e-7)
@@ -168,6 +171,9 @@ SIDES = {
     "wide.jsonl": lambda path: both_wide().to_json(path, orient="records", lines=True),
     "lists.jsonl": lambda path: in_lines(
         path, [{"image": x, "text": y} for x, y in zip(ROWS.tolist(), OTHER.tolist(), strict=True)]
+    ),
+    "members.json": lambda path: dump(
+        path, {"image": ROWS.tolist(), "ids": NAMES, "none": [], "text": OTHER.tolist(), "model": {"a": [1]}}
     ),
     "lists.feather": lambda path: pd.DataFrame({"image": list(ROWS), "text": list(OTHER)}).to_feather(path),
 }
