@@ -124,7 +124,7 @@ def _is_row(value: Any) -> bool:
 
 def _shape(elements: Iterator[Any]) -> tuple[tuple[int, ...], str]:
     """Shape and kind of a member."""
-    first = next(elements, None)
+    first: Any = next(elements, None)
     count = sum(1 for _ in elements) + (first is not None)
     if _is_row(first):
         return (count, len(first)), "float64"
