@@ -22,9 +22,9 @@ def open_embeddings(
     """Open a file of embeddings, or a folder of shards, ordered by the numbers in their names.
 
     The formats are .npy, .npz, .safetensors; .pt and .pth (need ctflow[torch]); .parquet, .arrow and .feather
-    (need ctflow[parquet]); .csv, .tsv, .jsonl, .ndjson and .json; .h5, .hdf5, .hdf and .he5 (need ctflow[hdf5]).
-    Only headers are read here, except of text and tensors, which are decoded once; rows are read and checked by
-    `Embeddings.rows`.
+    (need ctflow[parquet]); .csv, .tsv, .jsonl, .ndjson and .json; .h5, .hdf5, .hdf and .he5 (need
+    ctflow[hdf5]). Only headers are read here, except of text and tensors, which are decoded once; rows are
+    read and checked by `Embeddings.rows`.
 
     Args:
         path: a file; a folder of files that share one of these endings, or of folders `key=value` with such
