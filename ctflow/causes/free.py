@@ -77,7 +77,7 @@ class FreeRows(NamedTuple):
         return {
             "gradient flow": self.flow,
             "Adam": self.adam,
-            f"Adam, control {self.strength:.3g}": self.controlled,
+            f"Adam, penalty {self.strength:.3g}": self.controlled,
         }
 
     @property

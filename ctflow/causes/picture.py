@@ -70,7 +70,7 @@ def _rows(ax: Any, e: "Explanation") -> None:
     )
     for name, color, marker in (("adam", pl.GREEN, "s"), ("controlled", pl.PURPLE, "^")):
         paths = [getattr(f, name) for f in e.free]
-        label = "Adam, end" if name == "adam" else f"control {e.free[-1].strength:.3g}, end"
+        label = "Adam, end" if name == "adam" else "Adam with penalty, end"
         ax.plot(rows, [p.gap[-1] / p.gap[0] for p in paths], color=color, marker=marker, label=label)
     ax.set_xscale("log")
     ax.set_xticks(rows, [str(n) for n in rows])

@@ -51,7 +51,7 @@ def _free_sections(e: "Explanation") -> list[Section]:
         fg.curve("gradient flow", rows, [f.kept for f in e.free], RED, 0, mode="lines+markers"),
         fg.curve("Adam, at the end", rows, [_left(f.adam) for f in e.free], GREEN, 1, mode="lines+markers"),
         fg.curve(
-            "control, at the end",
+            "Adam with penalty, at the end",
             rows,
             [_left(f.controlled) for f in e.free],
             PURPLE,
@@ -83,7 +83,8 @@ def _free_sections(e: "Explanation") -> list[Section]:
     )
     text = (
         "Free rows set out from the embeddings and descend the loss of the same pairs, without an encoder. "
-        "A vertical path loses loss and keeps the gap: the gap is neutral to the loss.",
+        "All paths start at the rows as they are. Where a path falls, the loss is lost and the gap stays; "
+        "where it runs level, the gap closes at the same loss.",
         *e.words[1:],
     )
     tables = tuple(Folded(title, (Table(head, cells),)) for title, head, cells in e.tables())

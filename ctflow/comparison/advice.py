@@ -135,7 +135,7 @@ def _advice(
         said.append(f"{name} changes scores and moves no rows; use ct.corrections.{name} to compute scores.")
         moving = [c for c in good if c.outcome.method not in SCORINGS]
         said += [
-            f"Best of the corrections that move rows: {_label(c.outcome)}. "
+            f"Best of the corrections that move rows and lower no recall: {_label(c.outcome)}. "
             f"{_in_full(called, c, none, purpose)}"
             for c in moving[:1]
         ]

@@ -72,9 +72,21 @@ def section(found: Comparison, command: str) -> Section:
         "corpus of both modalities, and measured on the other half: "
         f"{found.held_out} pairs, fewer than above, so recall is higher.",
         *advice,
-        f"More rows, other purposes{left}: `{command}`.",
+        *_how(found, command),
+        f"For more rows, other purposes{left}, run `{command}`.",
     )
     return Section(_TITLE, text, (_figure(found), _table(found), _explained(found)), _finding(found))
+
+
+def _how(found: Comparison, command: str) -> tuple[str, ...]:
+    """How to use the recommended correction."""
+    method = found.recommended
+    if not method:
+        return ()
+    if method in SCORINGS:
+        return (f"To use it, rank by the scores of `ctflow.corrections.{method}(x, y)` in place of cosines.",)
+    apply = f"{command} --purpose mixed --method {method} --out corrected"
+    return (f"To use it, run `{apply}`: it writes the corrected rows, and the map for new ones.",)
 
 
 def _finding(found: Comparison) -> str:
@@ -89,9 +101,8 @@ def _finding(found: Comparison) -> str:
         for method in ("none", name)
     )
     return (
-        f"of the corrections measured below, {name} is recommended, which brings recall@1 in a "
-        "corpus of both "
-        f"from {before:.1%} to {after:.1%} among {found.held_out} held-out pairs"
+        f"of the corrections measured below, {name} is recommended, which brings recall@1 in such an index "
+        f"from {before:.1%} to {after:.1%} among {found.held_out} held-out pairs (fewer, hence easier)"
     )
 
 

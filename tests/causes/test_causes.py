@@ -260,18 +260,18 @@ def test_an_explanation_says_what_its_numbers_say(explained, tmp_path):
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
-        (0.95, "is neutral to the loss of these pairs. A weak control (0.01 times the divergence)"),
+        (0.95, "neither needs nor closes the gap (it is neutral)"),
         (0.5, "keep 50% of the gap while they lose the loss; something other than the loss"),
-        (0.05, "the loss closes the gap, so something other than the loss of these pairs"),
+        (0.05, "lose the gap together with the loss, so something other than the loss of these pairs"),
     ],
 )
 def test_the_summary_follows_the_share_that_is_kept(explained, kept, said):
     free = tuple(f._replace(kept=kept) for f in explained.free)
     e = dataclasses.replace(explained, free=free)
-    assert len(e.summary) == 3
+    assert len(e.summary) == 4
     assert f"{e.gap:.3g} apart" in e.summary[0]
-    assert said in e.summary[2]
-    assert e.summary[2] in e.to_html()
+    assert said in e.summary[1]
+    assert e.summary[1] in e.to_html()
 
 
 @pytest.mark.long

@@ -469,3 +469,45 @@ def test_help_is_instant():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "embeddings" in done.stdout
+
+
+@pytest.mark.long
+def test_why_takes_files_and_writes_what_it_says(here, monkeypatch, capsys):
+    (here / "epoch_1").mkdir()
+    for name in ("image", "text"):
+        np.save(here / "epoch_1" / f"{name}.npy", np.load(f"{name}.npy")[:, ::-1].copy())
+    words = ("why", "image.npy", "text.npy", "--logit-scale", "10", "--max-free", "40", "--out", "w")
+    start = ("--start", "epoch_1/image.npy", "epoch_1/text.npy")
+    assert call(monkeypatch, *words, *start) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("The means of image and text are ")
+    assert "The start: " in printed
+    content = json.loads((here / "w" / "why.json").read_text())
+    assert content["settings"]["temperature"] == 0.1
+    assert content["settings"]["command"] == "ctflow " + " ".join((*words, *start))
+    assert content["summary"][0] in printed
+    assert content["start"]["gap"] == pytest.approx(content["gap"], rel=1e-5)
+    report = ("diagnose", "image.npy", "text.npy", "--logit-scale", "10", "--max-gallery", "1000", *QUICK)
+    assert call(monkeypatch, *report, "--out", "r") == 0
+    loss = json.loads((here / "r" / "report.json").read_text())
+    values = {metric["name"]: metric["value"] for metric in loss["metrics"]}
+    line = content["loss_against_gap"]
+    assert line["loss"][line["here"]] == pytest.approx(values["in_batch_loss"], abs=1e-6)
+    assert call(monkeypatch, *words) == 2
+    assert "w already holds why.json" in capsys.readouterr().err
+
+
+def test_track_follows_a_folder(here, monkeypatch, capsys):
+    run = here / "run"
+    run.mkdir()
+    rows = {name: np.load(f"{name}.npy") for name in ("image", "text")}
+    for step, name in ((2, "image"), (10, "text")):
+        np.savez(run / f"step_{step}.npz", image=rows["image"], text=rows[name])
+    words = ("track", "run", "--logit-scale", "10", "--columns", "image", "text", "--out", "t")
+    assert call(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert "first at step 10" in printed
+    table = io.read_csv(here / "t" / "track.csv")
+    assert table["step"].tolist() == [2, 10]
+    assert table["centroid_gap"][0] == pytest.approx(0, abs=1e-6)
+    assert table["centroid_gap"][1] > 0.1

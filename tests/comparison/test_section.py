@@ -26,7 +26,8 @@ def test_gains_and_costs_are_those_of_the_comparison():
     assert ("translation", "shifts text so that its mean becomes that of image") in folded.parts[0].rows
     rows = {row[0]: row for row in table.rows}
     assert set(rows) == {*METHODS, *SCORINGS} - {"cca"}
-    assert section.text[-1] == "More rows, other purposes and cca: `ctflow correct`."
+    assert section.text[-1] == "For more rows, other purposes and cca, run `ctflow correct`."
+    assert section.text[-2].startswith("To use it, ")
     assert table.head[2] == "recall@1 image → text"
     before, after = (float(rows[name][4].split()[0]) for name in ("none", "centring"))
     assert rows["centring"][4] == f"{after:.3f} ({after - before:+.3f})"

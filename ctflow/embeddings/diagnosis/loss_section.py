@@ -39,8 +39,8 @@ def loss_section(report: Report, x: Embeddings, y: Embeddings, pairs: Any = None
     line = loss_against_gap(unit(x.rows(block.x)), unit(y.rows(block.y)), block, temperature)
     text = (
         f"Closing the gap by moving whole modalities {line.change} here and takes "
-        f"recall@1 from {line.recall[0]:.1%} to {line.recall[1]:.1%}. Whether rows that may "
-        f"rearrange would keep the gap is what `{report.settings.get('why', 'ctflow why')}` computes.",
+        f"recall@1 from {line.recall[0]:.1%} to {line.recall[1]:.1%}. To see whether "
+        f"rows that may rearrange would keep the gap, run `{report.settings.get('why', 'ctflow why')}`.",
     )
     return (line_section(line, temperature, text),)
 
@@ -56,11 +56,12 @@ def line_section(line: LossAgainstGap, temperature: float, text: tuple[str, ...]
     figure = Figure(
         "loss-against-gap",
         data,
-        fg.layout("centroid gap (negative: the means have passed each other)", "in-batch loss (nats)"),
+        fg.layout("centroid gap", "in-batch loss (nats)"),
         described=f"The loss is {line.loss[line.here]:.4f} nats now and {line.loss[line.closed]:.4f} with "
         f"the gap closed; the lowest is {line.loss[line.least]:.4f}, at a gap of {line.gap[line.least]:.3f}.",
         caption=f"{line.rows[0]} rows as one batch at temperature {temperature:g}. Both modalities are moved "
-        "along the line between their means, and all rows are brought back to the sphere.",
+        "along the line between their means, and all rows are brought back to the sphere. The gap is "
+        "negative where the means have passed each other.",
     )
     return Section("What the loss says about the gap", text, (figure,))
 

@@ -89,14 +89,15 @@ def what_to_do(report: "Report", finding: str = "") -> str:
         )
     (a, b), across, mixed = report.names, view.partners.across, view.partners.mixed
     n, m = map(len, view.rows)
-    alone = f"{n} rows of the other modality alone" if n == m else f"{m} rows of {b} and {n} of {a} alone"
+    alone = f"{n} rows of the other modality" if n == m else f"{m} rows of {b} and {n} of {a}"
+    shared = f"if {a} and {b} share one index, so that a query meets rows of its own modality too"
     numbers = (
-        f"there the partner comes first for {mixed[0]:.1%} of the queries ({a} → {b}) and {mixed[1]:.1%} "
-        f"({b} → {a}), against {across[0]:.1%} and {across[1]:.1%} among {alone}"
+        f"its partner comes first in {mixed[0]:.1%} of cases ({a} → {b}) and {mixed[1]:.1%} ({b} → {a}), "
+        f"against {across[0]:.1%} and {across[1]:.1%} if only {alone} are searched"
     )
     if not report.detected:
-        return f"There is no gap to correct in a corpus of both modalities: {numbers}."
+        return f"There is no gap to correct: {shared}, {numbers}."
     step = finding or f"`{report.settings.get('correct', _PYTHON)}` measures what corrections gain and cost"
     if np.mean(mixed) < _KEPT * np.mean(across):
-        return f"Search in a corpus of both modalities suffers: {numbers}; {step}."
-    return f"Search in a corpus of both modalities hardly suffers: {numbers}; {step}."
+        return f"Search suffers {shared}: {numbers}; {step}."
+    return f"Search hardly suffers {shared}: {numbers}; {step}."

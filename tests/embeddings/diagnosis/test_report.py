@@ -45,15 +45,15 @@ def test_the_verdict_answers_three_questions(report):
     assert f"the means are {report['centroid_gap'].value:.2g} apart" in large
     ratio = report["centroid_gap"].value / report.view.typical_distance
     assert f"{ratio:.2g} times the typical distance" in large
-    assert hurts.startswith("Search in a corpus of both modalities suffers: ")
-    assert f"{report.view.partners.mixed[0]:.1%} of the queries (image → text)" in hurts
+    assert hurts.startswith("Search suffers if ")
+    assert f"{report.view.partners.mixed[0]:.1%} of cases (image → text)" in hurts
     assert "compare(x, y)` measures what corrections gain and cost" in hurts
 
 
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("close", "Search in a corpus of both modalities hardly suffers"),
+        ("close", "Search hardly suffers if "),
         ("none", "There is no gap to correct"),
         ("shuffled", "Check the pairs first"),
         ("unpaired", "cannot be said without partners: give pairs"),
@@ -153,4 +153,4 @@ def test_the_verdict_counts_the_rows_of_both_sides():
     captions = unit(np.repeat(images, 3, axis=0) + 0.3 * rng.standard_normal((120, 6)) + 2 * np.eye(6)[0])
     pairs = np.column_stack([np.repeat(np.arange(40), 3), np.arange(120)])
     report = ct.diagnose(images, captions, pairs=pairs, names=("image", "text"), **QUICK)
-    assert "among 120 rows of text and 40 of image alone; " in report.verdict[2]
+    assert "if only 120 rows of text and 40 of image are searched; " in report.verdict[2]
