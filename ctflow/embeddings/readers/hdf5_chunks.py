@@ -133,11 +133,10 @@ class Chunked:
 
     def _chunk(self, row: int, column: int) -> np.ndarray:
         """All numbers of one half of a chunk; at the edge of the dataset, some of them are beyond it."""
-        shape, depth = self._chunk_shape, self._dataset.chunks[:-2]
+        shape = self._chunk_shape
         # A half is in the chunk that begins at half 0 or 1, at this place along the first axis of the chunk.
-        offset = 0 if self._half is None else self._half % depth[0]
-        inside = () if self._half is None else (offset,)
-        first = () if self._half is None else (self._half - offset,)
+        inside = () if self._half is None else (self._half % self._dataset.chunks[0],)
+        first = () if self._half is None else (self._half - self._half % self._dataset.chunks[0],)
         numbers = self._packed.unpacked((*first, row, column))
         if numbers is None:
             return np.full(shape, self._dataset.fillvalue, self._dtype)

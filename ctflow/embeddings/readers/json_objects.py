@@ -126,6 +126,6 @@ def _shape(elements: Iterator[Any]) -> tuple[tuple[int, ...], str]:
     """Shape and kind of a member."""
     first: Any = next(elements, None)
     count = sum(1 for _ in elements) + (first is not None)
-    if _is_row(first):
+    if isinstance(first, list) and _is_row(first):
         return (count, len(first)), "float64"
     return (count,), "no rows"

@@ -20,7 +20,7 @@ PROGRAM = """
 import sys
 import numpy as np
 import h5py, pyarrow.parquet  # noqa
-from ctflow.embeddings import open_embeddings
+from ctflow.embeddings import open_embeddings, open_pair
 
 def peak():
     with open("/proc/self/status") as file:
@@ -28,8 +28,8 @@ def peak():
 
 before = peak()
 try:
-    found = open_embeddings(sys.argv[1])
-    found.rows(np.array([0, 1, len(found) - 1]))
+    for found in open_pair(sys.argv[1]) if "both" in sys.argv[1] else [open_embeddings(sys.argv[1])]:
+        found.rows(np.array([0, 1, len(found) - 1]))
     said = "read"
 except ValueError as error:
     said = str(error)
@@ -99,6 +99,18 @@ def test_chunks_take_about_one_of_their_bands(chunks, tmp_path):
     grown, said = peak_of(tmp_path / "a.h5")
     assert said == "read"
     assert grown < (3.5 * rows.nbytes / MIB if chunks[0] > 64 else 16)
+
+
+@pytest.mark.parametrize(("chunks", "most"), [((2, 75_000, 32), 80), ((2, 64, 32), 16)])
+def test_chunks_of_both_sides_take_about_one_chunk_and_one_band_for_each(chunks, most, tmp_path):
+    """36 MiB of real numbers, in one chunk that unpacks to half of it for two bands, and in small chunks."""
+    rows = np.random.default_rng(0).standard_normal((2, 150_000, 32), np.float32)
+    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+    with h5py.File(tmp_path / "both.h5", "w") as file:
+        file.create_dataset("e", data=rows, chunks=chunks, compression="gzip", compression_opts=1)
+    grown, said = peak_of(tmp_path / "both.h5")
+    assert said == "read"
+    assert grown < most
 
 
 def test_a_page_that_unpacks_to_more_than_it_may_is_refused(tmp_path):
