@@ -92,6 +92,23 @@ def test_a_long_dictionary_is_refused(tmp_path, monkeypatch):
         read_ids(tmp_path / "a.arrow", "key")
 
 
+@pytest.mark.parametrize("encoded", [False, True])
+def test_many_views_of_one_text_are_refused(encoded, tmp_path, monkeypatch):
+    view = np.array([900, 0, 0, 0], "<i4").tobytes()[:4] + b"aaaa" + bytes(8)
+    buffers = [None, pa.py_buffer(view * 10**4), pa.py_buffer(b"a" * 900)]
+    views = pa.Array.from_buffers(pa.string_view(), 10**4, buffers)
+    if encoded:
+        views = pa.DictionaryArray.from_arrays(pa.array([0, 1]), views)
+    schema = pa.schema({"key": views.type})
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        writer.write_batch(pa.record_batch([views], schema=schema))
+    assert (tmp_path / "a.arrow").stat().st_size < 2 * 10**5
+    monkeypatch.setattr("ctflow.embeddings.readers.parts.host_bytes", lambda: 8 * 10**6)
+    what = "a dictionary" if encoded else "the ids"
+    with pytest.raises(ValueError, match=rf"a\.arrow: {what} would take 8\.58 MiB, at most an eighth"):
+        read_ids(tmp_path / "a.arrow", "key")
+
+
 def of_hdf5(ids, **options):
     def written(path):
         with h5py.File(path, "w") as file:

@@ -58,9 +58,11 @@ class _Categories:
         """The values in record batch `number` by their indices; None stays None."""
         needed = self._before(number)
         if needed != self._known:
+            self._check(sum(each.values.unpacked for each in needed))
             with self._file.readable():
-                self._values = self._decoded(needed)
-            self._known = needed
+                entries = self._decoded(needed)
+            self._check(_viewed(entries))
+            self._values, self._known = entries.to_pylist(), needed
         count = len(self._values)
         bad = next((i for i in indices if i is not None and not 0 <= i < count), None)
         if bad is not None:
@@ -74,9 +76,11 @@ class _Categories:
         whole = [i for i, each in enumerate(found) if not each.is_delta]
         return found[whole[-1] if whole else 0 :]
 
-    def _decoded(self, found: list[Dictionary]) -> list[Any]:
-        """The values, decoded in a stream of this column alone, whose only record batch is empty."""
-        check_held(self._name, "a dictionary", sum(each.values.unpacked for each in found), REMEDY)
+    def _check(self, size: int) -> None:
+        check_held(self._name, "a dictionary", size, REMEDY)
+
+    def _decoded(self, found: list[Dictionary]) -> Any:
+        """The entries, decoded in a stream of this column alone, whose only record batch is empty."""
         stream = self._schema.serialize().to_pybytes()
         for each in found:
             message = self._file.message(each.values).tobytes()
@@ -91,5 +95,4 @@ class _Categories:
         batch = self._arrow.ipc.open_stream(stream).read_next_batch()
         dictionary = batch.column(0).dictionary
         dictionary.validate(full=True)
-        check_held(self._name, "a dictionary", _viewed(dictionary), REMEDY)
-        return dictionary.to_pylist()
+        return dictionary
