@@ -55,7 +55,7 @@ def diagnose(
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
         columns: the same, one for each modality: two names in one file, or one name per file.
-        ids: name of the column or array of ids in the files of embeddings, if --pairs lists ids; or one name for each.
+        ids: name of the column or array of ids beside the embeddings, if --pairs lists ids; or one for each.
         estimator: u for the laws that the rows were drawn from, v for these rows themselves.
         level: probability of reporting a gap if there is none.
         n_permutations: number of random relabellings that show the results without a gap; at least 99.
@@ -127,7 +127,7 @@ def correct(
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
         columns: the same, one for each modality: two names in one file, or one name per file.
-        ids: name of the column or array of ids in the files of embeddings, if --pairs lists ids; or one name for each.
+        ids: name of the column or array of ids beside the embeddings, if --pairs lists ids; or one for each.
         max_rows: largest number of held-out rows per modality that are measured.
         epsilon: entropic regularisation of transport; chosen by cross-validation by default.
         ridge: added to variances, as a share of their mean; chosen by cross-validation by default.
@@ -180,7 +180,7 @@ def why(
         temperature: temperature of the model's loss.
         logit_scale: 1/temperature, the factor that multiplies the cosines: 100 for most CLIP models.
         pairs: file of index pairs, as for ctflow diagnose.
-        ids: name of the column or array of ids in the files of embeddings, if --pairs lists ids; or one name for each.
+        ids: name of the column or array of ids beside the embeddings, if --pairs lists ids; or one for each.
         start: embeddings of the same rows at an early checkpoint: one path with both modalities, or two.
         normalize: scale every row to unit norm.
         column: name of the array, tensor or column to read if a file has several.
