@@ -115,8 +115,10 @@ def is_done(folder: Path, config: Any) -> bool:
 
 
 def _settings(config: Any) -> Any:
-    """The settings as they come back from JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """The settings as they come back from JSON, without those of one machine, `metadata={"local": True}`."""
+    kept = [field.name for field in dataclasses.fields(config) if not field.metadata.get("local")]
+    content = dataclasses.asdict(config)
+    return json.loads(json.dumps({name: content[name] for name in kept}))
 
 
 def main(
@@ -218,7 +220,7 @@ def run_and_save(
                 io.write_json(scratch / "run.json", before)
         record = {
             "preset": preset,
-            "config": dataclasses.asdict(config),
+            "config": _settings(config),
             "seconds": round(before["seconds"], 1),
             "cpu_seconds": round(before["cpu_seconds"], 1),
             **io.provenance(),

@@ -270,3 +270,10 @@ def test_controls_do_not_raise_recall_as_said():
             where = {key: row[key] for key in ("d", "sigma", "start", "control")}
             free = cell(CONTROL, "recall@1_median", **where, strength=0)
             assert float(row["recall@1_median"]) <= free * (1 + said)
+
+
+def test_no_record_names_a_path_of_the_machine_it_was_made_on():
+    records = [*(ROOT / "figures").rglob("*.json"), *(ROOT / "benchmarks").rglob("*.json")]
+    assert len(records) > len(reproduce.EXPERIMENTS)
+    for path in records:
+        assert '"/' not in path.read_text(), path

@@ -1,7 +1,7 @@
 """The files of embeddings of real models: which are read, where a user gets them, and their rows."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -158,7 +158,7 @@ def digest(files: tuple[Path, ...]) -> str:
 class Config:
     """Settings; temperatures without a unit."""
 
-    data: str = ""
+    data: str = field(default="", metadata={"local": True})
     """Folder with the embeddings; required. `docs/real-models.md` says from where to get them."""
     sources: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     """Name and hash of each source in the folder, so that a resumed run continues on the same files."""

@@ -59,6 +59,8 @@ def test_a_small_folder_is_measured_and_drawn_again(tmp_path, capsys):
     assert t["published"]["value"][here] == pytest.approx(right)
     # The hashes of the files belong to the settings.
     config = json.loads((folder / "run.json").read_text())["config"]
+    assert "data" not in config
+    assert str(data) not in (folder / "run.json").read_text()
     assert config["sources"][0] == f"clip {setup.digest((data / 'clip.npy',))}"
     before = (folder / "gaps.png").read_bytes()
     real_models.main(["--replot", "--out", str(tmp_path)])
