@@ -6,13 +6,13 @@ import os
 from functools import cached_property
 from typing import Any
 
-from ctflow import io
 from ctflow.causes.free import FreeRows, Path
 from ctflow.causes.start import Start
 from ctflow.causes.words import summary, verdicts, words
 from ctflow.embeddings.diagnosis.shift import LossAgainstGap
+from ctflow.embeddings.diagnosis.tables import escape_markdown, markdown_table
 from ctflow.stability import OwnPairs
-from ctflow.storage.tables import plain_tree
+from ctflow.storage.tables import aligned, plain_tree, save_as
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +66,7 @@ class Explanation:
         """Summary and findings, then the loss along the line and the free rows as tables."""
         lines = [*self.summary, "", *self.words, *(f"note: {note}" for note in self.notes)]
         for title, head, cells in self.tables():
-            widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-            lines += ["", title]
-            for row in (head, *cells):
-                padded = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-                lines.append("  " + "  ".join(padded))
+            lines += ["", title, *(f"  {line}" for line in aligned(head, cells))]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -80,11 +76,10 @@ class Explanation:
 
     def to_markdown(self) -> str:
         """The findings as a list, then the two tables."""
-        lines = ["# Why there is a gap", "", " ".join(self.summary), ""]
-        lines += [f"- {line}" for line in (*self.words, *self.notes)]
+        lines = ["# Why there is a gap", "", escape_markdown(" ".join(self.summary)), ""]
+        lines += [f"- {escape_markdown(line)}" for line in (*self.words, *self.notes)]
         for title, head, cells in self.tables():
-            rows = [head, ("---",) * len(head), *cells]
-            lines += ["", f"## {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+            lines += ["", f"## {title}", "", *markdown_table(head, cells)]
         return "\n".join([*lines, ""])
 
     def tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
@@ -143,21 +138,8 @@ class Explanation:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .json, .md, .html or .png, by the path's ending; a failure leaves no partial file."""
-        ending = os.path.splitext(os.fspath(path))[1]
-        if ending == ".png":
-            self.plot().save(path)
-            return
-        if ending not in _WRITERS:
-            raise ValueError(f"path must end in .json, .md, .html or .png, got {os.fspath(path)!r}")
-        with io.atomic(path) as file:
-            file.write(_WRITERS[ending](self).encode())
-
-
-_WRITERS = {
-    ".json": Explanation.to_json,
-    ".md": Explanation.to_markdown,
-    ".html": Explanation.to_html,
-}
+        writers = {".json": self.to_json, ".md": self.to_markdown, ".html": self.to_html, ".png": self.plot}
+        save_as(path, writers)
 
 
 def _plain_free(free: FreeRows) -> dict[str, Any]:

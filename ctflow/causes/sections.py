@@ -26,7 +26,7 @@ def page(e: "Explanation") -> str:
         ValueError: Plotly is not installed.
     """
     a, b = e.settings["names"]
-    # The first sentence of an explanation is about the line, the last two about the pairs and free rows.
+    # The first sentence of an explanation is about the line, the others about free rows and pairs.
     about_line = e.words[:1]
     sections = [line_section(e.line, e.settings["temperature"], about_line), *_free_sections(e), _settings(e)]
     return render(

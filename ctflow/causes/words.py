@@ -93,9 +93,9 @@ def _free_in_short(e: "Explanation") -> str:
     if verdict == NEUTRAL:
         price = "at no cost in loss" if f.price <= NOTHING else f"for {f.price:.2g} nats"
         return (
-            f"The loss of these pairs neither needs nor closes the gap (it is neutral): {alone} keep "
-            f"{f.kept:.1%} of it while they lose the loss, and a weak penalty ({f.strength:.3g} times the "
-            f"divergence between the modalities) closes it {price}."
+            f"The gap is neutral to the loss of these pairs: on {f.rows[0]} of them, {alone} keep "
+            f"{f.kept:.1%} of it while they lose the loss, and a penalty ({f.strength:.3g} times the divergence between "
+            f"the modalities) takes it from {f.controlled.gap[0]:.2g} to {f.controlled.gap[-1]:.2g} {price}."
         )
     other = "something other than the loss of these pairs, such as the encoders or too little training"
     if verdict.startswith("not"):

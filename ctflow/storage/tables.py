@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,38 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 def plain(value: Any) -> Any:
     """Convert a value that JSON cannot represent: arrays to lists or numbers, all else to text."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def save_as(path: str | os.PathLike[str], writers: Mapping[str, Callable[[], Any]]) -> None:
+    """Write a result in the form that the path's ending names; a failure leaves no partial file.
+
+    Args:
+        path: the file.
+        writers: for each ending, a function that returns text, the columns of a CSV table, or an object with
+            a method `save(path)`, such as a picture.
+
+    Raises:
+        ValueError: the path has another ending.
+    """
+    ending = os.path.splitext(os.fspath(path))[1]
+    if ending not in writers:
+        *first, last = writers
+        raise ValueError(f"path must end in {', '.join(first)} or {last}, got {os.fspath(path)!r}")
+    content = writers[ending]()
+    if isinstance(content, str):
+        with atomic(path) as file:
+            file.write(content.encode())
+    elif isinstance(content, Mapping):
+        write_csv(path, content)
+    else:
+        content.save(path)
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: bool = False) -> list[str]:
+    """The lines of a table of text, with columns aligned to the right, or to the left."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    place = str.ljust if left else str.rjust
+    return ["  ".join(map(place, row, widths)).rstrip() for row in (head, *rows)]
 
 
 def plain_tree(content: Any) -> Any:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ctflow import io
 from ctflow.embeddings.diagnosis.report import Report
-from ctflow.storage.tables import plain_tree
+from ctflow.storage.tables import aligned, plain_tree, save_as
 
 METRICS = (
     "centroid_gap",
@@ -79,12 +78,7 @@ class Trace:
             )
             for k, step in enumerate(self.step)
         ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in (head, *rows)
-        ]
-        return "\n".join([*self.words, "", *lines])
+        return "\n".join([*self.words, "", *aligned(head, rows)])
 
     def __repr__(self) -> str:
         """How many checkpoints there are, and the first and last centroid gap."""
@@ -124,17 +118,8 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write .csv, .json, .html or .png, by the path's ending; a failure leaves no partial file."""
-        ending = os.path.splitext(os.fspath(path))[1]
-        if ending == ".png":
-            self.plot().save(path)
-        elif ending == ".csv":
-            io.write_csv(path, self.columns())
-        elif ending in (".json", ".html"):
-            text = self.to_json() if ending == ".json" else self.to_html()
-            with io.atomic(path) as file:
-                file.write(text.encode())
-        else:
-            raise ValueError(f"path must end in .csv, .json, .html or .png, got {os.fspath(path)!r}")
+        writers = {".csv": self.columns, ".json": self.to_json, ".html": self.to_html, ".png": self.plot}
+        save_as(path, writers)
 
 
 # Names of files may hold marks that a table cannot.

@@ -260,7 +260,7 @@ def test_an_explanation_says_what_its_numbers_say(explained, tmp_path):
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
-        (0.95, "neither needs nor closes the gap (it is neutral)"),
+        (0.95, "The gap is neutral to the loss of these pairs: on 60 of them"),
         (0.5, "keep 50% of the gap while they lose the loss; something other than the loss"),
         (0.05, "lose the gap together with the loss, so something other than the loss of these pairs"),
     ],
@@ -278,6 +278,7 @@ def test_the_summary_follows_the_share_that_is_kept(explained, kept, said):
 def test_names_are_escaped_on_a_page(explained):
     e = dataclasses.replace(explained, settings=explained.settings | {"names": ("<b>x</b>", "</script>")})
     page = e.to_html()
+    assert "<b>" not in e.to_markdown()
     assert "<b>x" not in page
     assert "&lt;b&gt;x" in page
 

@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ctflow import io
 from ctflow.embeddings.diagnosis import tables
 from ctflow.embeddings.diagnosis.metric import Metric
 from ctflow.embeddings.diagnosis.verdict import verdict
 from ctflow.embeddings.diagnosis.view import View
 from ctflow.embeddings.names import LETTERS
-from ctflow.storage.tables import plain_tree
+from ctflow.storage.tables import plain_tree, save_as
 
 if TYPE_CHECKING:
     from ctflow.pages.skeleton import Section
@@ -138,15 +137,5 @@ class Report:
         Raises:
             ValueError: the path has another ending, or it is .html and Plotly is not installed.
         """
-        ending = os.path.splitext(os.fspath(path))[1]
-        if ending == ".png":
-            self.plot().save(path)
-            return
-        if ending not in WRITERS:
-            raise ValueError(f"path must end in .json, .md, .html or .png, got {os.fspath(path)!r}")
-        text = WRITERS[ending](self)
-        with io.atomic(path) as file:
-            file.write(text.encode())
-
-
-WRITERS = {".json": Report.to_json, ".md": Report.to_markdown, ".html": Report.to_html}
+        writers = {".json": self.to_json, ".md": self.to_markdown, ".html": self.to_html, ".png": self.plot}
+        save_as(path, writers)

@@ -3,12 +3,14 @@
 import dataclasses
 import html
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ctflow.embeddings.diagnosis.metric import Metric
 from ctflow.embeddings.names import label_of
+from ctflow.storage.tables import aligned
 
 if TYPE_CHECKING:
     from ctflow.embeddings.diagnosis.report import Report
@@ -97,11 +99,8 @@ def number(value: float) -> str:
 def as_text(report: "Report") -> str:
     """The verdict, the notes, and one table of the main numbers."""
     lines = [*report.verdict, *(f"note: {note}" for note in report.notes), ""]
-    rows = [HEAD[:4], *(cells(m, report.names)[:4] for m in main_metrics(report))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  " + "  ".join(padded).rstrip())
+    rows = [cells(m, report.names)[:4] for m in main_metrics(report)]
+    lines += [f"  {line}" for line in aligned(HEAD[:4], rows, left=True)]
     return "\n".join([*lines, "", more(report)])
 
 
@@ -120,10 +119,14 @@ def as_markdown(report: "Report") -> str:
     for section, title in SECTIONS.items():
         chosen = [m for m in report.metrics if m.section == section]
         if chosen:
-            found = [tuple(map(escape_markdown, cells(m, report.names))) for m in chosen]
-            rows = [HEAD, ("---",) * len(HEAD), *found]
-            lines += ["", f"## {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+            lines += ["", f"## {title}", "", *markdown_table(HEAD, [cells(m, report.names) for m in chosen])]
     return "\n".join([*lines, "", LEGEND, ""])
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; marks in the cells are escaped."""
+    escaped = [tuple(map(escape_markdown, row)) for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *escaped)]
 
 
 def escape_markdown(text: str) -> str:
