@@ -14,7 +14,7 @@ PARTS = {
     "stored.npz": "flat._fill",
     "packed.npz": "zipped.read_rows",
     "packed_columns.npz": "zipped.gather",
-    "one.safetensors": "flat._tensor",
+    "one.safetensors": "safetensors_files._tensor",
     "lists.parquet": "parquet.pages",
     "one.h5": "flat._fill",
     "chunks.h5": "hdf5_chunks.unfiltered",
