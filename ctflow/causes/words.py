@@ -95,7 +95,8 @@ def _free_in_short(e: "Explanation") -> str:
         return (
             f"The gap is neutral to the loss of these pairs: on {f.rows[0]} of them, {alone} keep "
             f"{f.kept:.1%} of it while they lose the loss, and a penalty ({f.strength:.3g} times the "
-            f"divergence between the modalities) takes it from {f.controlled.gap[0]:.2g} to {f.controlled.gap[-1]:.2g} {price}."
+            f"divergence between the modalities) takes it from {f.controlled.gap[0]:.2g} to "
+            f"{f.controlled.gap[-1]:.2g} {price}."
         )
     other = "something other than the loss of these pairs, such as the encoders or too little training"
     if verdict.startswith("not"):
