@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Two BLAS threads wait for each other on matrices this small: they take eight times the CPU time of one.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help figures smoke test test-long test-slow test-types test-formats verify bench lint clean
+.PHONY: help figures smoke test test-long test-slow test-types test-formats verify bench docs lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 10 minutes on 2 cores)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-formats  files that PyTorch and datasets write; installs both, gigabytes"
 	@echo "make verify     every claim of the paper in its quick round (about 2 minutes)"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
+	@echo "make docs       the documentation as HTML, into docs/_build/html (a minute)"
 	@echo "make lint       ruff, pyright, imports    make clean       remove $(VENV)"
 
 $(VENV)/.ready: pyproject.toml
@@ -63,6 +64,11 @@ test-slow: $(VENV)/.ready
 
 verify: $(VENV)/.ready
 	$(BIN)/ctflow verify
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs docs/_build/html
+	@echo "wrote docs/_build/html/index.html"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

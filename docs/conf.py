@@ -1,0 +1,42 @@
+"""Sphinx: pages in MyST, notebooks with the outputs they hold, the reference from the docstrings. Built by `make docs`."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import ctflow
+
+project = "ctflow"
+author = "The ctflow developers"
+copyright = "the ctflow developers, Apache-2.0"
+version = release = ctflow.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "myst_nb",
+]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+suppress_warnings: list[str] = []
+
+# Notebooks are run by the tests and by `make notebooks`, which keep their outputs.
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 88
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"ctflow {version}"
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_show_sphinx = False
