@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
+import claim_pages
 import ctflow
 
 project = "ctflow"
@@ -40,3 +41,15 @@ html_title = f"ctflow {version}"
 html_static_path = ["_static"]
 html_show_sourcelink = False
 html_show_sphinx = False
+
+
+def _on_the_site(app, docname, source):
+    """Links to files at the top of the repository lead to the pages that include them."""
+    for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
+        source[0] = source[0].replace(f"](../{name}.md)", f"]({name.lower()}.md)")
+
+
+def setup(app):
+    """Connect the hooks and write the pages of the claims."""
+    claim_pages.write_pages(Path(__file__).parent / "claims")
+    app.connect("source-read", _on_the_site)
