@@ -1,43 +1,88 @@
-"""The README's Python blocks run as they stand, in JAX's default precision; its commands and links exist."""
+"""README.md and docs/*.md: their Python blocks run as they stand and print what is shown; commands and links exist."""
 
 import re
 import subprocess
 import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+from tests.pages_of_docs import PAGES, ROOT, blocks, run, text
+
+DATA = ROOT.parent / "shared" / "data"
 
 
-def run(block, folder):
-    command = [sys.executable, "-W", "error", "-c", block]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+def ctflow(*arguments, folder):
+    """What the command prints."""
+    command = [sys.executable, "-m", "ctflow", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True).stdout
 
 
-def test_first_block_prints_the_simulated_and_the_exact_mass(tmp_path):
-    simulated, exact = map(float, run(BLOCKS[0], tmp_path)[0].split())
+def assert_shown(lines, printed):
+    """Every shown line is printed, but for what `…` leaves out; spaces and line ends may differ."""
+    printed = " ".join(printed.split())
+    for line in lines.splitlines():
+        for piece in line.split("…"):
+            words = " ".join(piece.split()).strip(", ")
+            assert words in printed, words
+
+
+def test_the_readme_is_short():
+    readme = text("README.md")
+    assert len(readme.split()) <= 900
+    assert max(map(len, readme.splitlines())) <= 120
+
+
+def test_the_readme_shows_the_simulated_and_the_exact_mass(tmp_path):
+    simulated, exact = map(float, run(blocks("README.md")[0], tmp_path)[0].split())
     assert abs(simulated - exact) < 4 * (exact * (1 - exact) / 4096) ** 0.5
+    shown = [float(word) for word in blocks("README.md", "text")[0].split()]
+    assert shown == pytest.approx([simulated, exact], abs=2e-3)
 
 
-def test_gap_block_prints_a_gap_and_then_a_smaller_one(tmp_path):
-    free, controlled = (float(line.split()[0]) for line in run(BLOCKS[1], tmp_path)[:2])
+def test_the_start_page_runs_and_shows_what_it_prints(tmp_path):
+    """All of its blocks as one program, then its command on the files which that wrote."""
+    printed = run("\n".join(blocks("docs/start.md")), tmp_path)
+    shown = [block for block in blocks("docs/start.md", "text") if "Solution" in block or "0.51" in block]
+    for line in "".join(shown).splitlines():
+        numbers = [float(word) for word in re.findall(r"-?\d+\.\d+", line)]
+        like = [found for found in printed if re.sub(r"[-\d.]+", "#", found) == re.sub(r"[-\d.]+", "#", line)]
+        assert like, line
+        assert any(
+            [float(word) for word in re.findall(r"-?\d+\.\d+", found)] == pytest.approx(numbers, rel=0.02)
+            for found in like
+        ), (line, like)
+    free, controlled = (float(line.split()[0]) for line in printed[-2:])
     assert free > 0.2
     assert controlled < free / 4
+    out = ctflow(
+        "diagnose", "image.npy", "text.npy", "--temperature", "0.05", "--out", "diagnosis", folder=tmp_path
+    )
+    assert_shown(blocks("docs/start.md", "text")[-1], out)
+    assert (tmp_path / "diagnosis" / "report.md").exists()
 
 
-@pytest.mark.parametrize("block", BLOCKS[2:], ids=range(2, len(BLOCKS)))
-def test_every_other_block_runs(block, tmp_path):
-    run(block, tmp_path)
+@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent: real embeddings are not committed")
+def test_the_readme_shows_the_diagnosis_of_clip(tmp_path):
+    image, captions = np.load(DATA / "clip.npy")
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "text.npy", captions)
+    out = ctflow("diagnose", "image.npy", "text.npy", "--logit-scale", "100", folder=tmp_path)
+    assert_shown(blocks("README.md", "text")[1], out)
+
+
+@pytest.mark.parametrize("page", ["sums", "embeddings"])
+def test_the_page_runs(page, tmp_path):
+    run("\n".join(blocks(f"docs/{page}.md")), tmp_path)
+
+
+def test_the_page_on_runs_says_when_its_example_stops(tmp_path):
+    printed = run("\n".join(blocks("docs/runs.md")), tmp_path)
+    assert f"It prints `{printed[-1]}`" in text("docs/runs.md")
 
 
 def test_the_page_on_extending_runs_and_prints_what_theory_says(tmp_path):
-    page = (ROOT / "docs" / "extending.md").read_text()
-    printed = run("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), tmp_path)
+    printed = run("\n".join(blocks("docs/extending.md")), tmp_path)
     end = printed.index("Solution: finished after 500 steps, time 1")
     first, last = map(float, printed[end - 2].split())
     assert last < first
@@ -48,16 +93,36 @@ def test_the_page_on_extending_runs_and_prints_what_theory_says(tmp_path):
 
 @pytest.mark.long
 def test_the_page_on_several_devices_runs_on_one(tmp_path):
-    page = (ROOT / "docs" / "several-devices.md").read_text()
-    run(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], tmp_path)
+    run(blocks("docs/several-devices.md")[0], tmp_path)
 
 
-def test_make_targets_exist():
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_make_targets_and_commands_exist(page):
+    makefile, shell = text("Makefile"), "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL))
+    for target in re.findall(r"^make ([\w-]+)", shell, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for script in re.findall(r"^python ((?:experiments|benchmarks)/\w+\.py)", shell, re.MULTILINE):
+        assert (ROOT / script).exists(), script
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_gallery_shows_every_figure():
+    shown = set(re.findall(r"^```\{figure\} \.\./(\S+)", text("docs/gallery.md"), re.MULTILINE))
+    folders = [
+        path
+        for name in ("figures", "benchmarks/results")
+        for path in (ROOT / name).iterdir()
+        if path.is_dir()
+    ]
+    there = {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in folder.iterdir()
+        if path.suffix in (".png", ".gif")
+    }
+    assert shown == there

@@ -1,17 +1,16 @@
-"""Numbers in README.md are those of the committed tables: each sentence is written again from its cells."""
+"""Numbers on the pages are those of the committed tables: each sentence is written again from its cells."""
 
 import csv
 import json
 import re
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from experiments import reproduce, summary
+from tests.pages_of_docs import PAGES, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-README = " ".join((ROOT / "README.md").read_text().split())
+WORDS = " ".join(" ".join(page.read_text() for page in PAGES).split())
 
 
 @cache
@@ -162,7 +161,7 @@ STATEMENTS = {
 @pytest.mark.parametrize("sentence", STATEMENTS)
 def test_the_sentence_is_what_its_table_says(sentence):
     written = sentence.format(*STATEMENTS[sentence]())
-    assert written in README, f"README.md should say: {written}"
+    assert written in WORDS, f"README.md or a page in docs should say: {written}"
 
 
 def test_all_results_are_of_one_commit():
@@ -212,11 +211,11 @@ def test_the_benchmark_table_is_what_was_measured(n, d, tau):
         except AssertionError:
             words = "-"
         columns.append(words)
-    assert f"| {n:,}, {d}, {tau:g} | {' | '.join(columns)} |" in README
+    assert f"| {n:,}, {d}, {tau:g} | {' | '.join(columns)} |" in WORDS
 
 
 def test_runs_in_eight_dimensions_end_at_the_bound_with_a_gap_as_said():
-    said = float(re.search(r"end within ([0-9.]+) % of it, with a gap", README)[1]) / 100
+    said = float(re.search(r"end within ([0-9.]+) % of it, with a gap", WORDS)[1]) / 100
     rows = [row for row in table("figures/gap_formation/summary.csv") if row["d"] == "8"]
     for row in rows:
         if float(row["sigma"]) <= 0.5:
@@ -234,7 +233,7 @@ def test_gaps_on_two_clusters_open_where_predicted_as_said():
 
 
 def test_free_particles_part_where_the_toy_says():
-    said = re.search(r"particles set free close it up to σ = ([0-9.]+) and part from ([0-9.]+) on", README)
+    said = re.search(r"particles set free close it up to σ = ([0-9.]+) and part from ([0-9.]+) on", WORDS)
     closes, parts = float(said[1]), float(said[2])
     for row in table("figures/multimodal_toy/summary.csv"):
         for start in ("start", "trained"):
@@ -248,13 +247,13 @@ def test_free_particles_part_where_the_toy_says():
 
 
 def test_a_checkpoint_costs_as_said():
-    said = float(re.search(r"a checkpoint at every save takes ([0-9.]+) % of the run", README)[1]) / 100
+    said = float(re.search(r"a checkpoint at every save takes ([0-9.]+) % of the run", WORDS)[1]) / 100
     ratios = sorted(cells("benchmarks/results/bench_checkpoint/bench_checkpoint.csv", "ratio", n=100_000))
     assert ratios[len(ratios) // 2] - 1 == pytest.approx(said, abs=0.005)
 
 
 def test_the_cheapest_control_costs_no_recall_as_said():
-    said = float(re.search(r"recall changes by less than ([0-9.]+) % in every seed", README)[1]) / 100
+    said = float(re.search(r"recall changes by less than ([0-9.]+) % in every seed", WORDS)[1]) / 100
     where = {"d": 8, "control": "energy distance", "sigma": 0.5, "start": "same place"}
     runs = "figures/gap_control/runs.csv"
     free, held = (cells(runs, "recall@1", strength=strength, **where) for strength in (0, 0.1))
@@ -264,7 +263,7 @@ def test_the_cheapest_control_costs_no_recall_as_said():
 
 
 def test_controls_do_not_raise_recall_as_said():
-    said = float(re.search(r"no control raises the median recall by more than ([0-9.]+) %", README)[1]) / 100
+    said = float(re.search(r"no control raises the median recall by more than ([0-9.]+) %", WORDS)[1]) / 100
     for row in table(CONTROL):
         if row["sigma"] == "0.5":
             where = {key: row[key] for key in ("d", "sigma", "start", "control")}
