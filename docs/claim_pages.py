@@ -1,4 +1,4 @@
-"""One page per claim, written before a build: what is compared, the figure, and every number of the committed results."""
+"""One page per claim, written before a build: what is compared, its figure, and every committed number."""
 
 import csv
 from pathlib import Path
@@ -15,11 +15,16 @@ def write_pages(folder: Path) -> None:
     with (RESULTS / "claims.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     folder.mkdir(exist_ok=True)
-    for number, name in enumerate(CLAIMS, start=1):
+    for name in CLAIMS:
         text = page(name, [row for row in rows if row["claim"] == name])
-        path = folder / f"{number:02d}-{name.replace('_', '-')}.md"
+        path = folder / file_name(name)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+def file_name(name: str) -> str:
+    """The file of a claim's page; names sort in the order of the claims."""
+    return f"{1 + CLAIMS.index(name):02d}-{name.replace('_', '-')}.md"
 
 
 def page(name: str, rows: list[dict[str, str]]) -> str:

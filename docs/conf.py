@@ -1,5 +1,6 @@
-"""Sphinx: pages in MyST, notebooks with the outputs they hold, the reference from the docstrings. Built by `make docs`."""
+"""Sphinx: pages in MyST, notebooks with the outputs they hold, the reference from the docstrings."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import claim_pages
 import ctflow
+from ctflow.claims import CLAIMS
 
 project = "ctflow"
 author = "The ctflow developers"
@@ -39,6 +41,7 @@ default_role = "code"
 html_theme = "furo"
 html_title = f"ctflow {version}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_show_sphinx = False
 
@@ -47,6 +50,12 @@ def _on_the_site(app, docname, source):
     """Links to files at the top of the repository lead to the pages that include them."""
     for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
         source[0] = source[0].replace(f"](../{name}.md)", f"]({name.lower()}.md)")
+    if docname == "claims":
+        source[0] = re.sub(r"^\| `(\w+)` \|", _claim, source[0], flags=re.MULTILINE)
+
+
+def _claim(found):
+    return f"| [`{found[1]}`](claims/{claim_pages.file_name(found[1])}) |" if found[1] in CLAIMS else found[0]
 
 
 def setup(app):

@@ -20,7 +20,7 @@ def blocks(name, language="python"):
 
 
 def run(code, folder):
-    """What a program prints, by lines; it runs as a user's would, in JAX's default precision, warnings as errors."""
+    """What a program prints, by lines. It runs in JAX's default precision, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""README.md and docs/*.md: their Python blocks run as they stand and print what is shown; commands and links exist."""
+"""README.md and docs/*.md: their code runs and prints what is shown; commands and links exist."""
 
 import re
 import subprocess
@@ -113,16 +113,6 @@ def test_links_lead_somewhere(page):
 
 def test_the_gallery_shows_every_figure():
     shown = set(re.findall(r"^```\{figure\} \.\./(\S+)", text("docs/gallery.md"), re.MULTILINE))
-    folders = [
-        path
-        for name in ("figures", "benchmarks/results")
-        for path in (ROOT / name).iterdir()
-        if path.is_dir()
-    ]
-    there = {
-        str(path.relative_to(ROOT))
-        for folder in folders
-        for path in folder.iterdir()
-        if path.suffix in (".png", ".gif")
-    }
+    paths = [*ROOT.glob("figures/*/*"), *ROOT.glob("benchmarks/results/*/*")]
+    there = {str(path.relative_to(ROOT)) for path in paths if path.suffix in (".png", ".gif")}
     assert shown == there

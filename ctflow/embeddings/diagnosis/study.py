@@ -184,8 +184,9 @@ def measured(
     if not np.isfinite(draws.value):
         return Metric(name=name, section=section, value=np.nan, reason=why_not, **fields)
     if grows:
-        error = draws.bootstrap.std(ddof=1) if len(draws.bootstrap) > 1 else np.nan
-        fields |= {"error": float(error)}
+        error = float(draws.bootstrap.std(ddof=1)) if len(draws.bootstrap) > 1 else np.nan
+        # Draws that agree up to the rounding of their mean do not scatter at all.
+        fields |= {"error": 0.0 if error < 1e-12 * abs(draws.value) else error}
     else:
         low, high = draws.interval(*bounds) if interval is None else interval
         # np.minimum and np.maximum propagate NaN, which stands for no interval.

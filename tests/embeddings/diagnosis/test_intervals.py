@@ -103,3 +103,12 @@ def test_an_interval_is_as_wide_as_the_smaller_of_two_clouds_asks_for():
     rows = table(z[:5], z[5:], plan.take(np.arange(105)))
     drawn = resample(rows, np.zeros(105, bool), 0, 10, np.random.default_rng(0))
     assert drawn.tail == pytest.approx(stats.norm.sf(np.sqrt(5 / 4) * stats.t.ppf(0.975, 4)))
+
+
+def test_a_recall_of_one_in_every_draw_has_no_error():
+    """Weighted means of ones differ from 1 by rounding; that is not a scatter."""
+    x = unit(np.random.default_rng(4).standard_normal((97, 12)))
+    y = unit(x + 0.01)
+    report = ct.diagnose(x, y, n_permutations=99, n_bootstrap=50)
+    assert report["recall@1_x_to_y"].value == pytest.approx(1)
+    assert report["recall@1_x_to_y"].error == 0
