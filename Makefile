@@ -68,6 +68,7 @@ verify: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/python -m sphinx -b html -W --keep-going --quiet docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
 	@echo "wrote docs/_build/html/index.html"
 
 lint: $(VENV)/.ready

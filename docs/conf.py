@@ -43,6 +43,7 @@ html_title = f"ctflow {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_show_search_summary = False  # browsers do not let a page read its neighbours on disk
 html_show_sphinx = False
 
 
