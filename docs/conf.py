@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
+import signatures
+
 import ctflow
 
 project = "ctflow"
@@ -14,6 +16,7 @@ version = release = ctflow.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "myst_nb",
@@ -26,17 +29,27 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+# The reference: docs/api lists every name by hand, in groups; tests/docs/test_reference.py finds what is missing.
+autodoc_default_options = {"members": True}
+autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
+autosummary_generate = False
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 default_role = "code"
 
 html_theme = "furo"
 html_title = f"ctflow {version}"
-html_static_path = ["_static"]
+html_static_path = [name for name in ["_static"] if (Path(__file__).parent / name).is_dir()]
 html_show_sourcelink = False
 html_show_sphinx = False
+
+
+def setup(app):
+    """Connect the events that make signatures and docstrings read well."""
+    signatures.setup(app)
