@@ -37,6 +37,8 @@ __all__ = [
     "is_done",
     "load",
     "main",
+    "results_of",
+    "resumed_in",
     "run_and_save",
     "save",
 ]

@@ -1,13 +1,13 @@
-"""Sphinx: pages in MyST, notebooks with the outputs they hold, the reference from the docstrings. Built by `make docs`."""
+"""Sphinx: pages in MyST, notebooks with their outputs, the reference from docstrings. `make docs` builds it."""
 
 import sys
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-import signatures
+import signatures  # noqa: E402  found by the path above
 
-import ctflow
+import ctflow  # noqa: E402
 
 project = "ctflow"
 author = "The ctflow developers"
@@ -29,7 +29,7 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# The reference: docs/api lists every name by hand, in groups; tests/docs/test_reference.py finds what is missing.
+# docs/api lists every public name by hand, in groups; tests/docs/test_reference.py finds what is missing.
 autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"

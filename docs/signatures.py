@@ -32,7 +32,7 @@ _NAMES = {
     AnyArray: "Array",
     str | os.PathLike[str]: "Path",
 }
-# Parameters of these names are annotated with `Any`, since the functions refuse other values in their own words.
+# Parameters that the code annotates with `Any`, since the functions refuse other values in their own words.
 _USUAL = {
     "clouds": "~ctflow.clouds.Clouds",
     "cloud": "~ctflow.clouds.Cloud",
@@ -132,7 +132,9 @@ def signature_texts(value: Any, *, bound: bool) -> tuple[str, str]:
     for parameter in list(signature.parameters.values())[bound:]:
         text = annotation_text(parameter.annotation) or _usual(parameter)
         default = _default(parameter.default, value)
-        parameters.append(parameter.replace(annotation=_Text(text) if text else parameter.empty, default=default))
+        parameters.append(
+            parameter.replace(annotation=_Text(text) if text else parameter.empty, default=default)
+        )
     returns = "" if inspect.isclass(value) else annotation_text(signature.return_annotation)
     shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
     return str(shown), "" if returns == "None" else returns
