@@ -164,6 +164,15 @@ class GradientFlow(PhysicalFlow):
 
     Raises:
         ValueError: another order.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> energy = ct.energies.Potential(ct.potentials.Linear([0.0, 1.0]), temperature=1.0)
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> state = flow.step(energy, flow.init(jnp.array([[1.0, 0.0]])))
+        >>> round(float(state.clouds[0, 1]), 3), round(float(flow.time(state.step)), 3)
+        (0.1, 0.1)
     """
 
     step_size: Real = positive()
@@ -235,6 +244,15 @@ class Langevin(PhysicalFlow):
         step_size: time h per step, > 0; keep h·k and h(d-1) below 0.2. `solve` raises DivergedError for h·k
             or h(d-1) above 2. It cannot detect features of U that are narrower than a step of the noise,
             √(2h), and less than τ deep; choose h small enough to resolve them.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> energy = ct.energies.Potential(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5)
+        >>> start = ct.sphere.uniform(jax.random.key(0), n=2000, d=3)
+        >>> sol = ct.solve(energy, start, ct.flows.Langevin(0.05), num_steps=100, key=jax.random.key(1))
+        >>> round(float(sol.cloud[:, 2].mean()), 1)  # 0.54 in the limit, see ctflow.gibbs.GibbsMeasure
+        0.5
     """
 
     step_size: Real = positive()

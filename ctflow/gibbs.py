@@ -99,6 +99,12 @@ class GibbsMeasure:
     Raises:
         ValueError: τ or d out of range, a U without a symmetry axis for d > 3, a τ too low for float64 or for
             two million nodes, or a U that is too rough.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> measure = ct.gibbs.GibbsMeasure(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5, d=3)
+        >>> round(measure.mean(lambda z: z[:, 2]), 4)  # 1/tanh(2) - 1/2
+        0.5373
     """
 
     def __init__(self, potential: Any, *, temperature: Real, d: int):

@@ -1,4 +1,4 @@
-"""Sphinx: pages in MyST, notebooks with their outputs, the reference from docstrings. `make docs` builds it."""
+"""Sphinx: pages in MyST, notebooks with their outputs, the reference from docstrings; for `make docs`."""
 
 import sys
 from pathlib import Path

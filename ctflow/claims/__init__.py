@@ -93,6 +93,12 @@ def verify(
     Raises:
         ValueError: an unknown name; a checkpoint that is damaged, in use, or of other claims.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> for finding in ct.claims.verify(["convexity"]):
+        ...     print(finding.name, finding.evidence.holds)
+        convexity True
     """
     modules = {name: module_of(name) for name in names}
 

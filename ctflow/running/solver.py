@@ -90,6 +90,17 @@ def solve(
             and saved; they are the error's `solution`.
         KeyboardInterrupt: without a checkpoint, Ctrl-C came. The error's `solution` holds everything up to
             the last save.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> energy = ct.energies.unimodal(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5)
+        >>> start = ct.sphere.uniform(jax.random.key(0), n=100, d=3)
+        >>> sol = ct.solve(energy, start, ct.flows.GradientFlow(step_size=0.1), num_steps=200)
+        >>> print(sol.status, sol.steps[-1])
+        finished 200
+        >>> bool(energy(sol.cloud) < energy(start))
+        True
     """
     run_checks.check_host(energy, start, flow, key)
     energy = as_energy(energy)

@@ -100,6 +100,16 @@ def critical_temperature(
     Raises:
         ValueError: as `shared_equilibrium`; a coupling or loss that is not symmetric; a range of temperatures
             in the wrong order, or overlap that is unstable at the highest of them already.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> angle = np.arange(6) * np.pi / 3
+        >>> similarity = np.exp(np.cos(angle[:, None] - angle) / 0.5)
+        >>> coupling = ct.couplings.from_matrix(similarity / similarity.sum())
+        >>> found = ct.stability.critical_temperature(coupling, d=2, scan=6, temperatures=(0.2, 1.0))
+        >>> round(found.value, 2)
+        0.43
     """
     low, high = temperatures
     check_positive("temperatures", low)
