@@ -168,7 +168,8 @@ class GradientFlow(PhysicalFlow):
     Examples:
         >>> import jax.numpy as jnp
         >>> import ctflow as ct
-        >>> energy = ct.energies.Potential(ct.potentials.Linear([0.0, 1.0]), temperature=1.0)
+        >>> up = ct.potentials.Linear([0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=1.0)
         >>> flow = ct.flows.GradientFlow(step_size=0.1)
         >>> state = flow.step(energy, flow.init(jnp.array([[1.0, 0.0]])))
         >>> round(float(state.clouds[0, 1]), 3), round(float(flow.time(state.step)), 3)
@@ -248,10 +249,12 @@ class Langevin(PhysicalFlow):
     Examples:
         >>> import jax
         >>> import ctflow as ct
-        >>> energy = ct.energies.Potential(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5)
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=0.5)
         >>> start = ct.sphere.uniform(jax.random.key(0), n=2000, d=3)
-        >>> sol = ct.solve(energy, start, ct.flows.Langevin(0.05), num_steps=100, key=jax.random.key(1))
-        >>> round(float(sol.cloud[:, 2].mean()), 1)  # 0.54 in the limit, see ctflow.gibbs.GibbsMeasure
+        >>> flow = ct.flows.Langevin(step_size=0.05)
+        >>> sol = ct.solve(energy, start, flow, num_steps=100, key=jax.random.key(1))
+        >>> round(float(sol.cloud[:, 2].mean()), 1)  # the Gibbs measure has 0.537
         0.5
     """
 

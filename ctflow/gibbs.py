@@ -102,7 +102,8 @@ class GibbsMeasure:
 
     Examples:
         >>> import ctflow as ct
-        >>> measure = ct.gibbs.GibbsMeasure(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5, d=3)
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> measure = ct.gibbs.GibbsMeasure(up, temperature=0.5, d=3)
         >>> round(measure.mean(lambda z: z[:, 2]), 4)  # 1/tanh(2) - 1/2
         0.5373
     """

@@ -89,7 +89,7 @@ def annotation_text(annotation: Any) -> str:
         return "Array"
     if isinstance(annotation, type) and annotation.__module__.startswith("ctflow"):
         return "~" + public_paths().get(annotation, f"{annotation.__module__}.{annotation.__qualname__}")
-    return getattr(annotation, "__name__", str(annotation))
+    return getattr(annotation, "__name__", str(annotation)).lstrip("_")
 
 
 def _union(args: tuple[Any, ...]) -> str:
@@ -156,13 +156,20 @@ def process_docstring(app, what, name, value, options, lines):
             lines[i] = "".join(p if p.startswith("`") else p.replace("|", r"\|") for p in pieces)
 
 
+def keep_colon(app, what, name, value, options, lines):
+    """The same event, before napoleon, which takes "Names: two" for a type unless the first line is empty."""
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
 def skip_member(app, what, name, value, skip, options):
     """Sphinx's event `autodoc-skip-member`: fields of a NamedTuple are under "Attributes" already."""
     return True if type(value).__name__ == "_tuplegetter" else None
 
 
 def setup(app):
-    """Connect the three events; docs/conf.py calls this."""
+    """Connect the events; docs/conf.py calls this."""
+    app.connect("autodoc-process-docstring", keep_colon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-process-docstring", process_docstring)
     app.connect("autodoc-skip-member", skip_member)

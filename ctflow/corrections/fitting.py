@@ -66,7 +66,8 @@ def fit(
         >>> x, y = rng.normal(size=(100, 8)), rng.normal(size=(100, 8)) + 0.5
         >>> x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
         >>> centring = ct.corrections.fit("centring", x, y)
-        >>> gaps = [np.linalg.norm(a.mean(0) - b.mean(0)) for a, b in [(x, y), centring.transform(x, y)]]
+        >>> clouds = [(x, y), centring.transform(x, y)]
+        >>> gaps = [np.linalg.norm(a.mean(0) - b.mean(0)) for a, b in clouds]
         >>> np.round(gaps, 1).tolist()
         [0.5, 0.0]
     """

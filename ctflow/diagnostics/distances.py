@@ -45,8 +45,9 @@ def energy_distance(x: Cloud, y: Cloud, *, estimator: str = "u") -> Float[Array,
     Examples:
         >>> import jax
         >>> import ctflow as ct
-        >>> x, y = (ct.sphere.uniform(key, n=200, d=3) for key in jax.random.split(jax.random.key(0)))
-        >>> abs(float(ct.diagnostics.energy_distance(x, y))) < 0.02  # two samples of one law
+        >>> keys = jax.random.split(jax.random.key(0))
+        >>> x, y = (ct.sphere.uniform(key, n=200, d=3) for key in keys)
+        >>> abs(float(ct.diagnostics.energy_distance(x, y))) < 0.02  # of one law
         True
         >>> y = ct.sphere.normalize(y + jax.numpy.array([0.0, 0.0, 1.0]))
         >>> round(float(ct.diagnostics.energy_distance(x, y)), 1)

@@ -240,9 +240,10 @@ def unimodal(
     Examples:
         >>> import jax.numpy as jnp
         >>> import ctflow as ct
-        >>> energy = ct.energies.unimodal(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5)
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.unimodal(up, temperature=0.5)
         >>> cloud = jnp.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
-        >>> {name: round(float(value), 3) for name, value in energy.terms(cloud).items()}
+        >>> {name: round(float(term), 3) for name, term in energy.terms(cloud).items()}
         {'potential': 0.0, 'negative_entropy': 0.73}
     """
     kernel = Exponential(temperature) if kernel is None else kernel
@@ -287,7 +288,7 @@ def symmetric(coupling: Coupling, *, temperature: Real, kernel: Kernel | None = 
         >>> import ctflow as ct
         >>> x = ct.sphere.uniform(jax.random.key(0), n=50, d=3)
         >>> energy = ct.energies.symmetric(ct.couplings.paired(50), temperature=0.2)
-        >>> round(float(energy.terms(ct.Pair(x, x))["alignment"]), 3)  # every cosine is 1
+        >>> round(float(energy.terms(ct.Pair(x, x))["alignment"]), 3)  # all cosines: 1
         -5.0
         >>> bool(energy(ct.Pair(x, x)) < energy(ct.Pair(x, -x)))
         True

@@ -23,7 +23,7 @@ from ctflow.potentials import as_potential, check_parameters, evaluate
 
 
 def log_density(z: Float[AnyArray, "n d"], cloud: Any, kernel: Kernel, **options: Any) -> Float[Array, " n"]:
-    """Smoothed log density of a cloud at points z: log Γ(z_i) - log V, w.r.t. the uniform law.
+    """Log density of a cloud, smoothed by the kernel, with respect to the uniform law: log Γ(z_i) - log V.
 
     Args:
         z: points [n, d].
@@ -68,7 +68,8 @@ class Potential(Energy):
     Examples:
         >>> import jax.numpy as jnp
         >>> import ctflow as ct
-        >>> energy = ct.energies.Potential(ct.potentials.Linear([0.0, 1.0]), temperature=0.5)
+        >>> up = ct.potentials.Linear([0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=0.5)
         >>> float(energy(jnp.array([[0.0, 1.0], [1.0, 0.0]])))
         -1.0
     """

@@ -102,8 +102,8 @@ def log_partition(
         >>> import ctflow as ct
         >>> x = jnp.array([[1.0, 0.0]])
         >>> y = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-        >>> field = ct.log_partition(x, y, ct.kernels.Exponential(1.0))  # log of (e + 1/e)/2
-        >>> field.shape, round(float(field[0]), 3)
+        >>> field = ct.log_partition(x, y, ct.kernels.Exponential(1.0))
+        >>> field.shape, round(float(field[0]), 3)  # log((e + 1/e)/2)
         ((1,), 0.434)
     """
     options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}

@@ -282,10 +282,11 @@ def explain(
 
     Examples:
         >>> import ctflow as ct
-        >>> plan = ct.partition.explain(100_000, 100_000, d=512, kernel=ct.kernels.Exponential(0.1))
+        >>> kernel = ct.kernels.Exponential(0.1)
+        >>> plan = ct.partition.explain(100_000, 100_000, 512, kernel)
         >>> plan.method, plan.pairs
         ('tiled', 10000000000)
-        >>> ct.partition.explain(100_000, 100_000, d=3, kernel=ct.kernels.Exponential(0.1)).method
+        >>> ct.partition.explain(100_000, 100_000, 3, kernel).method
         'spectral'
     """
     counts = (("n", n, 1), ("m", m, 1), ("d", d, 2), ("devices", devices, 1), ("evaluations", evaluations, 1))

@@ -94,9 +94,11 @@ def solve(
     Examples:
         >>> import jax
         >>> import ctflow as ct
-        >>> energy = ct.energies.unimodal(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=0.5)
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.unimodal(up, temperature=0.5)
         >>> start = ct.sphere.uniform(jax.random.key(0), n=100, d=3)
-        >>> sol = ct.solve(energy, start, ct.flows.GradientFlow(step_size=0.1), num_steps=200)
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> sol = ct.solve(energy, start, flow, num_steps=200)
         >>> print(sol.status, sol.steps[-1])
         finished 200
         >>> bool(energy(sol.cloud) < energy(start))

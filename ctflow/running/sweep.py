@@ -58,11 +58,12 @@ def sweep(
     Examples:
         >>> import jax
         >>> import ctflow as ct
-        >>> start = ct.flows.GradientFlow(0.1).init(ct.sphere.uniform(jax.random.key(0), n=50, d=3))
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> start = flow.init(ct.sphere.uniform(jax.random.key(0), n=50, d=3))
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
         >>> def height_at_end(temperature):
-        ...     energy = ct.energies.Potential(ct.potentials.Linear([0.0, 0.0, 1.0]), temperature=temperature)
-        ...     end = ct.evolve(energy, ct.flows.GradientFlow(step_size=0.1), start, num_steps=10)
-        ...     return end.clouds[:, 2].mean()
+        ...     energy = ct.energies.Potential(up, temperature=temperature)
+        ...     return ct.evolve(energy, flow, start, num_steps=10).clouds[:, 2].mean()
         >>> ct.sweep(height_at_end, jax.numpy.array([0.5, 1.0, 2.0])).round(2)
         array([0.83, 0.48, 0.23], dtype=float32)
     """

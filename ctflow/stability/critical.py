@@ -107,7 +107,8 @@ def critical_temperature(
         >>> angle = np.arange(6) * np.pi / 3
         >>> similarity = np.exp(np.cos(angle[:, None] - angle) / 0.5)
         >>> coupling = ct.couplings.from_matrix(similarity / similarity.sum())
-        >>> found = ct.stability.critical_temperature(coupling, d=2, scan=6, temperatures=(0.2, 1.0))
+        >>> options = {"scan": 6, "temperatures": (0.2, 1.0)}
+        >>> found = ct.stability.critical_temperature(coupling, d=2, **options)
         >>> round(found.value, 2)
         0.43
     """
