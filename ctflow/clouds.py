@@ -50,6 +50,10 @@ class WeightedCloud(NamedTuple):
 class Pair(NamedTuple):
     """Two clouds on the same sphere, one per modality.
 
+    Attributes:
+        x: the first cloud, [n, d] or a `WeightedCloud`.
+        y: the second cloud, [m, d] or a `WeightedCloud`.
+
     Examples:
         >>> import jax.numpy as jnp
         >>> import ctflow as ct

@@ -94,7 +94,7 @@ def move(clouds: Clouds, displacement: Any) -> Any:
 
 
 class Flow(Registered, abstract=True):
-    """Base of flows."""
+    """Base class of flows: how clouds move by one step."""
 
     stochastic: ClassVar[bool] = False
     # Steps of a physical flow settle while step_size · (fastest rate of the energy) is below this; those of
@@ -137,7 +137,7 @@ class Flow(Registered, abstract=True):
 
 
 class PhysicalFlow(Flow, abstract=True):
-    """Base of flows with a physical time. A subclass has a field `step_size`, the time per step."""
+    """Base class of flows with a physical time. A subclass has a field `step_size`, the time per step."""
 
     step_size: Real
 

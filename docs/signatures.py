@@ -41,6 +41,7 @@ _USUAL = {
     "key": "Array",
 }
 _LONGEST_DEFAULT = 40
+_COLON = "\uf03a"  # of the private use area: no docstring has it
 
 
 class _Text:
@@ -148,18 +149,18 @@ def process_signature(app, what, name, value, options, signature, returns):
     return None
 
 
+def hide_colons(app, what, name, value, options, lines):
+    """Before napoleon, which takes "Names: two of them", said of an attribute, for a value of type `Names`."""
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = lines[0].replace(":", _COLON)
+
+
 def process_docstring(app, what, name, value, options, lines):
-    """Sphinx's event `autodoc-process-docstring`: |z| is a formula here, not a substitution of reST."""
+    """After napoleon: colons return, and |z| is a formula here, not a substitution of reST."""
     for i, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
-            pieces = re.split(r"(`[^`]*`)", line)
+            pieces = re.split(r"(`[^`]*`)", line.replace(_COLON, ":"))
             lines[i] = "".join(p if p.startswith("`") else p.replace("|", r"\|") for p in pieces)
-
-
-def keep_colon(app, what, name, value, options, lines):
-    """The same event, before napoleon, which takes "Names: two" for a type unless the first line is empty."""
-    if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
 
 
 def skip_member(app, what, name, value, skip, options):
@@ -169,7 +170,7 @@ def skip_member(app, what, name, value, skip, options):
 
 def setup(app):
     """Connect the events; docs/conf.py calls this."""
-    app.connect("autodoc-process-docstring", keep_colon, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)  # napoleon has 500
     app.connect("autodoc-process-signature", process_signature)
-    app.connect("autodoc-process-docstring", process_docstring)
+    app.connect("autodoc-process-docstring", process_docstring, priority=600)
     app.connect("autodoc-skip-member", skip_member)

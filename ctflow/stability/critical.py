@@ -80,7 +80,7 @@ def critical_temperature(
     tolerance: float = 1e-3,
     **options: Any,
 ) -> CriticalTemperature:
-    """τ*, below which overlap is unstable and the modalities part, and all temperatures where it is.
+    """The critical temperature τ*, below which overlap is unstable and the modalities part.
 
     The best shared cloud is followed from the highest temperature to the lowest, in equal steps of log τ, at
     each step from where it was and from further starts. Where the sign of its lowest antiphase curvature

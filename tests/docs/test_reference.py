@@ -127,3 +127,11 @@ def test_pipes_are_escaped_outside_of_code_only():
     lines = ["the norm |z|, as `a | b`", ">>> a | b"]
     signatures.process_docstring(None, "function", "f", None, None, lines)
     assert lines == [r"the norm \|z\|, as `a | b`", ">>> a | b"]
+
+
+def test_colons_of_attributes_are_hidden_from_napoleon_and_return():
+    lines = ["Three sentences: is there a gap"]
+    signatures.hide_colons(None, "property", "verdict", None, None, lines)
+    assert ":" not in lines[0]
+    signatures.process_docstring(None, "property", "verdict", None, None, lines)
+    assert lines == ["Three sentences: is there a gap"]
