@@ -150,7 +150,7 @@ def process_signature(app, what, name, value, options, signature, returns):
 
 
 def hide_colons(app, what, name, value, options, lines):
-    """Before napoleon, which takes "Names: two of them", said of an attribute, for a value of type `Names`."""
+    """Before napoleon, which takes "Names: two of them" of an attribute for a value of type `Names`."""
     if what in ("attribute", "data", "property") and lines:
         lines[0] = lines[0].replace(":", _COLON)
 

@@ -28,7 +28,7 @@ def converted(*, converter: Callable[[Any], Any], **kwargs: Any) -> Any:
 
 
 def static(**kwargs: Any) -> Any:
-    """Declare a field that is part of the compiled program, not of the data: a new value needs a new trace."""
+    """Declare a field that is part of the compiled program, not of the data: a new value is traced anew."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
