@@ -32,14 +32,37 @@ __all__ = [
 
 
 class WeightedCloud(NamedTuple):
-    """Points [n, d] on the sphere with weights [n] that are >= 0 and sum to 1."""
+    """Points [n, d] on the sphere with weights [n] that are >= 0 and sum to 1.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> points = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> cloud = ct.WeightedCloud(points, jnp.array([0.75, 0.25]))
+        >>> float(ct.clouds.mean(cloud, points[:, 0]))
+        0.75
+    """
 
     points: Float[AnyArray, "n d"]
     weights: Float[AnyArray, " n"]
 
 
 class Pair(NamedTuple):
-    """Two clouds on the same sphere, one per modality."""
+    """Two clouds on the same sphere, one per modality.
+
+    Attributes:
+        x: the first cloud, [n, d] or a `WeightedCloud`.
+        y: the second cloud, [m, d] or a `WeightedCloud`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> x = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> y = jnp.array([[-1.0, 0.0], [0.0, 1.0]])
+        >>> clouds = ct.Pair(x, y)
+        >>> float(ct.energies.CentroidGap()(clouds))
+        1.0
+    """
 
     x: Any
     y: Any

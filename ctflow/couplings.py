@@ -131,7 +131,14 @@ def complete(matrix: Float[AnyArray, "n m"]) -> Coupling:
 
 
 def paired(n: int, *, dtype=None) -> Coupling:
-    """Couple each x_i with y_i, with weight 1/n: I(π) = log n."""
+    """Couple each x_i with y_i, with weight 1/n: I(π) = log n.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> coupling = ct.couplings.paired(4)
+        >>> coupling.shape, round(float(coupling.mutual_information()), 3)  # log 4
+        ((4, 4), 1.386)
+    """
     check_count("n", n)
     index = jnp.arange(n)
     return Coupling(index, index, jnp.full(n, 1 / n, dtype), shape=(n, n))
@@ -179,6 +186,13 @@ def from_pairs(rows: Any, cols: Any, weights: Any = None, *, shape: tuple[int, i
 
     Raises:
         ValueError: an index outside `shape`, a pair listed twice, or weights that are not probabilities.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> images = [0, 0, 0, 1]  # image 0 has three captions, image 1 has one
+        >>> captions = ct.couplings.from_pairs(images, [0, 1, 2, 3], shape=(2, 4))
+        >>> captions.row_marginal().tolist()
+        [0.75, 0.25]
     """
     check_concrete("from_pairs", rows=rows, cols=cols, weights=weights)
     rows, cols = np.asarray(rows), np.asarray(cols)
@@ -257,6 +271,16 @@ def misaligned(
         sigma: σ >= 0, radians: the heterogeneity of the pairing.
         target_latents: θ', radians, [m]; `latents` by default.
         dtype: dtype of the weights.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> theta = jnp.linspace(0.0, 3.0, 20)
+        >>> coupling = ct.couplings.misaligned(jax.random.key(0), theta, sigma=0.3)
+        >>> information = coupling.mutual_information()  # of pairs one to one: log 20
+        >>> coupling.shape, bool(information < jnp.log(20))
+        ((20, 20), True)
     """
     check_concrete("misaligned", latents=latents, sigma=sigma, target_latents=target_latents, key=key)
     phi = displaced(key, latents if target_latents is None else target_latents, sigma=sigma)

@@ -93,7 +93,7 @@ def _calls_itself(cls: Any, defined: str, other: str) -> TypeError:
 
 
 class Energy(Registered, abstract=True):
-    """Base of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
+    """Base class of energies. `energy(clouds)` is a scalar, `energy.terms(clouds)` names what adds up to it.
 
     Both check the clouds first, in every subclass: number of clouds, shapes, dimension and dtype; and, where
     they are not traced, that all points are finite and on the sphere.

@@ -37,6 +37,8 @@ __all__ = [
     "is_done",
     "load",
     "main",
+    "results_of",
+    "resumed_in",
     "run_and_save",
     "save",
 ]
@@ -159,7 +161,10 @@ def main(
 
 @contextmanager
 def guarded(command: str) -> Iterator[None]:
-    """Errors get one line and exit code 2; an interruption the command to continue with, and 130 or 143."""
+    """Report an error in one line and exit with code 2; exit with 130 or 143 after an interruption.
+
+    After an interruption, the command that continues the run is printed.
+    """
     again = command if "--resume" in command else f"{command} --resume"
     try:
         # A full disk is the likeliest OSError: what the checkpoints hold is not lost.

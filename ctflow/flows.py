@@ -94,7 +94,7 @@ def move(clouds: Clouds, displacement: Any) -> Any:
 
 
 class Flow(Registered, abstract=True):
-    """Base of flows."""
+    """Base class of flows: how clouds move by one step."""
 
     stochastic: ClassVar[bool] = False
     # Steps of a physical flow settle while step_size · (fastest rate of the energy) is below this; those of
@@ -137,7 +137,7 @@ class Flow(Registered, abstract=True):
 
 
 class PhysicalFlow(Flow, abstract=True):
-    """Base of flows with a physical time. A subclass has a field `step_size`, the time per step."""
+    """Base class of flows with a physical time. A subclass has a field `step_size`, the time per step."""
 
     step_size: Real
 
@@ -164,6 +164,16 @@ class GradientFlow(PhysicalFlow):
 
     Raises:
         ValueError: another order.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=1.0)
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> state = flow.step(energy, flow.init(jnp.array([[1.0, 0.0]])))
+        >>> round(float(state.clouds[0, 1]), 3), round(float(flow.time(state.step)), 3)
+        (0.1, 0.1)
     """
 
     step_size: Real = positive()
@@ -235,6 +245,17 @@ class Langevin(PhysicalFlow):
         step_size: time h per step, > 0; keep h·k and h(d-1) below 0.2. `solve` raises DivergedError for h·k
             or h(d-1) above 2. It cannot detect features of U that are narrower than a step of the noise,
             √(2h), and less than τ deep; choose h small enough to resolve them.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=0.5)
+        >>> start = ct.sphere.uniform(jax.random.key(0), n=2000, d=3)
+        >>> flow = ct.flows.Langevin(step_size=0.05)
+        >>> sol = ct.solve(energy, start, flow, num_steps=100, key=jax.random.key(1))
+        >>> round(float(sol.cloud[:, 2].mean()), 1)  # the Gibbs measure has 0.537
+        0.5
     """
 
     step_size: Real = positive()

@@ -99,6 +99,13 @@ class GibbsMeasure:
     Raises:
         ValueError: τ or d out of range, a U without a symmetry axis for d > 3, a τ too low for float64 or for
             two million nodes, or a U that is too rough.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> measure = ct.gibbs.GibbsMeasure(up, temperature=0.5, d=3)
+        >>> round(measure.mean(lambda z: z[:, 2]), 4)  # 1/tanh(2) - 1/2
+        0.5373
     """
 
     def __init__(self, potential: Any, *, temperature: Real, d: int):

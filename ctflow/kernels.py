@@ -165,7 +165,16 @@ def _filled(tangent: Any) -> Any:
 
 
 class Exponential(Kernel):
-    """κ_τ(z, w) = exp(⟨z, w⟩/τ), the InfoNCE critic at temperature τ > 0."""
+    """κ_τ(z, w) = exp(⟨z, w⟩/τ), the InfoNCE critic at temperature τ > 0.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> kernel = ct.kernels.Exponential(temperature=0.5)
+        >>> float(kernel.log_kernel(1.0))
+        2.0
+        >>> kernel.degree_coefficients(d=3, max_degree=2).round(3).tolist()
+        [1.0, 0.537, 0.194]
+    """
 
     temperature: Real = positive()
     monotone = True

@@ -100,7 +100,15 @@ class VonMisesFisherMixture(PotentialBase):
 
 
 class Linear(PotentialBase):
-    """U(z) = -⟨z, direction⟩. Its Gibbs measure is von Mises-Fisher with κ = ‖direction‖/τ."""
+    """U(z) = -⟨z, direction⟩. Its Gibbs measure is von Mises-Fisher with κ = ‖direction‖/τ.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> potential = ct.potentials.Linear(jnp.array([0.0, 0.0, 2.0]))
+        >>> potential(jnp.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])).tolist()
+        [-2.0, 2.0]
+    """
 
     direction: Float[AnyArray, " d"]
 

@@ -101,6 +101,15 @@ def uniform(key: Array, n: int, d: int, dtype=None) -> Float[Array, "n d"]:
     Raises:
         ValueError: n or d is out of range, or `key` is not a JAX random key.
         MemoryError: the points do not fit in memory.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> z = ct.sphere.uniform(jax.random.key(0), n=4, d=3)
+        >>> z.shape
+        (4, 3)
+        >>> (z**2).sum(axis=1).round(4).tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     check_count("n", n)
     check_count("d", d, minimum=2)

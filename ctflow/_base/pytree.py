@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 def positive(*, optional: bool = False, **kwargs: Any) -> Any:
-    """A field whose numbers must be finite and > 0, or None if `optional` (a leaf: sweeps trace once)."""
+    """Declare a field whose numbers must be finite and > 0; with `optional`, None is allowed too.
+
+    The numbers are leaves of the pytree, so a sweep over them is traced once.
+    """
     return dataclasses.field(metadata={"positive": True, "optional": optional}, **kwargs)
 
 
@@ -25,7 +28,7 @@ def converted(*, converter: Callable[[Any], Any], **kwargs: Any) -> Any:
 
 
 def static(**kwargs: Any) -> Any:
-    """A field that is part of the program, not of the data: a new value needs a new trace."""
+    """Declare a field that is part of the compiled program, not of the data: a new value is traced anew."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 

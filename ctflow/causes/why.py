@@ -73,6 +73,18 @@ def why(
     Raises:
         ValueError: `x`, `y`, `pairs`, `start` or a setting breaks its rule; rows without partners; or fewer
             than 40 independent groups of pairs.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(60, 8))
+        >>> y = x + 0.3 * rng.normal(size=(60, 8)) + 0.5
+        >>> explanation = ct.why(x, y, temperature=0.2, max_free=40, normalize=True)
+        >>> explanation.is_there
+        True
+        >>> explanation.verdicts["arrangement"], explanation.verdicts["pairs"]
+        ('not held by the loss', 'no gap required')
     """
     check_positive("temperature", temperature)
     if temperature < _LEAST_TEMPERATURE:

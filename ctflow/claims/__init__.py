@@ -48,7 +48,7 @@ CLAIMS = (
 
 
 class Finding(NamedTuple):
-    """The result of running one claim.
+    """A claim that was run, with its evidence and the time that it took.
 
     Attributes:
         name: the name of its module.
@@ -66,7 +66,7 @@ class Finding(NamedTuple):
 
 
 def module_of(name: str) -> Any:
-    """The module of a claim."""
+    """The module that holds a claim: its TITLE, its SOURCE and its function `run`."""
     check_choice("claim", name, CLAIMS)
     return import_module(f"ctflow.claims.{name}")
 
@@ -93,6 +93,12 @@ def verify(
     Raises:
         ValueError: an unknown name; a checkpoint that is damaged, in use, or of other claims.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> for finding in ct.claims.verify(["convexity"]):
+        ...     print(finding.name, finding.evidence.holds)
+        convexity True
     """
     modules = {name: module_of(name) for name in names}
 

@@ -29,7 +29,7 @@ class Check(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """The result of running a claim.
+    """The numbers that a claim compares, and the curves of its figure.
 
     Attributes:
         checks: the compared numbers, with verdicts.

@@ -24,18 +24,23 @@ __all__ = ["PURPOSES", "Comparison", "as_text", "compare", "pareto", "score"]
 
 
 class Comparison(NamedTuple):
-    """A table with one row per correction, and advice for the purpose."""
+    """A table with one row per correction, and advice for the purpose.
+
+    Attributes:
+        table: columns by name, as `compare` lists them.
+        words: the advice, as sentences.
+        fitted: the fitted corrections by method; methods that failed are missing.
+        recommended: the recommended method; None if no method is recommended.
+        held_out: number of pairs that were measured.
+        names: names of the modalities, for texts; the columns of the table do not depend on them.
+    """
 
     table: dict[str, np.ndarray]
     words: tuple[str, ...]
     fitted: dict[str, Correction | Csls]
-    """The fitted corrections by method; methods that failed are missing."""
     recommended: str | None = None
-    """The recommended method; None if no method is recommended."""
     held_out: int = 0
-    """Number of pairs that were measured."""
     names: tuple[str, str] = LETTERS
-    """Names of the modalities, for texts; the columns of the table do not depend on them."""
 
 
 def compare(

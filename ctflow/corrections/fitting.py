@@ -58,6 +58,18 @@ def fit(
         ValueError: the method or purpose is unknown; `diagnose` would refuse the rows; the widths differ;
             pairs are needed but missing; there are too few pairs to choose a strength; or all rows are one
             point and the method needs them to differ.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> rng = np.random.default_rng(0)
+        >>> x, y = rng.normal(size=(100, 8)), rng.normal(size=(100, 8)) + 0.5
+        >>> x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
+        >>> centring = ct.corrections.fit("centring", x, y)
+        >>> clouds = [(x, y), centring.transform(x, y)]
+        >>> gaps = [np.linalg.norm(a.mean(0) - b.mean(0)) for a, b in clouds]
+        >>> np.round(gaps, 1).tolist()
+        [0.5, 0.0]
     """
     if method in SCORINGS:
         raise ValueError(f"{method} scores pairs and moves no rows; use ct.corrections.{method}(x, y)")

@@ -236,6 +236,15 @@ def unimodal(
         kernel: smooths the cloud; `Exponential(τ)`, InfoNCE's own, by default. The sharper it is, the
             closer the equilibrium is to the Gibbs measure exp(-U/τ), as long as particles fill it.
         exclude_self: whether each point's density leaves out the point itself, as in SimCLR's loss.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.unimodal(up, temperature=0.5)
+        >>> cloud = jnp.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+        >>> {name: round(float(term), 3) for name, term in energy.terms(cloud).items()}
+        {'potential': 0.0, 'negative_entropy': 0.73}
     """
     kernel = Exponential(temperature) if kernel is None else kernel
     return Potential(potential, temperature=temperature) + SmoothedEntropy(kernel, exclude_self=exclude_self)
@@ -273,6 +282,16 @@ def symmetric(coupling: Coupling, *, temperature: Real, kernel: Kernel | None = 
     """J^Sym = ½(J_{1→2} + J_{2→1}) on a Pair, with InfoNCE's own kernel `Exponential(τ)` by default.
 
     To learn τ, descend `symmetric(coupling, temperature=tau) + LogVolume(Exponential(tau))` in it.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> x = ct.sphere.uniform(jax.random.key(0), n=50, d=3)
+        >>> energy = ct.energies.symmetric(ct.couplings.paired(50), temperature=0.2)
+        >>> round(float(energy.terms(ct.Pair(x, x))["alignment"]), 3)  # all cosines: 1
+        -5.0
+        >>> bool(energy(ct.Pair(x, x)) < energy(ct.Pair(x, -x)))
+        True
     """
     return Symmetric(coupling, temperature=temperature, kernel=kernel)
 

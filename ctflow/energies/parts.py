@@ -23,7 +23,7 @@ from ctflow.potentials import as_potential, check_parameters, evaluate
 
 
 def log_density(z: Float[AnyArray, "n d"], cloud: Any, kernel: Kernel, **options: Any) -> Float[Array, " n"]:
-    """Smoothed log density of a cloud at points z: log Γ(z_i) - log V, w.r.t. the uniform law.
+    """Log density of a cloud, smoothed by the kernel, with respect to the uniform law: log Γ(z_i) - log V.
 
     Args:
         z: points [n, d].
@@ -63,7 +63,16 @@ def _check_single(clouds: Any) -> None:
 
 
 class Potential(Energy):
-    """(1/τ)∫U dq, the alignment energy of one cloud in a potential."""
+    """(1/τ)∫U dq, the alignment energy of one cloud in a potential.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=0.5)
+        >>> float(energy(jnp.array([[0.0, 1.0], [1.0, 0.0]])))
+        -1.0
+    """
 
     potential: Any = converted(converter=as_potential)
     _: KW_ONLY
@@ -225,6 +234,16 @@ class SymmetricDivergence(_Smoothed):
         kernel: smooths both clouds.
         method: of the sums, as in `ct.log_partition`.
         rtol: of the sums, as in `ct.log_partition`.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> x = ct.sphere.uniform(jax.random.key(0), n=50, d=3)
+        >>> divergence = ct.energies.SymmetricDivergence(ct.kernels.Exponential(0.2))
+        >>> float(divergence(ct.Pair(x, x))), bool(divergence(ct.Pair(x, -x)) > 0)
+        (0.0, True)
+        >>> loss = ct.energies.symmetric(ct.couplings.paired(50), temperature=0.2)
+        >>> held_together = loss + 0.1 * divergence
     """
 
     def terms(self, clouds):

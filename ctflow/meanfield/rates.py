@@ -11,6 +11,8 @@ import numpy as np
 
 from ctflow.kernels import Kernel, as_kernel
 
+__all__ = ["Modes", "curvatures", "growth"]
+
 
 class Modes(NamedTuple):
     """One number per degree ℓ = 0 … max_degree, [max_degree + 1] each.

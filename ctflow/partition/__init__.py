@@ -96,6 +96,15 @@ def log_partition(
         ValueError: a point off the sphere, mismatched d, weights that are not probabilities, a method that
             is unknown or not available for these arguments, or a block size < 1.
         MemoryError: the method needs more memory than the device has.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import ctflow as ct
+        >>> x = jnp.array([[1.0, 0.0]])
+        >>> y = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+        >>> field = ct.log_partition(x, y, ct.kernels.Exponential(1.0))
+        >>> field.shape, round(float(field[0]), 3)  # log((e + 1/e)/2)
+        ((1,), 0.434)
     """
     options = {"method": method, "rtol": rtol, "block_size": block_size, "mesh": mesh}
     return _values(x, y, kernel, (None, weights), exclude_self, columns=False, **options)[0]

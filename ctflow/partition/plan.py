@@ -279,6 +279,15 @@ def explain(
 
     Raises:
         ValueError: an argument out of range, or a method that is not available for these arguments.
+
+    Examples:
+        >>> import ctflow as ct
+        >>> kernel = ct.kernels.Exponential(0.1)
+        >>> plan = ct.partition.explain(100_000, 100_000, 512, kernel)
+        >>> plan.method, plan.pairs
+        ('tiled', 10000000000)
+        >>> ct.partition.explain(100_000, 100_000, 3, kernel).method
+        'spectral'
     """
     counts = (("n", n, 1), ("m", m, 1), ("d", d, 2), ("devices", devices, 1), ("evaluations", evaluations, 1))
     for name, count, least in counts:

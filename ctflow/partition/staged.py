@@ -31,7 +31,7 @@ class Planned(Kernel):
         only: the number of the only attempt of a spectral sum: 0 in the points' dtype, then in float64, then
             exact. An attempt without a proof is NaN, which the caller must notice. By default all attempts
             are in the program, each used where the one before is not proven.
-        bounded: whether the kernel is monotone in the cosine and the range of log κ small enough that a
+        bounded: whether the kernel is monotone in the cosine and the range of log κ small enough that
             an exact sum needs only one exponential per pair (for `Exponential`, τ > 0.025 in float32 and
             τ > 0.0032 in float64). A range that turns out larger gives NaN, which the caller must notice.
     """

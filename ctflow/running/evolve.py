@@ -62,6 +62,18 @@ def evolve(
 
     Raises:
         ValueError: a state, flow, count or `save` of the wrong kind; clouds off the sphere.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.Potential(up, temperature=1.0)
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> state = flow.init(ct.sphere.uniform(jax.random.key(0), n=50, d=3))
+        >>> saves = {"save_every": 10, "save": lambda cloud: cloud[:, 2].mean()}
+        >>> end, heights = ct.evolve(energy, flow, state, num_steps=20, **saves)
+        >>> heights.shape, round(float(heights[-1]), 2)
+        ((3,), 0.83)
     """
     state = run_checks.check_state(state)
     run_checks.check_flow(flow)

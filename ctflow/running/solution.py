@@ -15,14 +15,17 @@ class Status(StrEnum):
     CONVERGED = "converged"
     """Its stopping rule said so, and its steps are small enough to settle."""
     FINISHED = "finished"
+    """It took all of its steps."""
     INTERRUPTED = "interrupted"
+    """Ctrl-C or SIGTERM stopped it."""
     NON_FINITE = "non-finite"
+    """A step came out NaN or infinite."""
     DIVERGED = "diverged"
     """The step size is too large for the energy's fastest rate, where the clouds are or are going."""
 
 
 class Solution(NamedTuple):
-    """What `solve` returns.
+    """The result of `solve`.
 
     Attributes:
         clouds: the clouds at the end, shaped like the start; `cloud` is the same.

@@ -90,6 +90,19 @@ def solve(
             and saved; they are the error's `solution`.
         KeyboardInterrupt: without a checkpoint, Ctrl-C came. The error's `solution` holds everything up to
             the last save.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> energy = ct.energies.unimodal(up, temperature=0.5)
+        >>> start = ct.sphere.uniform(jax.random.key(0), n=100, d=3)
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> sol = ct.solve(energy, start, flow, num_steps=200)
+        >>> print(sol.status, sol.steps[-1])
+        finished 200
+        >>> bool(energy(sol.cloud) < energy(start))
+        True
     """
     run_checks.check_host(energy, start, flow, key)
     energy = as_energy(energy)

@@ -54,6 +54,18 @@ def sweep(
         MemoryError: the sweep does not fit into memory, or its checkpoints on the disk. Nothing has been run.
         Interrupted: with a checkpoint, Ctrl-C or SIGTERM came; batches that had begun were saved.
         KeyboardInterrupt: without a checkpoint, Ctrl-C came; no further batch was started.
+
+    Examples:
+        >>> import jax
+        >>> import ctflow as ct
+        >>> flow = ct.flows.GradientFlow(step_size=0.1)
+        >>> start = flow.init(ct.sphere.uniform(jax.random.key(0), n=50, d=3))
+        >>> up = ct.potentials.Linear([0.0, 0.0, 1.0])
+        >>> def height_at_end(temperature):
+        ...     energy = ct.energies.Potential(up, temperature=temperature)
+        ...     return ct.evolve(energy, flow, start, num_steps=10).clouds[:, 2].mean()
+        >>> ct.sweep(height_at_end, jax.numpy.array([0.5, 1.0, 2.0])).round(2)
+        array([0.83, 0.48, 0.23], dtype=float32)
     """
     checkpoints.check_resume(checkpoint, resume)
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}

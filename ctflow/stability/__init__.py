@@ -1,4 +1,9 @@
-"""Stability of states: curvatures and modes of any energy, shared clouds, and when a gap must open."""
+"""Stability of states: curvatures and modes of any energy, shared clouds, and when a gap must open.
+
+Modalities overlap where they share one cloud, x = y. Overlap is stable if the lowest curvature of the energy
+in antiphase, where the modalities move in opposite directions, is positive. Below the critical temperature τ*
+overlap is unstable and a gap must open; a control of strength λ* or more, added to the energy, prevents it.
+"""
 
 from ctflow.stability.control import LeastControl, least_control
 from ctflow.stability.critical import CriticalTemperature, critical_temperature

@@ -107,6 +107,17 @@ def least_control(
     Raises:
         ValueError: as `shared_equilibrium`; a coupling that is not symmetric, or a loss that treats the
             modalities differently: overlap is then not at rest, and there is nothing to stabilise.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> angle = np.arange(6) * np.pi / 3
+        >>> similarity = np.exp(np.cos(angle[:, None] - angle) / 0.5)
+        >>> coupling = ct.couplings.from_matrix(similarity / similarity.sum())
+        >>> energy = ct.energies.symmetric(coupling, temperature=0.3)
+        >>> control = ct.energies.SymmetricDivergence(ct.kernels.Exponential(0.3))
+        >>> round(ct.stability.least_control(energy, control, d=2).value, 2)
+        0.14
     """
     energy, control = as_energy(energy), as_energy(control)
     check_positive("largest", largest)

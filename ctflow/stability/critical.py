@@ -80,7 +80,7 @@ def critical_temperature(
     tolerance: float = 1e-3,
     **options: Any,
 ) -> CriticalTemperature:
-    """τ*, below which overlap is unstable and the modalities part, and all temperatures where it is.
+    """The critical temperature τ*, below which overlap is unstable and the modalities part.
 
     The best shared cloud is followed from the highest temperature to the lowest, in equal steps of log τ, at
     each step from where it was and from further starts. Where the sign of its lowest antiphase curvature
@@ -100,6 +100,17 @@ def critical_temperature(
     Raises:
         ValueError: as `shared_equilibrium`; a coupling or loss that is not symmetric; a range of temperatures
             in the wrong order, or overlap that is unstable at the highest of them already.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> angle = np.arange(6) * np.pi / 3
+        >>> similarity = np.exp(np.cos(angle[:, None] - angle) / 0.5)
+        >>> coupling = ct.couplings.from_matrix(similarity / similarity.sum())
+        >>> options = {"scan": 6, "temperatures": (0.2, 1.0)}
+        >>> found = ct.stability.critical_temperature(coupling, d=2, **options)
+        >>> round(found.value, 2)
+        0.43
     """
     low, high = temperatures
     check_positive("temperatures", low)

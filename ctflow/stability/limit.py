@@ -44,7 +44,7 @@ class LimitingTemperature(NamedTuple):
 def limiting_temperature(
     law: Callable[[int], Coupling], d: int, *, sizes: Sequence[int] = (48, 80, 160), **options: Any
 ) -> LimitingTemperature:
-    """τ* of a law of latents in the limit of many of them, extrapolated from several sizes.
+    """The critical temperature τ* of a law of latents in the limit of many of them, from several sizes.
 
     The latents may stand for their law in any way, as random draws, quantiles or weighted quadrature points;
     the last converge fastest, because they do not change which latents lie between clusters. A straight line

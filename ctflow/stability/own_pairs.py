@@ -23,7 +23,7 @@ _HALVES = 6  # the least sample of which both halves hold three items
 
 
 class Estimate(NamedTuple):
-    """A number from random samples, and from the halves of each.
+    """A number estimated from random samples, with its error.
 
     Attributes:
         value: mean over the samples.
@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
 
 
 class OwnPairs(NamedTuple):
-    """τ* of your own pairs, and λ* of a control, with the errors of sampling.
+    """The result of `of_pairs`: τ* and the least strength λ* of a control, with the errors of sampling.
 
     Attributes:
         value: τ*, the mean over the samples; 0 if overlap is stable at all temperatures.
@@ -175,7 +175,7 @@ def of_pairs(
     tolerance: float = 1e-3,
     **options: Any,
 ) -> OwnPairs:
-    """τ* of your own pairs in d dimensions, and the least strength of a control, from random samples.
+    """The critical temperature τ* of your own pairs in d dimensions, and the least strength of a control.
 
     Just below τ* free points cannot rest in overlap: a gap must open. Above τ* the loss forces none. At lower
     temperatures overlap may be stable again, and then the least strength there is 0. This is about

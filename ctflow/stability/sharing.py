@@ -14,7 +14,7 @@ _EQUAL = 1e-4  # relative; weights may be in float32
 
 
 class Shareable(NamedTuple):
-    """A symmetric coupling of points with points, made from one of rows with columns.
+    """The result of `shareable`: a symmetric coupling, and how it was made.
 
     Attributes:
         coupling: square and symmetric, so with two equal marginals; every point has a partner.
@@ -49,7 +49,7 @@ class Parts(NamedTuple):
 
 
 def shareable(coupling: Coupling) -> Shareable:
-    """The coupling as a symmetric one of points that both modalities have, for `shared_equilibrium`.
+    """Make a coupling symmetric, of points that both modalities have, as `shared_equilibrium` needs it.
 
     - Where every column has one row (captions of images), or every row one column, each pair e = (i, j)
       becomes a point, with π'(e, e') = w_e w_e' / p_i if e and e' have the same image i, else 0.

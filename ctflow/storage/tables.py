@@ -17,7 +17,7 @@ _NPZ_DAMAGE = (RuntimeError, KeyError, SyntaxError, TypeError)
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """A table as columns from its rows, which must share their names."""
+    """Turn the rows of a table, dicts with the same keys, into columns."""
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 

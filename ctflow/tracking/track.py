@@ -59,6 +59,16 @@ def track(
     Raises:
         ValueError: there is no checkpoint; a checkpoint cannot be opened, or has another number of rows than
             the first; `steps` do not increase; or a setting is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> rng = np.random.default_rng(0)
+        >>> x, noise = rng.normal(size=(2, 200, 16))
+        >>> checkpoints = [(x, x + noise + shift) for shift in (2.0, 1.0, 0.0)]
+        >>> trace = ct.track(checkpoints, steps=[0, 100, 200], normalize=True)
+        >>> trace.table["centroid_gap"].round(1).tolist()
+        [0.9, 0.6, 0.1]
     """
     check_count("seed", seed, minimum=0)
     if temperature is not None:

@@ -81,6 +81,16 @@ def diagnose(
     Raises:
         ValueError: `x`, `y`, `pairs` or a setting breaks its rule, which the message states; or there are
             fewer than 10 distinct pairs, or fewer than 2 distinct rows of one modality.
+
+    Examples:
+        >>> import numpy as np
+        >>> import ctflow as ct
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(200, 16))
+        >>> y = x + 0.5 * rng.normal(size=(200, 16)) + 0.5  # partners that are shifted
+        >>> report = ct.diagnose(x, y, normalize=True, n_bootstrap=0)
+        >>> report.detected, round(report["centroid_gap"].value, 2)
+        (True, 0.43)
     """
     settings = Settings(
         temperature=temperature,
