@@ -1,6 +1,6 @@
 """Use the wheel and the sdist as a stranger would: in an empty environment, outside of the clone.
 
-The wheel must hold every file of the package and run the README's Python blocks and its `ctflow` commands. The
+The wheel must hold every file of the package and run the README's Python blocks and `ctflow` commands. The
 sdist must hold every committed file except pictures, and run an experiment and its tests. Part of
 `make test-install`; takes the folder of both as its argument.
 """

@@ -67,6 +67,12 @@ def test_no_name_is_public_without_a_version():
     assert set(ct.__all__) == listed
 
 
+@pytest.mark.parametrize("module", ["couplings", "energies", "flows", "kernels", "potentials", "stability"])
+def test_no_name_of_a_module_is_public_without_a_version(module):
+    listed = {name for names in SINCE.values() for name in names.get(module, "").split()}
+    assert set(import_module(f"ctflow.{module}").__all__) <= listed
+
+
 @pytest.mark.parametrize("name", DEPRECATED)
 def test_deprecated_names_still_work(name):
     module, _, old = name.rpartition(".")
