@@ -15,6 +15,11 @@ KERNELS = [
 ]
 
 
+def test_every_kernel_is_among_them():
+    classes = {value for name in kernels.__all__ if isinstance(value := getattr(kernels, name), type)}
+    assert {type(kernel) for kernel in KERNELS} == classes - {kernels.Kernel, kernels.Function}
+
+
 @pytest.mark.parametrize("d", [2, 3, 4, 8, 64])
 @pytest.mark.parametrize("tau", [10.0, 1.0, 0.07, 0.01, 1e-3])
 def test_exponential_volume_is_the_bessel_formula(d, tau):

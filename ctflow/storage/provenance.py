@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_RECORDED = ("ctflow", "jax", "jaxlib", "numpy", "scipy", "optax")
+_RECORDED = ("jax", "jaxlib", "numpy", "scipy", "optax")
 
 
 def provenance() -> dict[str, Any]:
@@ -28,7 +28,9 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that can change a result."""
-    found = {}
+    from ctflow import __version__
+
+    found = {"ctflow": __version__}  # an editable installation's metadata may be those of an earlier version
     for name in _RECORDED:
         try:
             found[name] = metadata.version(name)

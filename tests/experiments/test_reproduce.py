@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ctflow import experiment, io
+from ctflow import claims, experiment, io
 from experiments import multimodal_toy, reproduce, summary
+from experiments.plots.theory import DRAWN
 from experiments.together import run_together
+from tests.experiments import test_scripts
+from tests.faults import bad_words
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,6 +28,14 @@ def test_every_experiment_has_claims_and_both_presets():
     for name in reproduce.EXPERIMENTS:
         assert set(reproduce.module_of(name).PRESETS) >= set(reproduce.PRESETS)
         assert callable(summary.CLAIMS[name])
+
+
+def test_every_experiment_is_run_by_the_tests_and_every_claim_is_drawn():
+    others = {"theory"}  # tests/experiments/test_theory.py
+    assert set(test_scripts.FIGURES) | others == set(reproduce.EXPERIMENTS)
+    assert set(test_scripts.CLAIMS) | others == set(reproduce.EXPERIMENTS)
+    assert set(bad_words.SCRIPTS) == set(reproduce.EXPERIMENTS)
+    assert set(DRAWN) == set(claims.CLAIMS)
 
 
 def test_bad_preset_is_named(capsys):

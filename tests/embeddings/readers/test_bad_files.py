@@ -44,7 +44,7 @@ def csv_of(frame, **options):
 
 def replaced(frame, row, column, value):
     frame = frame.astype(object)
-    frame.iloc[row, frame.columns.get_loc(column)] = value
+    frame.iat[row, frame.columns.get_loc(column)] = value  # iloc spreads a list in some versions of pandas
     return frame
 
 
