@@ -54,11 +54,17 @@ html_show_sourcelink = False
 html_show_search_summary = False  # browsers do not let a page read its neighbours on disk
 html_show_sphinx = False
 
+STANDING_FOR = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md", "security": "SECURITY.md"}
+
 
 def _on_the_site(app, docname, source):
-    """Links to files at the top of the repository lead to the pages that include them."""
-    for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"):
-        source[0] = source[0].replace(f"](../{name}.md)", f"]({name.lower()}.md)")
+    """A page that stands for a file at the top of the repository holds its text, and links lead to it."""
+    top = Path(__file__).parents[1]
+    if docname in STANDING_FOR:
+        text = (top / STANDING_FOR[docname]).read_text(encoding="utf-8")
+        source[0] = re.sub(r"\]\((?!http|#)(?!docs/)", "](../", text).replace("](docs/", "](")
+    for page, name in STANDING_FOR.items():
+        source[0] = source[0].replace(f"](../{name})", f"]({page}.md)")
     if docname == "claims":
         source[0] = re.sub(r"^\| `(\w+)` \|", _claim, source[0], flags=re.MULTILINE)
 
