@@ -11,7 +11,8 @@ SINCE = {
         "": "Energy Flow Kernel Pair Potential Solution State Status WeightedCloud DivergedError Interrupted "
         "NonFiniteError claims clouds corrections couplings diagnose diagnostics embeddings energies evolve "
         "experiment flows gibbs infonce io kernels latents log_partition meanfield move partition plotting "
-        "positive potentials solve sphere stability static stopping sweep track velocity why",
+        "positive potentials saving solve sphere stability static stopping sweep track velocity view viewing "
+        "why",
         "claims": "CLAIMS Finding verify",
         "clouds": "Cloud Clouds Pair PrecisionWarning WeightedCloud as_dtype mean points weights with_points",
         "corrections": "csls fit",
@@ -36,6 +37,9 @@ SINCE = {
         "partition": "Certificate certify explain log_partition log_partitions "
         "mean_log_partition mean_log_partitions value_and_gradient",
         "potentials": "Function Linear Potential PotentialBase Ring VonMisesFisherMixture as_potential",
+        "plotting": "Movie Picture plot",
+        "saving": "frames",
+        "viewing": "Run View as_run open_runs view",
         "sphere": "exp_map geodesic_distance log_map normalize project_tangent safe_norm uniform "
         "von_mises_fisher",
         "stability": "ControlPrice CriticalTemperature Estimate LeastControl LimitingTemperature LowestState "

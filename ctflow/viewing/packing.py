@@ -8,7 +8,7 @@ import numpy as np
 POSITION = 32767
 """Positions in [-1, 1] are stored as integers up to this; an entry is off by at most half of 1/32767."""
 LEVELS = 254
-"""Numbers are stored as integers 0 … 254 between their least and their largest; 255 means that there is none."""
+"""Numbers are stored as integers 0 … 254 between the least and the largest; 255 means that there is none."""
 MISSING = 255
 
 

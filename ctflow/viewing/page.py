@@ -33,59 +33,67 @@ def page(title: str, lead: Sequence[str], notes: Sequence[str], content: dict[st
     own = files("ctflow.viewing") / "page"
     style = (own / "view.css").read_text(encoding="utf-8")
     scripts = [(own / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    runs = content["runs"]
+    panels = "".join(_panel(run, number) for number, run in enumerate(runs))
+    said = "".join(f"<li>{in_html(note)}</li>" for note in notes)
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="lead">{html.escape(" ".join(lead))}</p>',
         '<p id="problem" role="alert" hidden></p>',
-        '<div class="stage">',
-        f'<div class="panels panels-{len(content["runs"])}">{"".join(map(_panel, content["runs"], _numbers(content)))}</div>',
-        '<div id="charts" class="charts"></div>',
-        "</div>",
+        f'<div class="stage"><div class="panels panels-{len(runs)}">{panels}</div>',
+        '<div id="charts" class="charts"></div></div>',
         _controls(content),
-        f'<ul class="notes">{"".join(f"<li>{in_html(note)}</li>" for note in notes)}</ul>' if notes else "",
+        f'<ul class="notes">{said}</ul>' if notes else "",
         _help(),
         "<footer>Made by ctflow. This page holds all it needs and loads nothing.</footer>",
     ]
     return document(title, style, body, {"scene": content}, scripts)
 
 
-def _numbers(content: dict[str, Any]) -> range:
-    return range(len(content["runs"]))
-
-
 def _panel(run: dict[str, Any], number: int) -> str:
-    label = html.escape(run["label"])
-    caption = f"<figcaption><strong>{label}</strong> <span></span></figcaption>" if label else "<figcaption><span></span></figcaption>"
-    described = html.escape(f"{run['label'] or 'The clouds'}: {', '.join(run['names'])}. Drag to turn, use the wheel to zoom.")
+    label = f"<strong>{html.escape(run['label'])}</strong> " if run["label"] else ""
+    described = (
+        f"{run['label'] or 'The clouds'}: {', '.join(run['names'])}. Drag to turn, use the wheel to zoom."
+    )
     return (
-        f'<figure class="panel">{caption}<canvas id="panel-{number}" tabindex="0" role="img" '
-        f'aria-label="{described}"></canvas></figure>'
+        f'<figure class="panel"><figcaption>{label}<span></span></figcaption><div class="picture">'
+        f'<canvas id="panel-{number}" tabindex="0" role="img" aria-label="{html.escape(described)}"></canvas>'
+        "</div></figure>"
     )
 
 
 def _controls(content: dict[str, Any]) -> str:
-    modes = "".join(
-        f'<option value="{number}">{html.escape(mode["name"])}</option>' for number, mode in enumerate(content["modes"])
-    )
-    color = f'<label>Colour by <select id="mode"><option value="-1">cloud</option>{modes}</select></label>' if modes else ""
-    speeds = "".join(f'<option{" selected" if s == _SPEED else ""} value="{s}">{s} steps per second</option>' for s in _SPEEDS)
-    moving = max(len(run["clock"]) for run in content["runs"]) > 1
-    player = (
-        '<div class="player"><button type="button" id="play" aria-pressed="false">Play</button>'
-        '<input type="range" id="frame" min="0" value="0" step="1" aria-label="Saved step">'
-        '<output id="now" for="frame"></output></div>'
-    )
+    """Legend, player and choices; without a player if there is one step only."""
+    modes = [(-1, "cloud"), *((number, mode["name"]) for number, mode in enumerate(content["modes"]))]
+    choices = [_choice("Colour by", "mode", modes, -1)] if len(modes) > 1 else []
+    player = ""
+    if max(len(run["clock"]) for run in content["runs"]) > 1:
+        player = (
+            '<div class="player"><button type="button" id="play" aria-pressed="false">Play</button>'
+            '<input type="range" id="frame" min="0" value="0" step="1" aria-label="Saved step">'
+            '<output id="now" for="frame"></output></div>'
+        )
+        speeds = [(speed, f"{speed} steps per second") for speed in _SPEEDS]
+        choices.insert(0, _choice("Speed", "speed", speeds, _SPEED))
     return (
-        f'<section class="controls" aria-label="Controls"><div id="legend" class="legend"></div>'
-        f"{player if moving else ''}"
-        f'<div class="choices">{f"<label>Speed <select id=speed>{speeds}</select></label>" if moving else ""}{color}'
+        '<section class="controls" aria-label="Controls"><div id="legend" class="legend"></div>'
+        f'{player}<div class="choices">{"".join(choices)}'
         '<button type="button" id="reset">Original view</button></div></section>'
     )
+
+
+def _choice(label: str, name: str, options: Sequence[tuple[int, str]], chosen: int) -> str:
+    inside = "".join(
+        f'<option value="{value}"{" selected" if value == chosen else ""}>{html.escape(text)}</option>'
+        for value, text in options
+    )
+    return f'<label>{label} <select id="{name}">{inside}</select></label>'
 
 
 def _help() -> str:
     rows = "".join(f"<tr><td>{keys}</td><td>{what}</td></tr>" for keys, what in _KEYS)
     return (
-        "<details><summary>Keys and mouse</summary><p>Drag to turn, use the wheel or two fingers to zoom, and click in "
-        f'a chart to go to that step.</p><table><caption class="hidden">Keys</caption>{rows}</table></details>'
+        "<details><summary>Keys and mouse</summary><p>Drag to turn, use the wheel or two fingers to zoom, and "
+        'click in a chart to go to that step.</p><table><caption class="hidden">Keys</caption>'
+        f"{rows}</table></details>"
     )

@@ -169,11 +169,15 @@ def _per_particle(name: str, given: Any, clouds: tuple[np.ndarray, ...], several
     parts = tuple(given) if isinstance(given, tuple) else (given,)
     if len(parts) != len(clouds):
         hint = "; give a Pair or tuple, with None for a cloud without numbers" if several else ""
-        raise ValueError(f"fields[{name!r}] must have {len(clouds)} parts, one per cloud, got {len(parts)}{hint}")
+        raise ValueError(
+            f"fields[{name!r}] must have {len(clouds)} parts, one per cloud, got {len(parts)}{hint}"
+        )
     found = []
     for part, z in zip(parts, clouds, strict=True):
         values = None if part is None else np.asarray(part)
-        if values is not None and (values.shape not in (z.shape[:2], z.shape[1:2]) or values.dtype.kind not in "fiub"):
+        if values is not None and (
+            values.shape not in (z.shape[:2], z.shape[1:2]) or values.dtype.kind not in "fiub"
+        ):
             raise ValueError(
                 f"fields[{name!r}] must hold one number per particle, shape {z.shape[:2]} or {z.shape[1:2]}, "
                 f"got {values.dtype} of shape {values.shape}"
@@ -203,7 +207,9 @@ def thinned(run: Run, max_particles: int, max_frames: int) -> Run:
     notes = list(run.notes)
     for name, z, kept in zip(run.names, run.clouds, rows, strict=True):
         if len(kept) < z.shape[1]:
-            notes.append(f"Of {name}, {len(kept):,} of {z.shape[1]:,} particles are drawn, evenly spaced rows.")
+            notes.append(
+                f"Of {name}, {len(kept):,} of {z.shape[1]:,} particles are drawn, evenly spaced rows."
+            )
     if len(frames) < run.frames:
         notes.append(f"{len(frames)} of {run.frames} saved steps are drawn; the charts show all of them.")
     return replace(

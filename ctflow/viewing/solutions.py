@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ctflow._base.pytree import named_leaves
 from ctflow.clouds import WeightedCloud, points
 from ctflow.running.solution import Solution
 from ctflow.viewing.runs import Run, as_run
@@ -26,11 +27,15 @@ def run_of(solution: Solution, *, names: Sequence[str] | None, label: str) -> Ru
     """
     found = _find_clouds(solution)
     if found is None:
-        raise ValueError(f"the solution must hold the clouds of its saved steps, but they were not saved; {_REMEDY}")
+        raise ValueError(
+            f"the solution must hold the clouds of its saved steps, but they were not saved; {_REMEDY}"
+        )
     key, clouds = found
     rest = {} if key is None else {name: value for name, value in solution.saved.items() if name != key}
     shapes = [np.shape(z) for z in jax.tree.leaves(points(clouds))]
-    series, fields, notes = sorted_out(_named(rest), shapes, _pairs(rest, shapes))
+    series, fields, notes = sorted_out(
+        {k: np.asarray(v) for k, v in named_leaves(rest)}, shapes, _pairs(rest, shapes)
+    )
     clock = {"steps": solution.steps} if solution.times is None else {"times": solution.times}
     run = as_run(clouds, **clock, series=series, fields=fields, names=names, label=label)
     return replace(run, notes=tuple(notes))
@@ -47,12 +52,6 @@ def _find_clouds(solution: Solution) -> tuple[Any, Any] | None:
                 return key, value
     # Part of the particles, say, or another of the run's clouds: the name says that they are clouds.
     return ("clouds", saved["clouds"]) if isinstance(saved, dict) and "clouds" in saved else None
-
-
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves by their paths in words, such as `cap_mass` or `spread.x`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
 
 
 def _pairs(saved: dict[str, Any], shapes: list[tuple[int, ...]]) -> dict[str, tuple]:
@@ -96,8 +95,8 @@ def sorted_out(
             series |= {f"{name} {i + 1}": column for i, column in enumerate(array.T)}
         elif owners and numbers:
             notes.append(
-                f"`{name}` has one number per particle, but may belong to any of {len(owners)} clouds: save a "
-                "ct.Pair of such arrays to colour by it."
+                f"`{name}` has one number per particle, but may belong to any of {len(owners)} clouds: save "
+                "a ct.Pair of such arrays to colour by it."
             )
         else:
             notes.append(f"`{name}` of shape {list(array.shape)} is saved, but not shown.")

@@ -28,7 +28,7 @@ def evaluated(surface: Callable[..., Any], run: Run) -> np.ndarray:
     """Values [frames, k] of a function on the grid; one frame if it does not depend on the clouds.
 
     Args:
-        surface: a function of points [k, d], such as a `ct.Potential`, or of points and the clouds of a frame.
+        surface: a function of points [k, d], such as a `ct.Potential`, or of points and a frame's clouds.
         run: the run, in d = 2 or 3.
 
     Raises:
@@ -37,7 +37,9 @@ def evaluated(surface: Callable[..., Any], run: Run) -> np.ndarray:
     import jax.numpy as jnp
 
     if run.d > 3:
-        raise ValueError(f"surface can be drawn for d = 2 or 3, but the clouds have d = {run.d}; leave it out")
+        raise ValueError(
+            f"surface can be drawn for d = 2 or 3, but the clouds have d = {run.d}; leave it out"
+        )
     z = jnp.asarray(grid(run.d), dtype=jnp.result_type(float))
     if not takes_clouds(surface):
         return _checked(surface(z), len(z))[None]
@@ -53,14 +55,18 @@ def takes_clouds(surface: Any) -> bool:
     """
     if not callable(surface):
         raise ValueError(
-            "surface must be a function of points [k, d], such as a ct.Potential, or of points and clouds, got "
-            f"{type(surface).__name__}"
+            "surface must be a function of points [k, d], such as a ct.Potential, or of points and clouds, "
+            f"got {type(surface).__name__}"
         )
     try:
         parameters = inspect.signature(surface).parameters.values()
     except ValueError:  # of a function that is written in C
         return False
-    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [
+        p
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     return len(needed) >= 2
 
 
@@ -79,6 +85,6 @@ def _checked(values: Any, k: int) -> np.ndarray:
     array = np.asarray(values)
     if array.shape != (k,) or array.dtype.kind not in "fiub":
         raise ValueError(
-            f"surface must return one number per point, shape ({k},), got {array.dtype} of shape {array.shape}"
+            f"surface must return a number per point, shape ({k},), got shape {array.shape} of {array.dtype}"
         )
     return array.astype(np.float64)

@@ -49,8 +49,8 @@ class View:
     def _repr_html_(self) -> str:
         """The page in a frame of its own: what a notebook shows."""
         return (
-            f'<iframe srcdoc="{html.escape(self.html)}" title="{html.escape(self.title)}" sandbox="allow-scripts" '
-            'style="width:100%;height:820px;border:0"></iframe>'
+            f'<iframe srcdoc="{html.escape(self.html)}" title="{html.escape(self.title)}" '
+            'sandbox="allow-scripts" style="width:100%;height:820px;border:0"></iframe>'
         )
 
 
@@ -121,8 +121,8 @@ def _together(given: list[Any], labels: Sequence[str] | None, names: Sequence[st
             )
         if run.unit != first.unit:
             raise ValueError(
-                f"runs must all have times, or all have steps, got {first.unit} and {run.unit}; make them with "
-                "ct.viewing.as_run(clouds, steps=...)"
+                f"runs must all have times, or all have steps, got {first.unit} and {run.unit}; make them "
+                "with ct.viewing.as_run(clouds, steps=...)"
             )
     if labels is not None:
         return [replace(run, label=str(label)) for run, label in zip(found, labels, strict=True)]
@@ -144,7 +144,9 @@ def _surfaces(surface: Any, count: int) -> list[Any]:
         return [None] * count
     found = list(surface) if isinstance(surface, list | tuple) else [surface] * count
     if len(found) != count:
-        raise ValueError(f"surface must be one function or one for each of the {count} runs, got {len(found)}")
+        raise ValueError(
+            f"surface must be one function or one for each of the {count} runs, got {len(found)}"
+        )
     for of in found:
         if of is not None:
             takes_clouds(of)

@@ -22,7 +22,7 @@
   };
 
   function element(parent, name, attributes, text) {
-    const made = name === "svg" || name === "path" || name === "line"
+    const made = name === "svg" || name === "path"
       ? document.createElementNS(SVG, name) : document.createElement(name);
     for (const [key, value] of Object.entries(attributes || {})) { made.setAttribute(key, value); }
     if (text !== undefined) { made.textContent = text; }
@@ -63,7 +63,7 @@
     for (const run of runs) {
       element(svg, "path", { d: path(run.seriesClock, run.series[name], axis, low, high), "stroke-dasharray": DASHES[scene.runs.indexOf(run)] });
     }
-    const line = element(svg, "line", { y1: 0, y2: 100 });
+    const line = element(plot, "i", { class: "line" });
     const dots = runs.map(() => element(plot, "i", { class: "dot" }));
     element(plot, "span", { class: "high" }, finite.length ? flow.number(high) : "no number");
     element(plot, "span", { class: "low" }, finite.length ? flow.number(low) : "");
@@ -73,8 +73,7 @@
     });
     return function (clock) {
       const x = axis.at(clock);
-      line.setAttribute("x1", 1000 * x);
-      line.setAttribute("x2", 1000 * x);
+      line.style.left = `${100 * x}%`;
       now.textContent = runs.map((run) => flow.number(latest(run, name, clock))).join(" · ");
       runs.forEach(function (run, i) {
         const value = latest(run, name, clock);

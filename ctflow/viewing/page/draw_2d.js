@@ -32,13 +32,6 @@
         inner.putImageData(image, 0, 0);
         context.drawImage(small, cx - radius, cy - radius, 2 * radius, 2 * radius);
       }
-      context.strokeStyle = flow.css(state.theme.ink);
-      context.globalAlpha = 0.45;
-      context.lineWidth = state.ratio;
-      context.beginPath();
-      context.arc(cx, cy, radius, 0, 2 * Math.PI);
-      context.stroke();
-      context.globalAlpha = 1;
     }
 
     function fill(image, width, state) {
@@ -51,7 +44,7 @@
           const z = sphere ? Math.sqrt(1 - r2) : 0;
           const world = [0, 1, 2].map((c) => x * turn[0][c] + y * turn[1][c] + z * turn[2][c]);
           const color = heights ? surfaceColor(heights, world, theme) : theme.ground;
-          image.data.set([...color, sphere ? (heights ? 224 : 168) : 255], k);
+          image.data.set([...color, sphere ? (heights ? 204 : 153) : 255], k);
         }
       }
     }

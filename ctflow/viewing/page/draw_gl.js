@@ -41,55 +41,63 @@
     uniform vec2 scale;
     out vec2 place;
     void main() { place = corner / scale; gl_Position = vec4(corner, 0.0, 1.0); }`;
-  // Every pixel of the sphere looks up its own point: the surface is as smooth as its grid allows.
-  const GLOBE = `#version 300 es
-    precision highp float;
-    in vec2 place;
+  // The sphere as a mesh: cheap enough for a computer without a graphics card.
+  const MESH = `#version 300 es
+    in vec2 corner;  // longitude and colatitude as shares of the whole, or for a circle longitude and radius
     uniform mat3 turn;
-    uniform vec3 ink, ground;
-    uniform float pixel, colored, kind;
-    uniform sampler2D heights, colors;
-    out vec4 result;
+    uniform vec2 scale;
+    uniform float flatten;
+    out vec2 at;
+    out vec2 height;  // towards the viewer; along the third axis
     const float PI = 3.14159265358979;
-    vec3 shaded(vec2 at) {
-      float level = texture(heights, at).r * 255.0;
-      return texture(colors, vec2((min(level, 254.0) + 0.5) / 256.0, 0.5)).rgb;
-    }
     void main() {
-      float r = length(place);
-      float outline = 1.0 - smoothstep(0.75 * pixel, 1.75 * pixel, abs(r - 1.0));
-      vec4 below = vec4(0.0);
-      if (kind < 0.5) {  // a circle, with the surface as a band inside it
-        vec3 world = vec3(place, 0.0) * turn;
-        float band = smoothstep(0.84, 0.84 + pixel, r) - smoothstep(0.93, 0.93 + pixel, r);
-        if (colored > 0.5) {
-          below = vec4(shaded(vec2(atan(world.y, world.x) / (2.0 * PI), 0.5)), 1.0) * band;
-        }
-      } else if (r < 1.0) {
-        vec3 normal = vec3(place, sqrt(1.0 - r * r));
-        vec3 world = normal * turn;
-        float latitude = asin(clamp(world.z, -1.0, 1.0)), longitude = atan(world.y, world.x);
-        float limb = 1.0 - normal.z;
-        if (kind > 1.5) {  // a ball: points lie inside
-          below = vec4(ink, 1.0) * 0.05 * limb;
-        } else {
-          float alpha = colored > 0.5 ? 0.88 : 0.66;
-          vec3 face = colored > 0.5 ? shaded(vec2(longitude / (2.0 * PI), 0.5 - latitude / PI)) : ground;
-          face = mix(face, ink, (colored > 0.5 ? 0.10 : 0.16) * limb * limb);
-          float gap = PI / 6.0;
-          float meridian = abs(longitude - gap * round(longitude / gap)) * cos(latitude);
-          float parallel = abs(latitude - gap * round(latitude / gap));
-          float poles = abs(latitude) < 1.4 ? 1.0 : 0.0;
-          float line = max((1.0 - smoothstep(0.6 * pixel, 1.8 * pixel, meridian)) * poles,
-                           1.0 - smoothstep(0.6 * pixel, 1.8 * pixel, parallel));
-          face = mix(face, ink, 0.13 * line * normal.z);
-          below = vec4(face * alpha, alpha);
-        }
-      }
-      float drawn = 0.45 * outline;
-      result = below * (1.0 - drawn) + vec4(ink * drawn, drawn);
-      if (result.a < 0.004) { discard; }
+      float longitude = 2.0 * PI * corner.x, colatitude = PI * corner.y;
+      vec3 round = vec3(sin(colatitude) * vec2(cos(longitude), sin(longitude)), cos(colatitude));
+      vec3 level = vec3(mix(0.85, 0.94, corner.y) * vec2(cos(longitude), sin(longitude)), 0.0);
+      vec3 world = flatten > 0.5 ? level : round;
+      vec3 p = turn * world;
+      at = corner;
+      height = vec2(p.z, world.z);
+      gl_Position = vec4(p.xy * scale, -0.4 * p.z, 1.0);
     }`;
+  const FACE = `#version 300 es
+    precision highp float;
+    in vec2 at;
+    in vec2 height;
+    uniform vec3 ink, ground;
+    uniform float pixel, colored, flatten;
+    uniform sampler2D surface;
+    out vec4 result;
+    void main() {
+      if (flatten > 0.5) { result = vec4(texture(surface, vec2(at.x, 0.5)).rgb, 1.0); return; }
+      float limb = 1.0 - height.x;
+      float alpha = colored > 0.5 ? 0.80 : 0.60;
+      vec3 face = colored > 0.5 ? texture(surface, at).rgb : ground;
+      face = mix(face, ink, (colored > 0.5 ? 0.10 : 0.15) * limb * limb);
+      // Lines of longitude and latitude, 30 degrees apart.
+      vec2 off = abs(fract(at * vec2(12.0, 6.0) + 0.5) - 0.5) * 0.5235988;
+      off.x *= sqrt(max(1.0 - height.y * height.y, 0.0));
+      if (abs(height.y) > 0.985) { off.x = 1.0; }
+      float line = 1.0 - smoothstep(0.6 * pixel, 1.8 * pixel, min(off.x, off.y));
+      face = mix(face, ink, 0.13 * line * height.x);
+      result = vec4(face * alpha, alpha);
+    }`;
+  const ACROSS = 96, DOWN = 48;
+
+  // Triangles of a grid of the unit square.
+  function grid(across, down) {
+    const corners = [], triangles = [];
+    for (let j = 0; j <= down; j++) {
+      for (let i = 0; i <= across; i++) { corners.push(i / across, j / down); }
+    }
+    for (let j = 0; j < down; j++) {
+      for (let i = 0; i < across; i++) {
+        const a = j * (across + 1) + i, b = a + across + 1;
+        triangles.push(a, b, a + 1, a + 1, b, b + 1);
+      }
+    }
+    return { corners: new Float32Array(corners), triangles: new Uint16Array(triangles) };
+  }
 
   function program(gl, vertex, fragment) {
     const made = gl.createProgram();
@@ -139,18 +147,19 @@
   flow.glPainter = function (canvas, run, scene) {
     const gl = canvas.getContext("webgl2", { alpha: true, antialias: false, premultipliedAlpha: true });
     if (!gl) { return null; }
-    const points = program(gl, POINTS, DISCS), globe = program(gl, QUAD, GLOBE);
+    const points = program(gl, POINTS, DISCS), globe = program(gl, MESH, FACE);
     const buffers = run.clouds.map((cloud) => cloudBuffers(gl, points, cloud));
-    const quad = gl.createVertexArray();
-    gl.bindVertexArray(quad);
+    const mesh = grid(ACROSS, scene.kind === "circle" ? 1 : DOWN), array = gl.createVertexArray();
+    gl.bindVertexArray(array);
     gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-    gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]), gl.STATIC_DRAW);
+    gl.bufferData(gl.ARRAY_BUFFER, mesh.corners, gl.STATIC_DRAW);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, mesh.triangles, gl.STATIC_DRAW);
     gl.enableVertexAttribArray(globe.attribute("corner"));
     gl.vertexAttribPointer(globe.attribute("corner"), 2, gl.FLOAT, false, 0, 0);
     const textures = {
-      heights: texture(gl, gl.LINEAR, gl.REPEAT),
+      surface: texture(gl, gl.LINEAR, gl.REPEAT),
       values: texture(gl, gl.NEAREST, gl.CLAMP_TO_EDGE),
-      colors: texture(gl, gl.LINEAR, gl.CLAMP_TO_EDGE),
     };
     const size = flow.pointSize(run);
     const last = {};
@@ -166,17 +175,18 @@
           gl.bufferSubData(gl.ARRAY_BUFFER, 0, levels[state.frame]);
         });
       }
-      gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-      if (run.surface && last.frame !== state.frame) {
+      const levels = run.surface && run.surface[state.frame];
+      if (levels && (last.levels !== levels || last.theme !== state.theme)) {
         const { columns, rows } = scene.surface;
-        gl.bindTexture(gl.TEXTURE_2D, textures.heights);
-        gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, columns, rows, 0, gl.RED, gl.UNSIGNED_BYTE, run.surface[state.frame]);
+        const colors = new Uint8Array(4 * rows * columns);
+        levels.forEach((level, i) => colors.set(state.theme.surface.subarray(4 * level, 4 * level + 4), 4 * i));
+        gl.bindTexture(gl.TEXTURE_2D, textures.surface);
+        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, columns, rows, 0, gl.RGBA, gl.UNSIGNED_BYTE, colors);
+        last.levels = levels;
       }
       if (last.theme !== state.theme) {
-        for (const [name, bytes] of [["values", state.theme.values], ["colors", state.theme.surface]]) {
-          gl.bindTexture(gl.TEXTURE_2D, textures[name]);
-          gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
-        }
+        gl.bindTexture(gl.TEXTURE_2D, textures.values);
+        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, state.theme.values);
       }
       Object.assign(last, { frame: state.frame, mode: state.mode, theme: state.theme });
     }
@@ -218,16 +228,15 @@
       gl.uniform3f(at.ground, ...unit(state.theme.ground));
       gl.uniform1f(at.pixel, 2 / (canvas.height * scale[1]));
       gl.uniform1f(at.colored, run.surface ? 1 : 0);
-      gl.uniform1f(at.kind, { circle: 0, sphere: 1, ball: 2 }[scene.kind]);
+      gl.uniform1f(at.flatten, scene.kind === "circle" ? 1 : 0);
       gl.activeTexture(gl.TEXTURE0);
-      gl.bindTexture(gl.TEXTURE_2D, textures.heights);
-      gl.activeTexture(gl.TEXTURE1);
-      gl.bindTexture(gl.TEXTURE_2D, textures.colors);
-      gl.uniform1i(at.heights, 0);
-      gl.uniform1i(at.colors, 1);
-      gl.bindVertexArray(quad);
-      gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
-      gl.activeTexture(gl.TEXTURE0);
+      gl.bindTexture(gl.TEXTURE_2D, textures.surface);
+      gl.uniform1i(at.surface, 0);
+      if (scene.kind === "sphere") { gl.enable(gl.CULL_FACE); }
+      gl.frontFace(gl.CCW);
+      gl.bindVertexArray(array);
+      gl.drawElements(gl.TRIANGLES, mesh.triangles.length, gl.UNSIGNED_SHORT, 0);
+      gl.disable(gl.CULL_FACE);
     }
 
     return function (state) {
@@ -240,7 +249,7 @@
       gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
       const scale = flow.scale(canvas, state.zoom);
       if (scene.kind === "sphere") { drawPoints(state, scale, -1); }
-      drawGlobe(state, scale);
+      if (scene.kind === "sphere" || run.surface) { drawGlobe(state, scale); }
       drawPoints(state, scale, scene.kind === "sphere" ? 1 : 0);
     };
   };

@@ -2,36 +2,38 @@
 // Puts the parts together: decodes the runs, draws when something has changed, and follows the screen.
 (function () {
   const scene = JSON.parse(document.getElementById("scene").textContent);
+  const SLOW = 28, LEAST = 0.5;  // milliseconds from one picture to the next; share of the pixels per side
   const SVG = "http://www.w3.org/2000/svg";
 
-  // Where the three axes point, over the picture.
-  function compass(canvas) {
-    if (scene.kind === "circle") { return () => {}; }
+  // Over the picture: the outline of the sphere, and where the three axes point.
+  function frame(canvas) {
+    const make = (name, parent) => parent.appendChild(document.createElementNS(SVG, name));
+    const set = (node, values) => { for (const [key, value] of Object.entries(values)) { node.setAttribute(key, value.toFixed(1)); } };
     const box = document.createElementNS(SVG, "svg");
-    box.setAttribute("class", "compass");
+    box.setAttribute("class", "frame");
     box.setAttribute("aria-hidden", "true");
-    const marks = [0, 1, 2].map(function (axis) {
-      const line = document.createElementNS(SVG, "line"), text = document.createElementNS(SVG, "text");
+    canvas.after(box);
+    const circle = make("circle", box);
+    const axes = scene.kind === "circle" ? [] : [0, 1, 2].map(function (axis) {
+      const line = make("line", box), text = make("text", box);
       text.textContent = String(axis + 1);
-      box.append(line, text);
       return { line, text };
     });
-    canvas.after(box);
-    return function (turn, zoom) {
+    const start = scene.kind === "ball" ? 0 : 1;
+    let last = "";
+    return function ({ turn, zoom }) {
       const width = canvas.clientWidth, height = canvas.clientHeight, radius = 0.41 * Math.min(width, height) * zoom;
-      box.style.width = `${width}px`;
-      box.style.height = `${height}px`;
-      box.style.top = `${canvas.offsetTop}px`;
-      box.style.left = `${canvas.offsetLeft}px`;
-      const start = scene.kind === "ball" ? 0 : 1;
-      marks.forEach(function ({ line, text }, axis) {
+      const now = JSON.stringify([turn, radius, width, height]);
+      if (now === last) { return; }
+      last = now;
+      set(circle, { cx: width / 2, cy: height / 2, r: radius });
+      axes.forEach(function ({ line, text }, axis) {
         const [x, y, z] = [turn[0][axis], -turn[1][axis], turn[2][axis]];
         const at = (r) => [width / 2 + radius * r * x, height / 2 + radius * r * y];
-        const [[x1, y1], [x2, y2], [tx, ty]] = [at(start), at(1.08), at(1.15)];
-        for (const [key, value] of Object.entries({ x1, y1, x2, y2 })) { line.setAttribute(key, value.toFixed(1)); }
-        text.setAttribute("x", tx.toFixed(1));
-        text.setAttribute("y", ty.toFixed(1));
-        line.style.opacity = text.style.opacity = z < 0 && start ? 0.25 : 0.8;
+        const [[x1, y1], [x2, y2], [tx, ty]] = [at(start), at(1.07), at(1.13)];
+        set(line, { x1, y1, x2, y2 });
+        set(text, { x: tx, y: ty });
+        line.style.opacity = text.style.opacity = z < 0 && start ? 0.25 : 0.9;
       });
     };
   }
@@ -47,6 +49,20 @@
   function fit(canvas, ratio) {
     const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  }
+
+  // Fewer pixels while a slow computer plays or turns; all of them at rest.
+  function quality(redraw) {
+    let share = 1, before = 0, mean = 0, rest = 0;
+    return function (now) {
+      const interval = now - before;
+      before = now;
+      mean = interval < 400 ? 0.8 * mean + 0.2 * interval : 0;
+      if (mean > SLOW) { share = Math.max(0.8 * share, LEAST); mean = 0; }
+      clearTimeout(rest);
+      if (share < 1) { rest = setTimeout(function () { share = 1; redraw(); }, 500); }
+      return share;
+    };
   }
 
   function failed(text) {
@@ -68,11 +84,12 @@
     const changed = function () {
       if (!waiting) { waiting = true; requestAnimationFrame(draw); }
     };
+    const sharpness = quality(changed);
     const camera = flow.camera(scene.kind, changed);
     const panels = runs.map(function (run, i) {
       const canvas = document.getElementById(`panel-${i}`);
       flow.steer(canvas, camera);
-      const panel = { canvas, run, paint: painter(canvas, run), compass: compass(canvas), step: canvas.parentElement.querySelector("figcaption span") };
+      const panel = { canvas, run, paint: painter(canvas, run), frame: frame(canvas), step: canvas.closest("figure").querySelector("figcaption span") };
       canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
       canvas.addEventListener("webglcontextrestored", function () { panel.paint = painter(canvas, run); changed(); });
       new ResizeObserver(changed).observe(canvas);
@@ -91,12 +108,12 @@
 
     function draw() {
       waiting = false;
-      const started = performance.now(), ratio = Math.min(devicePixelRatio || 1, 2), index = player.index;
-      panels.forEach(function ({ canvas, run, paint, compass, step }, i) {
+      const started = performance.now(), ratio = Math.min(devicePixelRatio || 1, 2) * sharpness(started), index = player.index;
+      panels.forEach(function ({ canvas, run, paint, frame: around, step }, i) {
         fit(canvas, ratio);
         const frame = frames[i][index];
         paint({ turn: camera.turn, zoom: camera.zoom, frame, mode, theme, ratio });
-        compass(camera.turn, camera.zoom);
+        around(camera);
         step.textContent = `${scene.unit} ${flow.number(run.clock[frame])}`;
       });
       move(ticks[index]);
@@ -104,6 +121,7 @@
         now.textContent = `${index + 1} of ${ticks.length}`;
         slider.setAttribute("aria-valuetext", `${scene.unit} ${flow.number(ticks[index])}, ${index + 1} of ${ticks.length}`);
       }
+      document.documentElement.dataset.drawn = String(index);
       flow.drawn = { count: (flow.drawn ? flow.drawn.count : 0) + 1, milliseconds: performance.now() - started };
     }
 
@@ -118,7 +136,8 @@
       changed();
     });
     flow.legend(scene, mode, theme);
-    flow.state = { camera, player };
+    flow.state = { camera, player, get theme() { return theme; } };
+    flow.painters = panels.map((panel) => panel.paint);
     changed();
   }
 
