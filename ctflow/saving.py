@@ -10,7 +10,7 @@ from ctflow.energy import as_energy, check_energy, report
 __all__ = ["frames"]
 
 
-def frames(energy: Any, **fields: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+def frames(energy: Any, /, **fields: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     """A function for `save=` that keeps the clouds, the energy with its terms and, for a Pair, the gap.
 
     This is what `ct.view` and `ct.plotting.plot` show. The clouds of every saved step stay in memory:

@@ -138,10 +138,11 @@ def _on_sphere(z: np.ndarray) -> bool:
 
 def _assembled(leaves: list[np.ndarray]) -> Any:
     """A cloud, a Pair or a tuple from its arrays: weights follow their points and have one axis fewer."""
-    clouds: list[Any] = []  # arrays and WeightedClouds
+    clouds: list[np.ndarray | WeightedCloud] = []
     for leaf in leaves:
-        if clouds and leaf.ndim == leaves[0].ndim - 1:
-            clouds[-1] = WeightedCloud(clouds[-1], leaf)
+        before = clouds[-1] if clouds else None
+        if isinstance(before, np.ndarray) and leaf.ndim == before.ndim - 1:
+            clouds[-1] = WeightedCloud(before, leaf)
         else:
             clouds.append(leaf)
     return clouds[0] if len(clouds) == 1 else Pair(*clouds) if len(clouds) == 2 else tuple(clouds)

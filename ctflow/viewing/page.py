@@ -93,7 +93,7 @@ def _choice(label: str, name: str, options: Sequence[tuple[int, str]], chosen: i
 def _help() -> str:
     rows = "".join(f"<tr><td>{keys}</td><td>{what}</td></tr>" for keys, what in _KEYS)
     return (
-        "<details><summary>Keys and mouse</summary><p>Drag to turn, use the wheel or two fingers to zoom, and "
+        "<details><summary>Keys and mouse</summary><p>Drag to turn, use the wheel or two fingers to zoom and "
         'click in a chart to go to that step.</p><table><caption class="hidden">Keys</caption>'
         f"{rows}</table></details>"
     )

@@ -11,6 +11,7 @@ from ctflow.viewing.axes import Axes
 from ctflow.viewing.packing import limits, pack_levels, pack_positions
 from ctflow.viewing.runs import Run
 from ctflow.viewing.surfaces import LATITUDES, evaluated
+from ctflow.viewing.words import in_order
 
 _WEIGHT = "weight × number of particles"
 # Blue and vermilion are hard to see on dark ground; the second list is brighter.
@@ -52,20 +53,13 @@ def scene(
                 "fields": [
                     [_part(of.get(name), i, *scales[name]) for i in range(len(run.clouds))] for name in modes
                 ],
-                "series": {name: plain(values, 6) for name, values in _in_order(run.series)},
+                "series": {name: plain(run.series[name], 6) for name in in_order(run.series)},
                 "seriesClock": plain(run.series_clock, 9),
                 "surface": None if v is None else _levels(v, *heights),
             }
             for run, of, v in zip(runs, fields, values, strict=True)
         ],
     }
-
-
-def _in_order(series: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """Energy and gaps first: what most readers look for."""
-    wanted = ("energy", "gap", "distance")
-    ranks = {name: next((i for i, word in enumerate(wanted) if word in name), len(wanted)) for name in series}
-    return sorted(series.items(), key=lambda item: (item[0] != "energy", ranks[item[0]]))
 
 
 def _fields(run: Run) -> dict[str, tuple[np.ndarray | None, ...]]:

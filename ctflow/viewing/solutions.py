@@ -10,13 +10,26 @@ import numpy as np
 from ctflow._base.pytree import named_leaves
 from ctflow.clouds import WeightedCloud, points
 from ctflow.running.solution import Solution
-from ctflow.viewing.runs import Run, as_run
+from ctflow.viewing.runs import Run, as_run, cloud_names
 
 _FEW = 8  # entries of a vector that are shown as series of their own
 _REMEDY = (
     "pass save=ct.saving.frames(energy) to ct.solve, or a function of your own that returns "
     '{"clouds": clouds, ...}'
 )
+
+
+def any_run(given: Any, names: Sequence[str] | None = None) -> Run:
+    """A run from a solution, from arrays, or from a run.
+
+    Raises:
+        ValueError: the solution holds no clouds of the saved steps, or the arrays are no clouds.
+    """
+    if isinstance(given, Solution):
+        return run_of(given, names=names, label="")
+    if isinstance(given, Run):
+        return given if names is None else replace(given, names=cloud_names(names, len(given.clouds)))
+    return as_run(given, names=names)
 
 
 def run_of(solution: Solution, *, names: Sequence[str] | None, label: str) -> Run:

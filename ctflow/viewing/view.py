@@ -8,13 +8,12 @@ from typing import Any
 
 from ctflow._base.checks import check_count
 from ctflow.potentials import PotentialBase
-from ctflow.running.solution import Solution
 from ctflow.storage.tables import save_as
 from ctflow.viewing.axes import axes_of
 from ctflow.viewing.page import page
-from ctflow.viewing.runs import Run, as_run, cloud_names, thinned
+from ctflow.viewing.runs import Run, thinned
 from ctflow.viewing.scene import scene
-from ctflow.viewing.solutions import run_of
+from ctflow.viewing.solutions import any_run
 from ctflow.viewing.surfaces import takes_clouds
 from ctflow.viewing.words import lead_of, notes_of, title_of
 
@@ -111,7 +110,7 @@ def _together(given: list[Any], labels: Sequence[str] | None, names: Sequence[st
         raise ValueError(f"runs must be 1 to {_MOST_RUNS} runs, got {len(given)}")
     if labels is not None and (isinstance(labels, str) or len(labels) != len(given)):
         raise ValueError(f"labels must have one name for each of the {len(given)} runs, got {labels!r}")
-    found = [_one(of, names) for of in given]
+    found = [any_run(of, names) for of in given]
     first = found[0]
     for run in found[1:]:
         if (run.d, len(run.clouds)) != (first.d, len(first.clouds)):
@@ -129,14 +128,6 @@ def _together(given: list[Any], labels: Sequence[str] | None, names: Sequence[st
     if len(found) > 1:
         return [replace(run, label=run.label or f"run {i + 1}") for i, run in enumerate(found)]
     return found
-
-
-def _one(given: Any, names: Sequence[str] | None) -> Run:
-    if isinstance(given, Solution):
-        return run_of(given, names=names, label="")
-    if isinstance(given, Run):
-        return given if names is None else replace(given, names=cloud_names(names, len(given.clouds)))
-    return as_run(given, names=names)
 
 
 def _surfaces(surface: Any, count: int) -> list[Any]:

@@ -1,6 +1,6 @@
 """The sentences of a page: what is drawn, along which axes, and what is left out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ctflow.viewing.axes import Axes
 from ctflow.viewing.runs import Run
@@ -89,3 +89,15 @@ def _axes(d: int, clouds: int, axes: Axes) -> str:
 
 def _surface(name: str) -> str:
     return f"The surface is coloured by {name}."
+
+
+def in_order(series: Iterable[str]) -> list[str]:
+    """Names of series with the energy, gaps and distances first: what most readers look for."""
+    wanted = ("gap", "distance")
+
+    def rank(name: str) -> int:
+        if name == "energy":
+            return -1
+        return next((i for i, word in enumerate(wanted) if word in name), len(wanted))
+
+    return sorted(series, key=rank)
