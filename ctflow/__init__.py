@@ -44,6 +44,7 @@ __all__ = [
     "plotting",
     "positive",
     "potentials",
+    "saving",
     "solve",
     "sphere",
     "stability",
@@ -52,6 +53,8 @@ __all__ = [
     "sweep",
     "track",
     "velocity",
+    "view",
+    "viewing",
     "why",
 ]
 
@@ -69,6 +72,7 @@ _HOMES = {
     "move": "flows",
     "positive": "_base.pytree",
     "track": "tracking.track",
+    "view": "viewing.view",
     "why": "causes.why",
     "static": "_base.pytree",
     "velocity": "flows",
@@ -103,9 +107,11 @@ if TYPE_CHECKING:
         partition,
         plotting,
         potentials,
+        saving,
         sphere,
         stability,
         stopping,
+        viewing,
     )
     from ctflow._base.pytree import positive, static
     from ctflow.causes.why import why
@@ -122,6 +128,7 @@ if TYPE_CHECKING:
     from ctflow.running.sweep import sweep
     from ctflow.storage.interrupts import Interrupted
     from ctflow.tracking.track import track
+    from ctflow.viewing.view import view
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from ctflow import io
 from ctflow._base.checks import check_choice, check_count
 from ctflow._base.resources import processors, seconds_in_words
 from ctflow.experiment import draw, guarded, is_done, run_and_save
-from experiments import headlines, summary
+from experiments import headlines, ring_view, summary
 from experiments.together import run_together
 
 EXPERIMENTS = tuple(summary.CLAIMS)
@@ -82,6 +82,7 @@ def reproduce(options: Options) -> None:
             tqdm.write(
                 f"{bar.n} of {len(EXPERIMENTS)} experiments done, {name} last: about {left} left in all"
             )
+    print(f"wrote {ring_view.write(options.out, options.preset)}")
     with io.atomic(options.out / "README.md") as file:
         file.write(summary.page(options.out, options.preset).encode())
     print(f"wrote {options.out / 'README.md'}")

@@ -1,12 +1,15 @@
 """Pictures of spheres and the files they are saved in."""
 
+import shutil
 import stat
+import subprocess
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import ctflow as ct
 from ctflow import plotting as pl
 
 VIEW = (18.0, 35.0)
@@ -82,3 +85,54 @@ def test_films_for_ffmpeg_go_to_ffmpeg(tmp_path, name):
     assert int((tmp_path / name).read_text()) == 3 * 90 * 90 * 4  # three frames of 90² pixels, RGBA
     assert f"{name}.part.{name[5:].lower()}" in (tmp_path / "arguments").read_text()
     assert not list(tmp_path.glob("*.part*"))
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.webm"])
+def test_without_ffmpeg_the_message_says_what_to_install(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(pl.FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    with pytest.raises(ValueError, match=r"needs ffmpeg, which is not on the PATH: install it"):
+        movie().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_film_that_ffmpeg_writes_has_its_frames(tmp_path):
+    movie().save(tmp_path / "film.mp4")
+    command = ["ffmpeg", "-loglevel", "error", "-i", str(tmp_path / "film.mp4"), "-f", "rawvideo"]
+    frames = subprocess.run(
+        [*command, "-pix_fmt", "gray", "-"], capture_output=True, check=True, stdin=subprocess.DEVNULL
+    ).stdout
+    assert len(frames) == 3 * 90 * 90
+
+
+def two_clouds(d, frames=5):
+    """Two clouds that part along the first axis."""
+    rng = np.random.default_rng(0)
+    shift = np.linspace(0, 2, frames)[:, None, None] * np.eye(d)[0]
+    parts = [rng.normal(size=(20, d)) + sign * shift for sign in (1, -1)]
+    return ct.Pair(*(z / np.linalg.norm(z, axis=2, keepdims=True) for z in parts))
+
+
+@pytest.mark.parametrize("d", [2, 3, 6])
+def test_a_run_is_drawn_at_its_start_middle_and_end(d, tmp_path):
+    series = {"height": np.arange(5.0), "energy": -np.arange(5.0), "gap": np.arange(5.0) ** 2}
+    run = ct.viewing.as_run(two_clouds(d), steps=10 * np.arange(5), series=series, names=("image", "text"))
+    picture = pl.plot(run)
+    titles = [ax.get_title() for ax in picture.figure.axes]
+    assert titles == ["step 0", "step 20", "step 40", "energy", "gap", "height"]
+    marks = picture.figure.axes[3].lines[1].get_xydata()
+    np.testing.assert_array_equal(marks, [[0, 0], [20, -2], [40, -4]])
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["image", "text"]
+    picture.save(tmp_path / "run.png")
+
+
+def test_frames_and_series_of_a_run_are_chosen_or_refused():
+    run = ct.viewing.as_run(two_clouds(3), series={"energy": np.arange(5.0)})
+    titles = [ax.get_title() for ax in pl.plot(run, frames=[1, -1], series=[]).figure.axes]
+    assert titles == ["frame 1", "frame 4"]
+    with pytest.raises(ValueError, match=r"frames must be indices of the 5 frames, got \[5\]"):
+        pl.plot(run, frames=[5])
+    with pytest.raises(
+        ValueError, match=r"series must be at most 3 of the saved ones \(energy\), got \['gap'"
+    ):
+        pl.plot(run, series=["gap"])

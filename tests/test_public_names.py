@@ -49,7 +49,10 @@ SINCE = {
         "stopping": "Plateau Target fastest_rate",
     },
     "0.2.0": {
-        "": "stability track why",
+        "plotting": "plot",
+        "saving": "frames",
+        "viewing": "Run View as_run open_runs view",
+        "": "saving stability track view viewing why",
         "energies": "CentroidGap EnergyDistance MaximumMeanDiscrepancy PooledEntropy Sigmoid "
         "Uniformity clique pooled star",
         "kernels": "ChordalDistance Softplus",

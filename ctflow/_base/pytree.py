@@ -78,6 +78,12 @@ class Registered:
             pytree(cls)
 
 
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """The leaves with their paths in words, such as `energy` or `clouds.x`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+
+
 def assign(node: Any, **fields: Any) -> None:
     """Set the fields of a frozen dataclass, in an `__init__` of its own."""
     for name, value in fields.items():

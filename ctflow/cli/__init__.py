@@ -4,10 +4,10 @@ import os
 import sys
 from io import TextIOWrapper
 
-from ctflow.cli import embedding_commands, theory_commands
+from ctflow.cli import embedding_commands, theory_commands, viewing_commands
 from ctflow.cli.app import app
 
-__all__ = ["app", "embedding_commands", "main", "theory_commands"]
+__all__ = ["app", "embedding_commands", "main", "theory_commands", "viewing_commands"]
 
 
 def main() -> None:

@@ -5,12 +5,13 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from ctflow.pages.bundle import plotly_js
 from ctflow.pages.parts import Code, Figure, Folded, Page, Part, Section, Table
 
-__all__ = ["embedded", "render"]
+__all__ = ["document", "embedded", "in_html", "render"]
 
 _NUMBER = re.compile(r"^([-+−±\[]?\s?[0-9.].{0,24}|(yes|no) \(p = .*)$")
 
@@ -27,28 +28,54 @@ def render(page: Page) -> str:
     own = files("ctflow.pages")
     style = (own / "page.css").read_text(encoding="utf-8")
     scripts = [plotly_js(), (own / "page.js").read_text(encoding="utf-8")] if page.figures else []
+    content = {f.name: {"data": f.data, "layout": {**f.layout, "height": f.height}} for f in page.figures}
+    lead = "".join(f"<p>{in_html(line)}</p>" for line in page.lead)
+    notes = "".join(f"<li>{in_html(note)}</li>" for note in page.notes)
+    body = [
+        f"<h1>{html.escape(page.title)}</h1>",
+        f'<div class="lead">{lead}</div>',
+        f'<ul class="notes">{notes}</ul>' if notes else "",
+        *(_section(section) for section in page.sections),
+        f"<footer><p>{in_html(page.foot)}</p></footer>",
+    ]
+    return document(page.title, style, body, {"figures": content}, scripts)
+
+
+def document(
+    title: str, style: str, body: Sequence[str], data: Mapping[str, object], scripts: Sequence[str]
+) -> str:
+    """An HTML file that loads nothing: only the given scripts run, since the policy lists their hashes.
+
+    Args:
+        title: plain text.
+        style: the style sheet.
+        body: lines of HTML for the element `main`; text in them is escaped already.
+        data: content for the scripts by the id of the element that holds it as JSON.
+        scripts: sources of the scripts, which run in this order.
+
+    Raises:
+        ValueError: a number in `data` is NaN or infinite.
+    """
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'"
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
-    content = {f.name: {"data": f.data, "layout": {**f.layout, "height": f.height}} for f in page.figures}
-    lead = "".join(f"<p>{in_html(line)}</p>" for line in page.lead)
-    notes = "".join(f"<li>{in_html(note)}</li>" for note in page.notes)
+    *first, last = body
     return "\n".join(
         [
             "<!DOCTYPE html>",
             '<html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{html.escape(page.title)}</title>",
+            f"<title>{html.escape(title)}</title>",
             f"<style>{style}</style></head><body><main>",
-            f"<h1>{html.escape(page.title)}</h1>",
-            f'<div class="lead">{lead}</div>',
-            f'<ul class="notes">{notes}</ul>' if notes else "",
-            *(_section(section) for section in page.sections),
-            f"<footer><p>{in_html(page.foot)}</p></footer></main>",
-            f'<script type="application/json" id="figures">{embedded(content)}</script>',
+            *first,
+            f"{last}</main>",
+            *(
+                f'<script type="application/json" id="{name}">{embedded(content)}</script>'
+                for name, content in data.items()
+            ),
             *(f"<script>{script}</script>" for script in scripts),
             "</body></html>",
             "",

@@ -1,5 +1,6 @@
 """`solve`: a loop on the host over the jitted steps of a flow, which saves, checks, reports and resumes."""
 
+import json
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from ctflow._base.checks import check_numbers
+from ctflow._base.pytree import named_leaves
 from ctflow._base.resources import check_fits, seconds_in_words, tree_bytes
 from ctflow.clouds import Clouds
 from ctflow.energy import as_energy, check_energy, report
@@ -283,6 +285,9 @@ class _Run:
         saved = zip(*map(jax.tree.leaves, self.saved), strict=True)
         arrays = {f"state.{i}": leaf for i, leaf in enumerate(state)}
         arrays |= {f"saved.{i}": np.stack(leaves) for i, leaves in enumerate(saved)}
+        # For those who look at the checkpoint; the run does not read it.
+        names = {"saved": [name for name, _ in named_leaves(self._shape)]}
+        arrays["names"] = np.frombuffer(json.dumps(names).encode(), np.uint8)
         return arrays | {"steps": np.asarray(self.steps), "energies": np.asarray(self.energies)}
 
     def restore(self, found: checkpoints.Found) -> None:

@@ -13,7 +13,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,23 @@ def opened(
         for litter in folder.glob(".*.safetensors.*"):  # left by a process that was killed during a write
             litter.unlink(missing_ok=True)
         yield store
+
+
+def newest(folder: Path) -> Found | None:
+    """The newest checkpoint in a folder that is not damaged, of whatever run; None if there is none.
+
+    The folder is not locked: a run may go on writing there.
+
+    Raises:
+        ValueError: all checkpoints are damaged.
+    """
+    files = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    for path in reversed(files):
+        with suppress(ValueError):
+            return Found(int(path.name[:12]), _read(path)[1])
+    if files:
+        raise ValueError(f"{str(folder)!r} holds only damaged checkpoints")
+    return None
 
 
 def check_resume(checkpoint: Any, resume: bool) -> None:

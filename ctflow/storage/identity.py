@@ -32,7 +32,7 @@ _CONFIG = (
     "jax_threefry_partitionable",
 )
 # Modules and packages that only display, store or check numbers, and so cannot change any.
-_SHOWING = ("cli", "plotting", "running.solution")
+_SHOWING = ("cli", "plotting", "running.solution", "viewing")
 _KEEPING = ("cloud_files", "experiment", "io", "storage")
 _CHECKING = ("_base.checks", "embeddings.array_likes", "running.checks")
 _APART = tuple(f"ctflow.{name}" for name in _SHOWING + _KEEPING + _CHECKING)

@@ -96,7 +96,8 @@ def save_as(path: str | os.PathLike[str], writers: Mapping[str, Callable[[], Any
     ending = os.path.splitext(os.fspath(path))[1]
     if ending not in writers:
         *first, last = writers
-        raise ValueError(f"path must end in {', '.join(first)} or {last}, got {os.fspath(path)!r}")
+        known = f"{', '.join(first)} or {last}" if first else last
+        raise ValueError(f"path must end in {known}, got {os.fspath(path)!r}")
     content = writers[ending]()
     if isinstance(content, str):
         with atomic(path) as file:

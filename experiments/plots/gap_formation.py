@@ -5,7 +5,9 @@ from itertools import product
 import numpy as np
 
 from ctflow import plotting as pl
+from ctflow.clouds import Pair
 from ctflow.experiment import Result
+from ctflow.viewing import View, as_run, view
 
 COLORS = {"same place": pl.BLUE, "random": pl.GREEN, "opposite cones": pl.RED}
 MARKERS = dict(zip(COLORS, "osv", strict=True))
@@ -22,6 +24,7 @@ def plot(result: Result) -> dict:
         "terms.png": plot_terms(result),
         "clouds.png": plot_clouds(result),
         "gap_formation.gif": animate(result),
+        "view.html": interactive(result),
     }
 
 
@@ -141,3 +144,19 @@ def animate(result: Result) -> pl.Movie:
 
     _legend(figure, axes[0, 0])
     return pl.Movie(figure, draw, frames=len(result.arrays["frame_steps_some"]), fps=10)
+
+
+def interactive(result: Result) -> View:
+    """Both runs side by side as a page, with the gaps and the terms of J^Sym at every frame."""
+    runs = []
+    for label, sigma in (("none", 0.0), ("some", 0.5)):
+        steps, t = result.arrays[f"frame_steps_{label}"], result.tables[f"terms_sigma_{sigma}"]
+        at = np.searchsorted(t["step"], steps)
+        names = ("energy", "energy_distance", "centroid_gap", "paired_cosine")
+        series = {name: t[name][at] for name in names}
+        clouds = Pair(*(result.arrays[f"{name}_{label}"] for name in MODALITIES))
+        runs.append(as_run(clouds, steps=steps, series=series, label=f"pairs blurred by σ = {sigma:g}"))
+    titles = tuple(title for title, _ in MODALITIES.values())
+    return view(
+        runs, names=titles, title="Two modalities start in the same place: is there a gap at the end?"
+    )

@@ -6,6 +6,7 @@ import numpy as np
 
 from ctflow import plotting as pl
 from ctflow.experiment import Result
+from ctflow.viewing import View, as_run, view
 
 STARTS = ("uniform", "one well")
 METHODS = ("Langevin", "J flow: kernel τ", "J flow: fitted kernel")
@@ -40,6 +41,7 @@ def plot(result: Result) -> dict:
             "clouds.png": plot_clouds(result),
             "relaxation.png": plot_relaxation(result),
             "unimodal_gibbs.gif": animate(result),
+            "view.html": interactive(result),
         }
     return figures
 
@@ -150,6 +152,22 @@ def animate(result: Result) -> pl.Movie:
             ax.set_title(f"start: {kind}, time {arrays[f'times_{kind}'][index]:.2f}")
 
     return pl.Movie(figure, draw, frames=len(arrays["langevin_uniform"]), fps=8)
+
+
+def interactive(result: Result) -> View:
+    """Langevin particles from both starts as a page, on the potential, with the mass near each well."""
+    wells, radius = _wells(result), result.facts["cap_radius"]
+    runs = []
+    for kind in STARTS:
+        cloud = result.arrays[f"langevin_{kind}"]
+        near = cloud @ wells.T > np.cos(radius)  # [frames, n, 2]
+        names = ("share near the first well", "share near the second well")
+        series = dict(zip(names, near.mean(axis=1).T, strict=True))
+        times = result.arrays[f"times_{kind}"]
+        runs.append(as_run(cloud, times=times, series=series, names=("particles",), label=f"start: {kind}"))
+    tau = result.facts["closeup_temperature"]
+    title = f"Langevin particles in two wells at temperature {tau:g}"
+    return view(runs, surface=_potential_of(result), surface_name="the potential U", title=title)
 
 
 def plot_layout(result: Result, taus: tuple[float, ...]) -> pl.Picture:

@@ -30,6 +30,7 @@ FIGURES = {
         "clouds.png",
         "relaxation.png",
         "unimodal_gibbs.gif",
+        "view.html",
     },
     "gap_formation": {
         "gap_against_heterogeneity.png",
@@ -37,6 +38,7 @@ FIGURES = {
         "terms.png",
         "clouds.png",
         "gap_formation.gif",
+        "view.html",
     },
     "gap_control": {
         "cost_of_control.png",
