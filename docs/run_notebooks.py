@@ -124,6 +124,12 @@ def executed(path: Path, timeout: int) -> str:
     return nbformat.writes(nbformat.from_dict(notebook), version=4) + "\n"
 
 
+def cpu_seconds() -> float:
+    """CPU time of the kernels that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def main() -> int:
     """Run the notebooks that were named, or all, one line each; 1 if one failed."""
     known = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -143,7 +149,7 @@ def main() -> int:
         if (reason := missing(name)) is not None:
             print(f"{name:24s} skipped: {reason}", flush=True)
             continue
-        started, before = time.perf_counter(), path.read_text(encoding="utf-8")
+        started, used, before = time.perf_counter(), cpu_seconds(), path.read_text(encoding="utf-8")
         try:
             text = executed(path, arguments.timeout)
         except RuntimeError as error:
@@ -153,7 +159,8 @@ def main() -> int:
         path.write_text(text, encoding="utf-8")
         seconds, size = time.perf_counter() - started, len(text) / 1000
         changed = "unchanged" if text == before else "changed"
-        print(f"{name:24s} {seconds:6.1f} s, {size:5.0f} kB, {changed}", flush=True)
+        work = cpu_seconds() - used
+        print(f"{name:24s} {seconds:6.1f} s ({work:.0f} s of CPU), {size:5.0f} kB, {changed}", flush=True)
     return min(failed, 1)
 
 
