@@ -51,7 +51,7 @@ def plain_png(png: bytes) -> bytes:
 
 
 def plain_output(output: Any) -> Any:
-    """An output without what changes from run to run: metadata, addresses of objects, versions in pictures."""
+    """An output without what changes from run to run: metadata, addresses, versions in pictures."""
     data = output.get("data", {})
     if "image/png" in data:
         data["image/png"] = base64.b64encode(plain_png(base64.b64decode(data["image/png"]))).decode()
@@ -107,7 +107,12 @@ def executed(path: Path, timeout: int) -> str:
     from nbclient.exceptions import CellExecutionError
 
     notebook = nbformat.read(path, as_version=4)
-    options: dict[str, Any] = {"kernel_name": "python3", "timeout": timeout, "record_timing": False, "extra_arguments": ["--log-level=ERROR"]}
+    options: dict[str, Any] = {
+        "kernel_name": "python3",
+        "timeout": timeout,
+        "record_timing": False,
+        "extra_arguments": ["--log-level=ERROR"],
+    }
     client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
     try:
         client.execute()
@@ -121,7 +126,7 @@ def executed(path: Path, timeout: int) -> str:
     reason = refusal(notebook)
     if reason is not None:
         raise RuntimeError(reason)
-    return nbformat.writes(nbformat.from_dict(notebook), version=4) + "\n"
+    return nbformat.writes(nbformat.from_dict(notebook)) + "\n"
 
 
 def cpu_seconds() -> float:

@@ -98,7 +98,9 @@ def test_the_notebook_of_documents_and_code_shows_both_pictures():
 def test_tutorials_are_short_and_light(name):
     code = cells(name)
     assert 6 <= len(code) <= 12
-    pictures = [o["data"]["image/png"] for c in code for o in c["outputs"] if "image/png" in o.get("data", {})]
+    pictures = [
+        o["data"]["image/png"] for c in code for o in c["outputs"] if "image/png" in o.get("data", {})
+    ]
     assert max(map(len, pictures)) < 60_000 * 4 / 3  # base64 has four characters for three bytes
 
 
