@@ -104,7 +104,7 @@ def executed(path: Path, timeout: int) -> str:
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
     options: dict[str, Any] = {
@@ -116,7 +116,7 @@ def executed(path: Path, timeout: int) -> str:
     client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise RuntimeError(str(error)) from None
     notebook.metadata = METADATA
     for number, cell in enumerate(notebook.cells):
