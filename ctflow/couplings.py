@@ -125,7 +125,10 @@ def _all_pairs(n: int, m: int) -> tuple[Int[Array, " k"], Int[Array, " k"]]:
 
 
 def complete(matrix: Float[AnyArray, "n m"]) -> Coupling:
-    """The coupling that lists every pair with its probability π_ij, [n, m]. Nothing is checked, so `matrix` may be traced."""
+    """The coupling that lists every pair with its probability π_ij, [n, m].
+
+    Nothing is checked, so `matrix` may be traced.
+    """
     n, m = matrix.shape
     return Coupling(None, None, jnp.ravel(matrix), shape=(n, m), complete=True)
 
