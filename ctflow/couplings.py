@@ -40,7 +40,7 @@ _NUMBER = int | float | np.number | np.ndarray | jax.Array
 
 @pytree
 class Coupling:
-    """π = Σ_k weights[k] δ_(rows[k], cols[k]), a probability law on {0..n-1} × {0..m-1}.
+    """A probability law of pairs of indices, π = Σ_k weights[k] δ_(rows[k], cols[k]).
 
     Args:
         rows: indices into the first cloud, [k].
@@ -125,7 +125,10 @@ def _all_pairs(n: int, m: int) -> tuple[Int[Array, " k"], Int[Array, " k"]]:
 
 
 def complete(matrix: Float[AnyArray, "n m"]) -> Coupling:
-    """Every pair with its probability π_ij, [n, m]. Nothing is checked, so `matrix` may be traced."""
+    """The coupling that lists every pair with its probability π_ij, [n, m].
+
+    Nothing is checked, so `matrix` may be traced.
+    """
     n, m = matrix.shape
     return Coupling(None, None, jnp.ravel(matrix), shape=(n, m), complete=True)
 
@@ -235,7 +238,9 @@ def displaced(key: Array, latents: Float[AnyArray, " n"], *, sigma: Real) -> Flo
 
 
 def from_latents(theta: Any, phi: Any, *, bandwidth: Real, dtype=None) -> Coupling:
-    """π_ij = a_i b_j exp(-wrap(φ_j - θ_i)²/2h²), with a_i and b_j such that both marginals are uniform.
+    """Couple points whose latent angles are close; both marginals are uniform.
+
+    π_ij = a_i b_j exp(-wrap(φ_j - θ_i)²/2h²), where a_i and b_j make the marginals uniform.
 
     Args:
         theta: latent angles θ of the first modality, radians, [n].

@@ -32,7 +32,7 @@ def fit(
     normalize: bool = False,
     seed: int = 0,
 ) -> Correction:
-    """Fit a correction.
+    """Fit a correction on some rows; it can then be applied to any rows.
 
     `none` changes nothing. `centring` subtracts each modality's mean. `translation` shifts y so that its mean
     becomes the mean of x. `standardisation` gives each coordinate of each modality mean 0 and variance 1;

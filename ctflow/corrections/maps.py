@@ -12,7 +12,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Affine:
-    """z ↦ (z - centre) matrix + offset."""
+    """The affine map z ↦ (z - centre) matrix + offset."""
 
     centre: np.ndarray
     """[d]."""
