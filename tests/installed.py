@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURES = (".png", ".gif")
 VERIFY = "ctflow verify"  # every claim takes minutes, and `make verify` runs them
 EXTRAS = ("html", "parquet", "hdf5")
-TESTS = ("tests/experiments/test_reproduce.py", "tests/test_public_names.py", "tests/test_sphere.py")
+TESTS = ("tests/experiments/test_reproduce.py", "tests/test_public_names.py")
 WRITE_FILES = """
 import numpy as np
 from pathlib import Path
