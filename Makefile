@@ -72,7 +72,7 @@ test-formats: $(VENV)/.ready
 OLDEST := $(VENV)-oldest
 OLDEST_TESTS ?= tests/test_accelerators.py tests/test_kernels.py tests/test_gibbs.py tests/test_physical_time.py \
   tests/test_plotting.py tests/base tests/meanfield/test_fokker_planck.py tests/running/test_sweeps.py tests/storage \
-  tests/stability/test_lowest.py tests/claims/test_claims.py tests/corrections/test_corrections.py \
+  tests/stability/test_modes.py tests/claims/test_claims.py tests/corrections/test_corrections.py \
   tests/comparison/test_section.py tests/embeddings/readers tests/embeddings/test_ids.py \
   tests/embeddings/test_array_likes.py tests/embeddings/diagnosis/test_report.py tests/pages/test_skeleton.py \
   tests/cli tests/tracking tests/faults/test_bad_words.py tests/experiments/test_digits_clip.py

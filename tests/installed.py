@@ -8,6 +8,7 @@ sdist must hold every committed file except pictures, and run an experiment and 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,9 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = (".png", ".gif")
-VERIFY = "ctflow verify"  # every claim takes minutes, and `make verify` runs them
+VERIFY = "ctflow verify"  # takes minutes, and `make verify` runs every claim
 EXTRAS = ("html", "parquet", "hdf5")
-TESTS = ("tests/experiments/test_reproduce.py", "tests/test_public_names.py", "tests/test_sphere.py")
+TESTS = ("tests/experiments/test_reproduce.py", "tests/test_public_names.py")
 WRITE_FILES = """
 import numpy as np
 from pathlib import Path
@@ -64,7 +65,7 @@ class Environment:
         started = time.perf_counter()
         words = [str(self.bin / command[0]), *command[1:]]
         options = {"cwd": self.cwd, "env": self.variables, "capture_output": True, "text": True}
-        done = subprocess.run(words, check=False, stdin=subprocess.DEVNULL, timeout=600, **options)
+        done = subprocess.run(words, check=False, stdin=subprocess.DEVNULL, timeout=1800, **options)
         shown = name or shlex.join(command)
         print(f"{time.perf_counter() - started:6.1f} s  {shown}", flush=True)
         if done.returncode != 0:
@@ -78,10 +79,10 @@ class Environment:
 
 def committed() -> set[str] | None:
     """The committed files of the clone but pictures, or None where there is no clone."""
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listing.returncode != 0:
+    if shutil.which("git") is None:
         return None
-    return {name for name in listing.stdout.split("\0") if name and not name.endswith(PICTURES)}
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {name for name in listing.stdout.split("\0") if name and not name.endswith(PICTURES)} or None
 
 
 def check_contents(wheel: Path, source: Path) -> None:
@@ -109,7 +110,7 @@ def can_run(command: str, folder: Path) -> bool:
     """Whether the files that a command names are there, and it takes less than minutes."""
     words = shlex.split(command)[2:]
     files = [word for word in words if not word.startswith("-") and re.search(r"\.[a-z]+\w*$|/", word)]
-    return command != VERIFY and all((folder / word).exists() for word in files)
+    return not command.startswith(VERIFY) and all((folder / word).exists() for word in files)
 
 
 def use_the_wheel(wheel: Path, page: str, env: Environment) -> None:
@@ -121,8 +122,9 @@ def use_the_wheel(wheel: Path, page: str, env: Environment) -> None:
     assert place.is_relative_to(env.bin.parent), place
     version = env.run("ctflow", "version").strip()
     assert wheel.name.startswith(f"ctflow-{version}-"), version
-    assert "sums correctly" in env.run("ctflow", "doctor")
-    assert version in env.run("ctflow", "doctor")
+    said = env.run("ctflow", "doctor")
+    assert version in said
+    assert "sums correctly" in said
     env.run("python", "-c", WRITE_FILES, name="write image.npy, text.npy, both.npz, checkpoints/")
     said = env.run("ctflow", "diagnose", "image.npy", "text.npy", "--temperature", "0.05")
     assert "gap" in said
