@@ -61,3 +61,12 @@ def test_make_targets_exist():
 def test_links_lead_somewhere():
     for link in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+@pytest.mark.long
+def test_the_page_on_looking_at_a_flow_runs_and_writes_its_pages(tmp_path):
+    page = (ROOT / "docs" / "looking-at-a-flow.md").read_text()
+    printed = run("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), tmp_path)
+    assert printed[0].startswith("View: Two clouds on the sphere S² (0.12 MB)")
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"view.html", "both.html", "barrier.html", "arrays.html", "flow.pdf"}
