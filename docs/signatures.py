@@ -118,6 +118,8 @@ def _default(value: Any, owner: Any) -> Any:
         return _Text("..." if value.__name__ == "<lambda>" else value.__name__)
     if isinstance(value, type):
         return _Text(value.__name__)
+    if repr(value).startswith("<"):  # a default that is made anew for each object
+        return _Text("...")
     if len(repr(value)) > _LONGEST_DEFAULT:
         constants = vars(sys.modules[owner.__module__])
         return next((_Text(name) for name, there in constants.items() if there is value), _Text("..."))

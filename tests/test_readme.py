@@ -116,3 +116,11 @@ def test_the_gallery_shows_every_figure():
     paths = [*ROOT.glob("figures/*/*"), *ROOT.glob("benchmarks/results/*/*")]
     there = {str(path.relative_to(ROOT)) for path in paths if path.suffix in (".png", ".gif")}
     assert shown == there
+
+
+@pytest.mark.long
+def test_the_page_on_looking_at_a_flow_runs_and_writes_its_pages(tmp_path):
+    printed = run("\n".join(blocks("docs/looking-at-a-flow.md")), tmp_path)
+    assert printed[0].startswith("View: Two clouds on the sphere S² (0.12 MB)")
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"view.html", "both.html", "barrier.html", "arrays.html", "flow.pdf"}

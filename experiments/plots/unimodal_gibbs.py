@@ -161,8 +161,11 @@ def interactive(result: Result) -> View:
     for kind in STARTS:
         cloud = result.arrays[f"langevin_{kind}"]
         near = cloud @ wells.T > np.cos(radius)  # [frames, n, 2]
-        names = ("share near the first well", "share near the second well")
-        series = dict(zip(names, near.mean(axis=1).T, strict=True))
+        shares = near.mean(axis=1).T
+        series = {
+            f"share near the {nth} well": share
+            for nth, share in zip(("first", "second"), shares, strict=True)
+        }
         times = result.arrays[f"times_{kind}"]
         runs.append(as_run(cloud, times=times, series=series, names=("particles",), label=f"start: {kind}"))
     tau = result.facts["closeup_temperature"]

@@ -25,11 +25,8 @@ TEXT = {path.name: path.read_text() for path in sorted((DOCS / "api").glob("*.md
 @cache
 def found(path):
     """The object at a dotted path: a module, or what a module holds under that name."""
-    try:
-        return import_module(path)
-    except ModuleNotFoundError:
-        module, _, name = path.rpartition(".")
-        return getattr(import_module(module), name)
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name) if module else import_module(path)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A page of `ct.view` in headless Chromium: it draws, plays, turns and obeys keys; it says and loads nothing."""
+"""A page of `ct.view` in headless Chromium: it draws, plays and turns, and says and loads nothing."""
 
 from io import BytesIO
 
