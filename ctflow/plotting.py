@@ -368,7 +368,11 @@ def plot(
         rows, len(shown), size=size, projection=[None if found.d == 2 else "3d", None][:rows]
     )
     for ax, at in zip(grid[0], shown, strict=True):
-        (_draw_circle if found.d == 2 else _draw_globe)(ax, [z[at] @ frame.T for z in found.clouds], view)
+        drawn = [z[at] @ frame.T for z in found.clouds]
+        if found.d == 2:
+            _draw_circle(ax, drawn)
+        else:
+            _draw_globe(ax, drawn, view)
         ax.set_title(f"{found.unit} {found.clock[at]:.4g}", y=None if found.d == 2 else 0.97)
     for ax, name in zip(grid[-1], wanted, strict=False):
         values = found.series[name]
@@ -377,22 +381,28 @@ def plot(
         ax.plot(marked, values[np.searchsorted(found.series_clock, marked)], "o", color=GREY)
         ax.set(xlabel=found.unit, title=name.replace("_", " "))
     for ax in grid[-1][len(wanted) :] if wanted else ():
-        ax.set_axis_off()
+        ax.remove()
+    if len(wanted) == 1:  # one curve takes the whole row
+        grid[-1][0].set_subplotspec(grid[-1][0].get_gridspec()[-1, :])
     handles = [
         Line2D([], [], marker="o", linestyle="", color=_CLOUDS[i % len(_CLOUDS)], label=name)
         for i, name in enumerate(found.names)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    if len(handles) > 1 or names is not None:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return Picture(figure)
 
 
 def _draw_globe(ax: Any, clouds: Sequence[np.ndarray], view: tuple[float, float]) -> None:
     globe(ax, view=view)
+    size = float(
+        np.clip(2500 / sum(map(len, clouds)), 0.6, 5)
+    )  # many points are drawn small, to be seen apart
     for i, z in enumerate(clouds):
-        globe_points(ax, z, color=_CLOUDS[i % len(_CLOUDS)], view=view)
+        globe_points(ax, z, color=_CLOUDS[i % len(_CLOUDS)], view=view, size=size)
 
 
-def _draw_circle(ax: Any, clouds: Sequence[np.ndarray], _: tuple[float, float]) -> None:
+def _draw_circle(ax: Any, clouds: Sequence[np.ndarray]) -> None:
     """Each further cloud a little outside the one before, so that all can be seen."""
     angle = np.linspace(0, 2 * np.pi, 121)
     ax.plot(np.cos(angle), np.sin(angle), color="#C5CDD6", linewidth=0.6)

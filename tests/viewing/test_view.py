@@ -41,7 +41,7 @@ def test_a_solution_is_shown_with_all_that_was_saved(solution):
     assert (scene["modes"][0]["low"], scene["modes"][0]["high"]) == pytest.approx((0.6, 3.0))
     run = scene["runs"][0]
     assert run["clock"] == [0, 0.2, 0.4]
-    assert list(run["series"]) == ["energy", "mean 1", "mean 2", "potential"]
+    assert list(run["series"]) == ["energy", "mean 1", "mean 2"]  # the only term is the energy
     assert run["series"]["energy"] == pytest.approx(solution.saved["energy"].tolist(), rel=1e-5)
     assert scene["surface"]["low"] == pytest.approx(-scene["surface"]["high"])
     assert "One cloud of 6 particles on the sphere S², at 3 saved steps from time 0 to time 0.4." in page.html
