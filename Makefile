@@ -13,7 +13,7 @@ EXTRAS := parquet,hdf5,html,experiments,diffrax
 comma := ,
 
 .PHONY: help figures smoke test test-long test-slow test-types test-formats test-oldest test-install verify bench \
-  docs dist lint clean
+  docs notebooks dist lint clean
 
 help:
 	@echo "make figures    run every experiment at paper settings into $(OUT)/ (about 10 minutes on 2 cores)"
@@ -28,6 +28,7 @@ help:
 	@echo "make verify     every claim of the paper in its quick round (about 2 minutes)"
 	@echo "make bench      time and memory of the sums over all pairs, into benchmarks/results/ (about 10 minutes)"
 	@echo "make docs       the documentation as HTML, into docs/_build/html (a minute)"
+	@echo "make notebooks  run the notebooks of the documentation again and keep their outputs (6 CPU minutes)"
 	@echo "make lint       ruff, pyright, imports    make clean       remove $(VENV), dist/"
 
 $(VENV)/.ready: pyproject.toml
@@ -116,6 +117,10 @@ dist: $(DIST)/.ready
 
 test-install: dist
 	$(DIST)/bin/python tests/installed.py dist
+
+notebooks: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python docs/run_notebooks.py $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Sphinx: pages in MyST, notebooks with the outputs they hold, the reference from the docstrings."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ suppress_warnings: list[str] = []
 
 # Notebooks are run by the tests and by `make notebooks`, which keep their outputs.
 nb_execution_mode = "off"
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 # docs/api lists every public name by hand, in groups; tests/docs/test_reference.py finds what is missing.
@@ -73,8 +74,16 @@ def _claim(found):
     return f"| [`{found[1]}`](claims/{claim_pages.file_name(found[1])}) |" if found[1] in CLAIMS else found[0]
 
 
+def _copy_views(app, failed):
+    """Put the interactive pages of figures/ where docs/gallery.md shows them."""
+    (Path(app.outdir) / "views").mkdir(exist_ok=True)
+    for page in (Path(__file__).parents[1] / "figures").glob("*/view.html"):
+        shutil.copyfile(page, Path(app.outdir) / "views" / f"{page.parent.name}.html")
+
+
 def setup(app):
     """Connect the hooks and write the pages of the claims."""
     signatures.setup(app)
     claim_pages.write_pages(Path(__file__).parent / "claims")
     app.connect("source-read", _on_the_site)
+    app.connect("build-finished", _copy_views)
