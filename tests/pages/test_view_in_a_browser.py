@@ -24,6 +24,16 @@ FRAME = """async count => {
   return times.sort((a, b) => a - b)[count / 2];
 }"""
 
+# After two pictures, and once a slow computer shows all pixels again.
+AT_REST = """async () => {
+  const next = () => new Promise(done => requestAnimationFrame(done));
+  const canvas = document.getElementById("panel-0");
+  await next();
+  await next();
+  while (canvas.width !== Math.round(canvas.clientWidth * devicePixelRatio)) { await next(); }
+  await next();
+}"""
+
 
 def moving(n, frames, d=3, seed=0):
     """A cloud that gathers at the first axis."""
@@ -83,8 +93,7 @@ def look(browser):
 
 def picture(page, number=0):
     """Pixels of a panel, [height, width, 3]."""
-    rest = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    page.evaluate(rest)
+    page.evaluate(AT_REST)
     return np.asarray(
         Image.open(BytesIO(page.locator(f"#panel-{number}").screenshot())).convert("RGB")
     ).astype(int)
