@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from ctflow.claims import CLAIMS
 from tests.pages_of_docs import PAGES, ROOT, blocks, run, text
 
 DATA = ROOT.parent / "shared" / "data"
@@ -109,6 +110,10 @@ def test_make_targets_and_commands_exist(page):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_the_page_of_claims_lists_every_claim():
+    assert tuple(re.findall(r"^\| `(\w+)` \|", text("docs/claims.md"), re.MULTILINE)) == CLAIMS
 
 
 def test_the_gallery_shows_every_figure():
