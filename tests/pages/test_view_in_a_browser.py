@@ -93,6 +93,8 @@ def look(browser):
 
 def picture(page, number=0):
     """Pixels of a panel, [height, width, 3]."""
+    # The bar of controls stays at the lower edge of the screen, over what is there.
+    page.locator(f"#panel-{number}").evaluate("panel => panel.scrollIntoView(true)")
     page.evaluate(AT_REST)
     return np.asarray(
         Image.open(BytesIO(page.locator(f"#panel-{number}").screenshot())).convert("RGB")
