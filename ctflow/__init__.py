@@ -23,6 +23,7 @@ __all__ = [
     "WeightedCloud",
     "claims",
     "clouds",
+    "compare",
     "corrections",
     "couplings",
     "diagnose",
@@ -67,6 +68,7 @@ _HOMES = {
     "Potential": "potentials",
     "State": "flows",
     "WeightedCloud": "clouds",
+    "compare": "comparison.compare",
     "diagnose": "embeddings.diagnosis.diagnose",
     "log_partition": "partition",
     "move": "flows",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from ctflow._base.pytree import positive, static
     from ctflow.causes.why import why
     from ctflow.clouds import Pair, WeightedCloud
+    from ctflow.comparison.compare import compare
     from ctflow.embeddings.diagnosis.diagnose import diagnose
     from ctflow.energy import Energy
     from ctflow.flows import Flow, State, move, velocity

@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ctflow import io
+from ctflow._base.checks import check_count, check_positive
 from ctflow._base.colors import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, YELLOW
 
 __all__ = [
@@ -108,7 +109,8 @@ class Picture(NamedTuple):
         Raises:
             ValueError: the path has no ending, or one that is not an image format.
         """
-        suffix = _ending(path, tuple(self.figure.canvas.get_supported_filetypes()))
+        known = tuple(self.figure.canvas.get_supported_filetypes())
+        suffix = _ending(path, known, "a picture is no film: use ct.plotting.Movie")
         with mpl.rc_context(_STYLE), io.atomic(path) as file:
             # A PNG gets no matplotlib version, so the same figure gives the same bytes.
             self.figure.savefig(file, format=suffix, metadata={"Software": None} if suffix == "png" else None)
@@ -132,11 +134,15 @@ class Movie(NamedTuple):
         """Write the movie in the format of the path's ending: .gif, or with ffmpeg installed .mp4 or .webm.
 
         Raises:
-            ValueError: another ending, or one that needs ffmpeg when ffmpeg is not installed.
+            ValueError: another ending, or one that needs ffmpeg when ffmpeg is not installed; no frames; a
+                rate `fps` that is not above 0.
         """
+        check_count("frames", self.frames)
+        check_positive("fps", self.fps)
         with mpl.rc_context(_STYLE):
             codecs = _VIDEO_CODECS if FFMpegWriter.isAvailable() else {}
-            suffix = _ending(path, ("gif", *codecs))
+            missing = "it needs ffmpeg, which is not on the PATH: install it"
+            suffix = _ending(path, ("gif", *codecs), missing)
             if suffix == "gif":
                 writer = PillowWriter(fps=self.fps)
             else:  # all players support even sizes and this pixel format
@@ -154,12 +160,15 @@ class Movie(NamedTuple):
                     os.unlink(temporary)
 
 
-def _ending(path: str | os.PathLike[str], known: tuple[str, ...]) -> str:
-    """The path's ending in lower case without its dot; raises ValueError unless it is in `known`."""
+def _ending(path: str | os.PathLike[str], known: tuple[str, ...], no_video: str) -> str:
+    """The path's ending in lower case without its dot; raises ValueError unless it is in `known`.
+
+    `no_video` says why a film cannot be written.
+    """
     suffix = os.path.splitext(os.fspath(path))[1][1:].lower()
     if suffix not in known:
         endings = ", ".join(f".{name}" for name in known)
-        hint = "; it needs ffmpeg, which is not on the PATH: install it" if suffix in _VIDEO_CODECS else ""
+        hint = f"; {no_video}" if suffix in _VIDEO_CODECS else ""
         raise ValueError(
             f"path must end in one of {endings} to be written here, got {os.fspath(path)!r}{hint}"
         )

@@ -47,6 +47,7 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 default_role = "code"
 
+smartquotes = False  # they turn the primes of formulas into quotes
 html_theme = "furo"
 html_title = f"ctflow {version}"
 html_static_path = ["_static"]

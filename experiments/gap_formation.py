@@ -1,7 +1,8 @@
-"""A modality gap forms between two clouds that start in the same place, if their pairs are heterogeneous.
+"""A modality gap forms between two clouds that start nearly together, if their pairs are heterogeneous.
 
 Two clouds of free particles descend J^Sym under a pair coupling blurred by σ, with no encoders, from three
-starts: the same place (no gap), random, and two opposite cones (the widest gap).
+starts: the same circle (an energy distance of 0.01 to 0.02, that of the latents), random, and two opposite
+cones (the widest gap).
 
 What it shows: on S² at σ = 0 every start ends with no gap, the widest one included; from σ = 0.2 on every
 start ends with one, also where there was none. So heterogeneity, not initialisation, makes the gap. How

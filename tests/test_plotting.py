@@ -43,6 +43,8 @@ def test_a_picture_is_saved_by_its_ending_in_either_case_or_refused(tmp_path):
         picture.save(tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.PNG").read_bytes()
     assert b"Software" not in (tmp_path / "b.PNG").read_bytes()
+    with pytest.raises(ValueError, match=r"a picture is no film: use ct\.plotting\.Movie"):
+        picture.save(tmp_path / "c.mp4")
     for name in ("c", "c.xyz", "png"):
         with pytest.raises(ValueError, match=r"path must end in one of .*\.pdf, .*\.png, .* got '.*" + name):
             picture.save(tmp_path / name)
@@ -67,6 +69,9 @@ def test_a_film_is_saved_by_its_ending_or_refused(tmp_path, monkeypatch):
             ValueError, match=r"path must end in one of \.gif to be written here, got '.*" + name
         ):
             movie().save(tmp_path / name)
+    for change in ({"frames": 0}, {"fps": 0}, {"fps": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(change))} must be "):
+            movie()._replace(**change).save(tmp_path / "c.gif")
     assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "b.GIF"}
 
 

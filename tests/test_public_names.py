@@ -52,7 +52,7 @@ SINCE = {
         "plotting": "plot",
         "saving": "frames",
         "viewing": "Run View as_run open_runs view",
-        "": "saving stability track view viewing why",
+        "": "compare saving stability track view viewing why",
         "energies": "CentroidGap EnergyDistance MaximumMeanDiscrepancy PooledEntropy Sigmoid "
         "Uniformity clique pooled star",
         "kernels": "ChordalDistance Softplus",

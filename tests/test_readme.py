@@ -128,4 +128,4 @@ def test_the_page_on_looking_at_a_flow_runs_and_writes_its_pages(tmp_path):
     printed = run("\n".join(blocks("docs/looking-at-a-flow.md")), tmp_path)
     assert printed[0].startswith("View: Two clouds on the sphere S² (0.12 MB)")
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"view.html", "both.html", "barrier.html", "arrays.html", "flow.pdf"}
+    assert written == {"view.html", "both.html", "barrier.html", "arrays.html", "flow.pdf", "flow.gif"}

@@ -43,6 +43,7 @@ def cell(path, column, **where):
 
 
 CONTROL = "figures/gap_control/summary.csv"
+TEMPERATURES = "figures/stability/temperatures.csv"
 DIGITS = "figures/digits_clip/summary.csv"
 THEORY = "figures/theory"
 
@@ -148,6 +149,9 @@ STATEMENTS = {
     "infinitely many latents have {:.3f}, {:.3f}, {:.3f}": lambda: [
         cells(f"{THEORY}/phases_sizes.csv", "limit", sigma=sigma)[0] for sigma in (0.3, 0.5, 1)
     ],
+    "it predicts critical temperatures of {:.3f}, {:.3f} and {:.3f}": lambda: [
+        cell(TEMPERATURES, "predicted", loss="InfoNCE", d=3, sigma=sigma) for sigma in (0.3, 0.5, 0.8)
+    ],
     "the largest error was {:.2f} of what is allowed in float32 and {:.2f} in float64": lambda: [
         search("allowed", "float32"),
         search("allowed", "float64"),
@@ -230,6 +234,14 @@ def test_gaps_on_two_clusters_open_where_predicted_as_said():
     assert len(rows) == 3
     for row in rows:
         assert float(row["simulated"]) == pytest.approx(float(row["predicted"]), rel=0.01)
+
+
+def test_gaps_of_24_latents_open_where_predicted_as_said():
+    said = float(re.search(r"particles' gaps open within ([0-9.]+) % of them", WORDS)[1]) / 100
+    for sigma in (0.3, 0.5, 0.8):
+        where = {"loss": "InfoNCE", "d": 3, "sigma": sigma}
+        predicted, simulated = (cell(TEMPERATURES, name, **where) for name in ("predicted", "simulated"))
+        assert simulated == pytest.approx(predicted, rel=said)
 
 
 def test_free_particles_part_where_the_toy_says():

@@ -12,6 +12,7 @@ from ctflow._base.checks import check_positive
 from ctflow.embeddings import Embeddings, open_embeddings, open_pair, read_ids, read_pairs
 from ctflow.embeddings.sides import labels
 
+_GREATEST_TEMPERATURE = 5.0  # a larger one may be a factor; no known model has a temperature above 1
 _LEAST_SCALE = 7.0  # a smaller value may be a logarithm; no known model has a scale above e^7
 
 
@@ -86,6 +87,11 @@ def temperature_of(
     if logit_scale is None:
         if temperature is not None:
             check_positive("--temperature", temperature)
+            if temperature >= _GREATEST_TEMPERATURE:
+                return temperature, (
+                    f"--temperature {temperature:g} makes all cosines count alike; if it is the factor that "
+                    f"multiplies cosines, give --logit-scale {temperature:g}"
+                )
         return temperature, None
     if temperature is not None:
         raise ValueError("give --temperature or --logit-scale, not both")

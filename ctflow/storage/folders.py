@@ -11,8 +11,14 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success, flush it to disk and rename it to `path`."""
+    """Open a temporary file beside `path`; on success, flush it to disk and rename it to `path`.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder of {str(path)!r} does not exist: make it first")
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             yield file  # pyright: ignore[reportReturnType]

@@ -22,6 +22,7 @@ _CAN = (
     "and `y`, of shape [frames, n, d], or files of ct.io.save_clouds"
 )
 _UNIT = 1e-3
+_NAMED = 6  # arrays that an error names
 
 
 def open_runs(path: str | os.PathLike[str]) -> list[Run]:
@@ -50,9 +51,13 @@ def open_runs(path: str | os.PathLike[str]) -> list[Run]:
         files = sorted(place.glob("*.npz")) or sorted(place.glob("*.safetensors"), key=_natural)
     kinds = {file.suffix for file in files}
     if kinds == {".npz"}:
-        runs = [run for file in files for run in _of_arrays(read_arrays(file))]
+        held = [read_arrays(file) for file in files]
+        runs = [run for arrays in held for run in _of_arrays(arrays)]
         if runs:
             return runs
+        there = [f"`{name}` {list(array.shape)}" for arrays in held for name, array in arrays.items()]
+        why = f": there are {', '.join(there[:_NAMED])}{', …' if len(there) > _NAMED else ''}"
+        raise ValueError(f"{str(place)!r} holds no clouds that can be shown{_remark(place) or why}; {_CAN}")
     elif kinds == {".safetensors"}:
         return [_of_cloud_files(files)]
     raise ValueError(f"{str(place)!r} holds no clouds that can be shown{_remark(place)}; {_CAN}")
@@ -159,8 +164,15 @@ def _of_arrays(arrays: dict[str, np.ndarray]) -> list[Run]:
         both = [arrays.get(f"{name}{ending}") for name in "xy"]
         single = arrays.get(f"clouds{ending}")
         clouds = single if single is not None else None if any(z is None for z in both) else Pair(*both)
-        if clouds is None or any(z.ndim != 3 or not _on_sphere(z) for z in _each(clouds)):
+        if clouds is None or any(z.ndim != 3 for z in _each(clouds)):
             continue
+        if not all(_on_sphere(z) for z in _each(clouds)):
+            if ending or single is None:  # `x` and `y` may be anything
+                continue
+            raise ValueError(
+                "`clouds` must have rows of unit norm in all frames; divide each row by its norm "
+                "(ct.sphere.normalize)"
+            )
         frames = len(_each(clouds)[0])
         clock = {
             unit: arrays[name]

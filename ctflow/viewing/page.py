@@ -52,9 +52,8 @@ def page(title: str, lead: Sequence[str], notes: Sequence[str], content: dict[st
 
 def _panel(run: dict[str, Any], number: int) -> str:
     label = f"<strong>{html.escape(run['label'])}</strong> " if run["label"] else ""
-    described = (
-        f"{run['label'] or 'The clouds'}: {', '.join(run['names'])}. Drag to turn, use the wheel to zoom."
-    )
+    who = f"{run['label'] or 'The clouds'}: {', '.join(run['names'])}"
+    described = f"{who}. Drag to turn, ctrl and the wheel to zoom."
     return (
         f'<figure class="panel"><figcaption>{label}<span></span></figcaption><div class="picture">'
         f'<canvas id="panel-{number}" tabindex="0" role="img" aria-label="{html.escape(described)}"></canvas>'
@@ -93,7 +92,7 @@ def _choice(label: str, name: str, options: Sequence[tuple[int, str]], chosen: i
 def _help() -> str:
     rows = "".join(f"<tr><td>{keys}</td><td>{what}</td></tr>" for keys, what in _KEYS)
     return (
-        "<details><summary>Keys and mouse</summary><p>Drag to turn, use the wheel or two fingers to zoom and "
-        'click in a chart to go to that step.</p><table><caption class="hidden">Keys</caption>'
+        "<details><summary>Keys and mouse</summary><p>Drag to turn, zoom by two fingers or ctrl and "
+        'the wheel, and click in a chart to go to that step.</p><table><caption class="hidden">Keys</caption>'
         f"{rows}</table></details>"
     )

@@ -1,5 +1,6 @@
 """A `ct.Solution` as a run: which of the saved arrays are the clouds, which are series or fields."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,11 @@ def any_run(given: Any, names: Sequence[str] | None = None) -> Run:
     Raises:
         ValueError: the solution holds no clouds of the saved steps, or the arrays are no clouds.
     """
+    if isinstance(given, str | os.PathLike):
+        raise ValueError(
+            f"runs must be solutions or arrays, got the path {os.fspath(given)!r}; use "
+            "ct.view(ct.viewing.open_runs(path))"
+        )
     if isinstance(given, Solution):
         return run_of(given, names=names, label="")
     if isinstance(given, Run):

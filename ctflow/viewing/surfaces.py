@@ -67,7 +67,12 @@ def takes_clouds(surface: Any) -> bool:
         for p in parameters
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    return len(needed) >= 2
+    if len(needed) > 2:
+        raise ValueError(
+            "surface must take points [k, d], or points and clouds, got a function that needs "
+            f"{', '.join(p.name for p in needed)}"
+        )
+    return len(needed) == 2
 
 
 def _in_jax(clouds: Any, dtype: Any) -> Any:

@@ -74,7 +74,7 @@ def _axes(d: int, clouds: int, axes: Axes) -> str:
             "Each further cloud is drawn on a slightly larger circle, so that all can be seen. Drag to turn."
         )
     if d == 3:
-        return "Drag to turn the sphere. Points on the far side are paler."
+        return "Drag to turn the sphere. Points on the far side are paler. 1, 2 and 3 mark its axes."
     first, last = (f"{share:.0%}" for share in axes.shares)
     shown = f"They show {last} of the variance of the last step and {first} of the first."
     if axes.kind == "gap":

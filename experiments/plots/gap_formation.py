@@ -158,5 +158,5 @@ def interactive(result: Result) -> View:
         runs.append(as_run(clouds, steps=steps, series=series, label=f"pairs blurred by σ = {sigma:g}"))
     titles = tuple(title for title, _ in MODALITIES.values())
     return view(
-        runs, names=titles, title="Two modalities start in the same place: is there a gap at the end?"
+        runs, names=titles, title="Two modalities start nearly in the same place: is there a gap at the end?"
     )

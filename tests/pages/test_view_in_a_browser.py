@@ -172,7 +172,7 @@ def test_keys_step_play_turn_and_zoom(look, two_runs):
     assert heard == []
 
 
-def test_dragging_one_panel_turns_both_and_the_wheel_zooms(look, two_runs):
+def test_dragging_one_panel_turns_both_and_the_wheel_with_ctrl_zooms(look, two_runs):
     page, heard = look(two_runs)
     before = [picture(page, number) for number in (0, 1)]
     box = page.locator("#panel-0").bounding_box()
@@ -183,9 +183,16 @@ def test_dragging_one_panel_turns_both_and_the_wheel_zooms(look, two_runs):
     page.mouse.up()
     for number, a in enumerate(before):
         assert changed(a, picture(page, number)) > 0.02
-    page.mouse.wheel(0, -300)
+    zoom = "flow.state.camera.zoom"
+    page.mouse.wheel(0, 120)
     picture(page)
-    assert page.evaluate("flow.state.camera.zoom") > 1.2
+    assert page.evaluate(zoom) == 1
+    page.locator("#panel-0").hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    picture(page)
+    assert page.evaluate(zoom) > 1.2
     page.locator("#reset").click()
     for number, a in enumerate(before):
         assert changed(a, picture(page, number)) < 0.005

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # A search in a corpus of both modalities that keeps less than this share of its recall@1 is called hurt.
 _KEPT = 0.8
-_PYTHON = "ctflow.comparison.compare.compare(x, y)"
+_PYTHON = "ct.compare(x, y)"
 
 
 def verdict(report: "Report") -> tuple[str, str, str]:

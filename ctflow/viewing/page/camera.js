@@ -75,7 +75,9 @@
     for (const end of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(end, (event) => fingers.delete(event.pointerId));
     }
+    // The wheel alone scrolls the page; browsers report two fingers of a touch pad as wheel and ctrl.
     canvas.addEventListener("wheel", function (event) {
+      if (!event.ctrlKey && !event.metaKey) { return; }
       event.preventDefault();
       camera.scale(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)));
     }, { passive: false });

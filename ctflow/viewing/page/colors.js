@@ -1,9 +1,9 @@
 "use strict";
 // Colours of the light and the dark page. Numbers per particle run through viridis, which colour-blind readers
-// can order too; the surface is a scale of one hue, on which the clouds' colours stand out.
+// can order too; the surface is a scale of greys, on which the clouds' colours stand out.
 (function () {
   const viridis = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
-  const surfaces = { light: ["#8299b3", "#c3ceda", "#f6f8fa"], dark: ["#0a0e14", "#2b3848", "#617489"] };
+  const surfaces = { light: ["#8f8f8f", "#cbcbcb", "#fafafa"], dark: ["#050505", "#2e2e2e", "#7c7c7c"] };
 
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 

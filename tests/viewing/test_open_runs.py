@@ -7,7 +7,7 @@ import pytest
 import ctflow as ct
 from ctflow.cli.viewing_commands import view as command
 from ctflow.viewing import open_runs
-from tests.viewing.test_view import path_of
+from tests.viewing.test_pages_of_runs import path_of
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,13 @@ def test_checkpoints_of_a_sweep_are_refused(tmp_path):
     ct.sweep(lambda a: 2 * a, np.arange(3.0), checkpoint=tmp_path / "sweep")
     with pytest.raises(ValueError, match="must hold the saves of one run, got parts of a sweep"):
         open_runs(tmp_path / "sweep")
+
+
+def test_arrays_that_are_no_clouds_are_named(tmp_path):
+    rows = np.ones((4, 5, 3))
+    np.savez(tmp_path / "other.npz", image=rows, text=rows)
+    with pytest.raises(ValueError, match=r"there are `image` \[4, 5, 3\], `text` \[4, 5, 3\]; it can be"):
+        open_runs(tmp_path / "other.npz")
+    np.savez(tmp_path / "long.npz", clouds=rows)
+    with pytest.raises(ValueError, match=r"`clouds` must have rows of unit norm in all frames; divide"):
+        open_runs(tmp_path / "long.npz")

@@ -86,7 +86,7 @@ def test_markup_in_names_stays_text():
         ([], {}, "runs must be 1 to 4 runs, got 0"),
         (np.zeros((2, 3)), {}, r"clouds must hold points of unit norm, but point 0 of frame 0 has norm 0"),
         (np.ones(3), {}, r"clouds must have shape \[frames, n, d\]"),
-        ("a", {}, r"clouds must be an array \[frames, n, d\]"),
+        (3, {}, r"clouds must be an array \[frames, n, d\]"),
         ((path_of(3), path_of(4)), {}, "clouds must have the same number of frames and dimensions"),
         ([path_of(3), path_of(4)], {}, "runs must have the same dimension and number of clouds"),
         (path_of(3), {"names": ["a", "b"]}, r"names must have one name for each of the 1 clouds"),
@@ -174,3 +174,14 @@ def test_names_of_what_is_saved_anyway_are_refused():
         ct.saving.frames(energy, energy=lambda clouds: 0)
     with pytest.raises(ValueError, match="height must be a function of the clouds, got 3"):
         ct.saving.frames(energy, height=3)
+    with pytest.raises(ValueError, match=r"got the potential Linear; pass ct\.energies\.Potential"):
+        ct.saving.frames(ct.potentials.Linear(np.eye(3)[0]))
+
+
+def test_paths_and_surfaces_of_the_wrong_kind_are_refused():
+    with pytest.raises(ValueError, match=r"got the path 'runs/mine'; use ct\.view\(ct\.viewing\.open_runs"):
+        ct.view("runs/mine")
+    with pytest.raises(ValueError, match="got a function that needs z, clouds, more"):
+        ct.view(path_of(3), surface=lambda z, clouds, more: z)
+    with pytest.raises(FileNotFoundError, match=r"the folder of 'nowhere/view\.html' does not exist"):
+        ct.view(path_of(3)).save("nowhere/view.html")
