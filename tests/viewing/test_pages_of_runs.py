@@ -86,7 +86,7 @@ def test_markup_in_names_stays_text():
         ([], {}, "runs must be 1 to 4 runs, got 0"),
         (np.zeros((2, 3)), {}, r"clouds must hold points of unit norm, but point 0 of frame 0 has norm 0"),
         (np.ones(3), {}, r"clouds must have shape \[frames, n, d\]"),
-        (3, {}, r"clouds must be an array \[frames, n, d\]"),
+        ({"a": 1}, {}, r"clouds must be an array \[frames, n, d\]"),
         ((path_of(3), path_of(4)), {}, "clouds must have the same number of frames and dimensions"),
         ([path_of(3), path_of(4)], {}, "runs must have the same dimension and number of clouds"),
         (path_of(3), {"names": ["a", "b"]}, r"names must have one name for each of the 1 clouds"),
