@@ -129,8 +129,8 @@ def use_the_wheel(wheel: Path, page: str, env: Environment) -> None:
     said = env.run("ctflow", "diagnose", "image.npy", "text.npy", "--temperature", "0.05")
     assert "gap" in said
     env.pip("install", "--quiet", f"{wheel}[{','.join(EXTRAS)}]")
-    env.run("ctflow", "diagnose", "image.npy", "text.npy", "--temperature", "0.05", "--out", "report")
-    report = (env.cwd / "report" / "report.html").read_text()
+    env.run("ctflow", "diagnose", "image.npy", "text.npy", "--temperature", "0.05", "--out", "diagnosis")
+    report = (env.cwd / "diagnosis" / "report.html").read_text()
     for data in ("page.css", "page.js"):
         first = (place.parent / "pages" / data).read_text().strip().splitlines()[0]
         assert first in report, f"report.html lacks {data}"
