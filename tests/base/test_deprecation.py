@@ -9,6 +9,7 @@ from ctflow import meanfield
 from ctflow._base.deprecation import deprecated_name
 
 
+@pytest.mark.wrong_types  # where annotations are checked, the checks are on the stack in between
 def test_a_deprecated_name_is_the_new_one_and_warns_where_it_is_used():
     with pytest.warns(DeprecationWarning, match="use ctflow.meanfield.DensityFlow") as caught:
         assert meanfield.GradientFlow is meanfield.DensityFlow
@@ -16,6 +17,7 @@ def test_a_deprecated_name_is_the_new_one_and_warns_where_it_is_used():
     assert warning.filename == __file__
 
 
+@pytest.mark.wrong_types  # where annotations are checked, the checks are on the stack in between
 def test_an_import_of_a_deprecated_name_warns_here_too():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

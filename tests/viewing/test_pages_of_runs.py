@@ -80,6 +80,7 @@ def test_markup_in_names_stays_text():
     assert "http" not in page.html.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("runs", "options", "message"),
     [
@@ -166,6 +167,7 @@ def test_a_surface_may_depend_on_the_clouds_of_each_frame():
     np.testing.assert_allclose(fixed, -grid(2)[None, :, 1], atol=1e-12)
 
 
+@pytest.mark.wrong_types
 def test_names_of_what_is_saved_anyway_are_refused():
     energy = ct.energies.Potential(ct.potentials.Linear(np.eye(3)[0]), temperature=1.0)
     with pytest.raises(
