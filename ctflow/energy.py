@@ -199,7 +199,16 @@ def _is_function(other: Any) -> bool:
 
 
 def as_energy(energy: Any) -> Any:
-    """Pass energies through and wrap any other function of the clouds in `Function`."""
+    """Pass energies through and wrap any other function of the clouds in `Function`.
+
+    Raises:
+        ValueError: an object of ctflow that is callable but no energy, such as a potential or a kernel.
+    """
+    if isinstance(energy, Registered) and not isinstance(energy, Energy):
+        raise ValueError(
+            f"energy must be an energy or a function of the clouds, got {type(energy).__name__}; a potential "
+            "becomes one by ct.energies.Potential(potential, temperature=...)"
+        )
     return Function(energy) if _is_function(energy) else energy
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from ctflow.clouds import is_pair
 from ctflow.diagnostics import centroid_gap
 from ctflow.energy import as_energy, check_energy, report
-from ctflow.potentials import PotentialBase
 
 __all__ = ["frames"]
 
@@ -27,14 +26,9 @@ def frames(energy: Any, /, **fields: Callable[[Any], Any]) -> Callable[[Any], di
         fields.
 
     Raises:
-        ValueError: the energy is a potential; a field has the name of something that is saved anyway, or is
-            not a function.
+        ValueError: the energy is none, such as a potential; a field is not a function, or has the name of
+            something that is saved anyway.
     """
-    if isinstance(energy, PotentialBase):
-        raise ValueError(
-            f"energy must be that of the run, got the potential {type(energy).__name__}; pass "
-            "ct.energies.Potential(potential, temperature=...)"
-        )
     energy = as_energy(energy)
     for name, field in fields.items():
         if name in ("clouds", "energy", "centroid_gap"):

@@ -48,6 +48,18 @@ CASES = {
         lambda: solve(energy=ct.energies.Potential(FLAT.potential, temperature="hot")),  # type: ignore
         "temperature must be a finite number > 0, got 'hot'",
     ),
+    "potential as energy": (
+        lambda: solve(energy=FLAT.potential),
+        "energy must be an energy or a function of the clouds, got Linear; a potential becomes one by",
+    ),
+    "potential as a term": (
+        lambda: FLAT + FLAT.potential,
+        "function of the clouds, got Linear; a potential",
+    ),
+    "kernel as energy": (
+        lambda: ct.evolve(KERNEL, FLOW, FLOW.init(X), num_steps=1),
+        "function of the clouds, got Exponential",
+    ),
     "bandwidth": (lambda: ct.kernels.GeodesicGaussian(-1), "bandwidth must be finite and > 0, got -1"),
     "bandwidth infinite": (
         lambda: ct.kernels.ChordalGaussian(float("inf")),

@@ -5,12 +5,14 @@ import stat
 import subprocess
 from io import BytesIO
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
 
 import ctflow as ct
 from ctflow import plotting as pl
+from ctflow.plotting import pictures
 
 VIEW = (18.0, 35.0)
 
@@ -59,7 +61,7 @@ def movie():
 
 
 def test_a_film_is_saved_by_its_ending_or_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pl.FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    monkeypatch.setattr(pictures.FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
     for name in ("a.gif", "b.GIF"):
         movie().save(tmp_path / name)
         with Image.open(tmp_path / name) as image:
@@ -72,6 +74,8 @@ def test_a_film_is_saved_by_its_ending_or_refused(tmp_path, monkeypatch):
     for change in ({"frames": 0}, {"fps": 0}, {"fps": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(change))} must be "):
             movie()._replace(**change).save(tmp_path / "c.gif")
+    with pytest.raises(FileNotFoundError, match=r"the folder of '.*c\.gif' does not exist: make it first"):
+        movie().save(tmp_path / "none" / "c.gif")
     assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "b.GIF"}
 
 
@@ -83,7 +87,7 @@ def test_films_for_ffmpeg_go_to_ffmpeg(tmp_path, name):
         '#!/bin/sh\necho "$@" > "$(dirname "$0")/arguments"\nfor last; do :; done\nwc -c > "$last"\n'
     )
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
-    with pl.mpl.rc_context({"animation.ffmpeg_path": str(program)}):
+    with mpl.rc_context({"animation.ffmpeg_path": str(program)}):
         movie().save(tmp_path / name)
         with pytest.raises(ValueError, match=r"one of \.gif, \.mp4, \.webm to be written here"):
             movie().save(tmp_path / "film.avi")
@@ -94,7 +98,7 @@ def test_films_for_ffmpeg_go_to_ffmpeg(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.webm"])
 def test_without_ffmpeg_the_message_says_what_to_install(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(pl.FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
+    monkeypatch.setattr(pictures.FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
     with pytest.raises(ValueError, match=r"needs ffmpeg, which is not on the PATH: install it"):
         movie().save(tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -237,7 +237,7 @@ def test_gaps_on_two_clusters_open_where_predicted_as_said():
 
 
 def test_gaps_of_24_latents_open_where_predicted_as_said():
-    said = float(re.search(r"particles' gaps open within ([0-9.]+) % of them", WORDS)[1]) / 100
+    said = float(re.search(r"from a disturbed overlap part within ([0-9.]+) % of them", WORDS)[1]) / 100
     for sigma in (0.3, 0.5, 0.8):
         where = {"loss": "InfoNCE", "d": 3, "sigma": sigma}
         predicted, simulated = (cell(TEMPERATURES, name, **where) for name in ("predicted", "simulated"))

@@ -16,9 +16,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         FileNotFoundError: the folder does not exist.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder of {str(path)!r} does not exist: make it first")
+    path = check_folder_of(path)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             yield file  # pyright: ignore[reportReturnType]
@@ -32,6 +30,18 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 error.filename = str(path)  # a full disk raises an error without a file name
             raise
     _flush(path.parent)
+
+
+def check_folder_of(path: str | os.PathLike[str]) -> Path:
+    """The path of a file to be written.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder of {str(path)!r} does not exist: make it first")
+    return path
 
 
 def _flush(folder: Path) -> None:

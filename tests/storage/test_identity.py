@@ -105,7 +105,7 @@ EDITS = {
     "a docstring": ("flows.py", "One step down the energy.", "A step.", False, False),
     "the layout": ("kernels.py", "\n\n\n", "\n\n\n\n\n", False, False),
     "a message": ("flows.py", "moves one cloud [n, d], got several", "moves one cloud", False, False),
-    "how it is drawn": ("plotting.py", "\nimport ", "\nimport math\nimport ", False, False),
+    "how it is drawn": ("plotting/pictures.py", "\nimport ", "\nimport math\nimport ", False, False),
     "the command line": ("cli/__init__.py", "\nimport ", "\nimport math\nimport ", False, False),
     "how it is kept": ("storage/checkpoints.py", "\nimport ", "\nimport math\nimport ", False, False),
     "what a solution is": ("running/solution.py", "\nimport ", "\nimport math\nimport ", False, False),

@@ -176,7 +176,7 @@ def test_names_of_what_is_saved_anyway_are_refused():
         ct.saving.frames(energy, energy=lambda clouds: 0)
     with pytest.raises(ValueError, match="height must be a function of the clouds, got 3"):
         ct.saving.frames(energy, height=3)
-    with pytest.raises(ValueError, match=r"got the potential Linear; pass ct\.energies\.Potential"):
+    with pytest.raises(ValueError, match=r"got Linear; a potential becomes one by ct\.energies\.Potential"):
         ct.saving.frames(ct.potentials.Linear(np.eye(3)[0]))
 
 

@@ -184,9 +184,7 @@ def measured(
     if not np.isfinite(draws.value):
         return Metric(name=name, section=section, value=np.nan, reason=why_not, **fields)
     if grows:
-        error = float(draws.bootstrap.std(ddof=1)) if len(draws.bootstrap) > 1 else np.nan
-        # Draws that agree up to the rounding of their mean do not scatter at all.
-        fields |= {"error": 0.0 if error < 1e-12 * abs(draws.value) else error}
+        fields |= {"error": _scatter(draws.bootstrap, ddof=1) if len(draws.bootstrap) > 1 else np.nan}
     else:
         low, high = draws.interval(*bounds) if interval is None else interval
         # np.minimum and np.maximum propagate NaN, which stands for no interval.
@@ -198,11 +196,17 @@ def measured(
         fields |= {
             "null": "relabelled",
             "null_mean": float(draws.null.mean()),
-            "null_sd": float(draws.null.std()),
+            "null_sd": _scatter(draws.null),
         }
     elif len(draws.null):
         fields |= {"reason": "it is not finite on some relabelling of these rows"}
     return Metric(name=name, section=section, value=draws.value, **fields)
+
+
+def _scatter(values: np.ndarray, ddof: int = 0) -> float:
+    """Standard deviation; 0 for draws that agree up to the rounding of a mean."""
+    found = float(values.std(ddof=ddof))
+    return 0.0 if found < 1e-12 * float(np.abs(values).max()) else found
 
 
 def without_null(draws: Draws) -> Draws:
